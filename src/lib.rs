@@ -1,0 +1,4 @@
+//! Tidegate: one MQTT broker core with many ways in and out.
+
+pub mod message;
+pub mod mqtt;

@@ -1,0 +1,147 @@
+//! One application message, whichever way it came in: immutable, shared by everyone who still needs it.
+//!
+//! A receiver's copy differs only in a few bytes, so the front part of its PUBLISH is encoded once per layout and kept
+//! in the message, as is its rendering for the web. A message never knows who receives it.
+
+use crate::mqtt::{
+    Qos, Version,
+    property::MessageProperties,
+    publish::{HeadParts, PublishHead},
+    topic::TopicName,
+};
+use bytes::Bytes;
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+/// Milliseconds since the Unix epoch, by a clock that never jumps while the process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Millis(pub u64);
+
+impl Millis {
+    /// This moment and `seconds` more; saturates.
+    pub fn plus_seconds(self, seconds: u64) -> Self {
+        Millis(self.0.saturating_add(seconds.saturating_mul(1000)))
+    }
+
+    /// Whole seconds from `self` to `later`, rounded up; 0 if it is not later.
+    pub fn seconds_until(self, later: Millis) -> u64 {
+        later.0.saturating_sub(self.0).div_ceil(1000)
+    }
+}
+
+/// Who published: what No Local, rights on replay and the log need to know.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// The client identifier of an MQTT publisher; `None` for HTTP and for the gateway itself.
+    pub client_id: Option<Arc<str>>,
+    /// The user on whose rights it was published; `None` for anonymous.
+    pub user: Option<Arc<str>>,
+}
+
+/// Where a message stands in the one log: `(epoch, offset)`. On the web it is the cursor `<epoch>-<offset>`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Which log.
+    pub epoch: Epoch,
+    /// Never used twice within an epoch.
+    pub offset: u64,
+}
+
+/// Names a log; chosen when it is created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub [u8; 8]);
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for byte in self.epoch.0 {
+            fmt::Write::write_char(f, byte as char)?;
+        }
+        write!(f, "-{}", self.offset)
+    }
+}
+
+/// One application message.
+#[derive(Debug)]
+pub struct Message {
+    /// Where it was published to.
+    pub topic: TopicName,
+    /// Any bytes.
+    pub payload: Bytes,
+    /// As published.
+    pub qos: Qos,
+    /// RETAIN, as published.
+    pub retain: bool,
+    /// 5.0 properties that travel with it.
+    pub properties: Option<Box<MessageProperties>>,
+    /// When the gateway took it.
+    pub time: Millis,
+    /// When it must no longer be delivered.
+    pub expires: Option<Millis>,
+    /// Who published it.
+    pub origin: Arc<Origin>,
+    /// {3.x, 5.0} x {without, with packet identifier}.
+    heads: [OnceLock<PublishHead>; 4],
+    web: OnceLock<Bytes>,
+}
+
+impl Message {
+    /// A message taken at `time`; its expiry becomes a deadline.
+    pub fn new(
+        topic: TopicName,
+        payload: Bytes,
+        qos: Qos,
+        retain: bool,
+        properties: Option<Box<MessageProperties>>,
+        origin: Arc<Origin>,
+        time: Millis,
+    ) -> Self {
+        let expires = properties
+            .as_ref()
+            .and_then(|p| p.message_expiry)
+            .map(|seconds| time.plus_seconds(seconds.into()));
+        Message { topic, payload, qos, retain, properties, time, expires, origin, heads: Default::default(), web: OnceLock::new() }
+    }
+
+    /// Whether its expiry has passed at `now` [MQTT-3.3.2-5].
+    pub fn is_expired(&self, now: Millis) -> bool {
+        self.expires.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// Seconds left of its expiry at `now` [MQTT-3.3.2-6]; `None` if it never expires.
+    pub fn expiry_left(&self, now: Millis) -> Option<u32> {
+        self.expires.map(|deadline| now.seconds_until(deadline).min(u32::MAX.into()) as u32)
+    }
+
+    /// The front of its PUBLISH in one of four layouts, encoded by whoever asks first.
+    ///
+    /// Not for a receiver that needs subscription identifiers, an alias or an expiry counted down: those make a
+    /// private head with [`HeadParts`].
+    pub fn head(&self, version: Version, with_id: bool) -> &PublishHead {
+        let cell = usize::from(version.is_v5()) * 2 + usize::from(with_id);
+        self.heads[cell].get_or_init(|| {
+            HeadParts {
+                version,
+                topic: &self.topic,
+                alias: None,
+                with_id,
+                properties: self.properties.as_deref(),
+                expiry: None,
+                subscription_ids: &[],
+                payload_len: self.payload.len(),
+            }
+            .encode()
+        })
+    }
+
+    /// Its rendering for the web, made by whoever asks first.
+    pub fn web(&self, render: impl FnOnce(&Message) -> Bytes) -> &Bytes {
+        self.web.get_or_init(|| render(self))
+    }
+
+    /// Rough memory it holds, in bytes, for budgets.
+    pub fn weight(&self) -> usize {
+        self.payload.len() + self.topic.len() + 256
+    }
+}

@@ -1,0 +1,1 @@
+//! The fixed header, and the incremental decoder: feed bytes, take packets.

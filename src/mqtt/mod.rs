@@ -1,0 +1,113 @@
+//! The wire: bytes to packets and packets to bytes, for MQTT 3.1, 3.1.1 and 5.0 in one model.
+//!
+//! This room knows formats and nothing else. It does no I/O, reads no clock, keeps no session and decides no
+//! policy: whether a packet is *well formed* is answered here, whether it is *allowed now* in `session`.
+//!
+//! One file per packet family holds the struct, its decoder, its encoder and their tests side by side.
+
+pub mod ack;
+pub mod auth;
+pub mod connack;
+pub mod connect;
+pub mod disconnect;
+pub mod error;
+pub mod frame;
+pub mod primitive;
+pub mod property;
+pub mod publish;
+pub mod reason;
+pub mod subscribe;
+pub mod topic;
+pub mod write_queue;
+
+use std::num::NonZeroU16;
+
+/// A Packet Identifier. Zero is not one [MQTT-2.2.1-3].
+pub type PacketId = NonZeroU16;
+
+/// Which edition of the protocol a connection speaks; settled by its CONNECT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Version {
+    /// MQTT 3.1 (`MQIsdp`, level 3).
+    V31,
+    /// MQTT 3.1.1 (`MQTT`, level 4).
+    V311,
+    /// MQTT 5.0 (`MQTT`, level 5).
+    V5,
+}
+
+impl Version {
+    /// Whether packets carry properties and reason codes.
+    pub fn is_v5(self) -> bool {
+        self == Version::V5
+    }
+
+    /// The name people use: `3.1`, `3.1.1` or `5.0`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Version::V31 => "3.1",
+            Version::V311 => "3.1.1",
+            Version::V5 => "5.0",
+        }
+    }
+}
+
+/// Quality of service, as published, requested or granted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[repr(u8)]
+pub enum Qos {
+    /// QoS 0.
+    #[default]
+    AtMostOnce = 0,
+    /// QoS 1.
+    AtLeastOnce = 1,
+    /// QoS 2.
+    ExactlyOnce = 2,
+}
+
+impl Qos {
+    /// The level for a wire value; `None` for 3 and above [MQTT-3.3.1-4].
+    pub fn from_wire(value: u8) -> Option<Self> {
+        match value {
+            0 => Some(Qos::AtMostOnce),
+            1 => Some(Qos::AtLeastOnce),
+            2 => Some(Qos::ExactlyOnce),
+            _ => None,
+        }
+    }
+}
+
+/// One control packet, whichever version it came in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Packet {
+    /// Client to server: open a session.
+    Connect(Box<connect::Connect>),
+    /// Server to client: the answer to CONNECT.
+    ConnAck(Box<connack::ConnAck>),
+    /// An application message.
+    Publish(publish::Publish),
+    /// QoS 1 acknowledgement.
+    PubAck(ack::Ack),
+    /// QoS 2, part 1.
+    PubRec(ack::Ack),
+    /// QoS 2, part 2.
+    PubRel(ack::Ack),
+    /// QoS 2, part 3.
+    PubComp(ack::Ack),
+    /// Client to server: ask for topics.
+    Subscribe(Box<subscribe::Subscribe>),
+    /// Server to client: one reason code per filter.
+    SubAck(Box<subscribe::SubAck>),
+    /// Client to server: drop topics.
+    Unsubscribe(Box<subscribe::Unsubscribe>),
+    /// Server to client: one reason code per filter (5.0), nothing (3.x).
+    UnsubAck(Box<subscribe::SubAck>),
+    /// Keep-alive question.
+    PingReq,
+    /// Keep-alive answer.
+    PingResp,
+    /// The end of a connection.
+    Disconnect(Box<disconnect::Disconnect>),
+    /// 5.0 only: extended authentication.
+    Auth(Box<auth::Auth>),
+}

@@ -1,0 +1,1 @@
+//! Checked readers and writers of the wire's basic types.

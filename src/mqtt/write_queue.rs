@@ -1,0 +1,1 @@
+//! Bytes that wait for a socket. Small packets are joined, large payloads stay shared.
