@@ -145,3 +145,27 @@ impl Message {
         self.payload.len() + self.topic.len() + 256
     }
 }
+
+/// A message on its way to one receiver.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// The message itself, shared.
+    pub message: Arc<Message>,
+    /// The lower of the published and the granted QoS [MQTT-3.8.4-8].
+    pub qos: Qos,
+    /// RETAIN of this copy: replayed from the retained store, or kept as published.
+    pub retain: bool,
+    /// Where the message stands in the log, if it was recorded.
+    pub position: Option<Position>,
+    /// Subscription Identifiers of all matching subscriptions [MQTT-3.3.4-4]. A web stream numbers its filters from 1.
+    pub subscription_ids: SubscriptionIds,
+    /// The share group that chose this receiver.
+    pub share: Option<GroupId>,
+}
+
+/// Usually none; shared by all deliveries of a subscription.
+pub type SubscriptionIds = Option<Arc<[u32]>>;
+
+/// Names a share group while it exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct GroupId(pub std::num::NonZeroU64);

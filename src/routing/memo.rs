@@ -1,0 +1,54 @@
+//! A publisher's own memory of whom its topics are for: a repeated topic costs no lock and no walk.
+
+use super::{Routes, Stamp, Subscriber, Targets};
+use crate::mqtt::topic::TopicName;
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// Topics remembered per publisher; one more and the memory starts over.
+const CAPACITY: usize = 256;
+
+/// Topic to targets, each valid while the generation it was made in stands.
+pub struct Memo<S> {
+    publisher: Option<u64>,
+    last: Option<(TopicName, Stamp, Arc<Targets<S>>)>,
+    others: HashMap<TopicName, (Stamp, Arc<Targets<S>>)>,
+}
+
+impl<S: Subscriber> Memo<S> {
+    /// An empty memory; `publisher` is the subscriber key that No Local looks at.
+    pub fn new(publisher: Option<u64>) -> Self {
+        Memo { publisher, last: None, others: HashMap::new() }
+    }
+
+    /// Whom a message on `topic` is for, now.
+    pub fn targets(&mut self, routes: &Routes<S>, topic: &TopicName) -> Arc<Targets<S>> {
+        // read before the match: a change in between makes the entry stale, never wrong
+        let stamp = routes.stamp(topic);
+        if let Some((known, made, targets)) = &self.last
+            && *made == stamp
+            && known == topic
+        {
+            return targets.clone();
+        }
+        let targets = match self.others.get(topic) {
+            Some((made, targets)) if *made == stamp => targets.clone(),
+            _ => {
+                let targets = Arc::new(routes.matching(topic, self.publisher));
+                if self.others.len() >= CAPACITY {
+                    self.others.clear();
+                }
+                self.others.insert(topic.clone(), (stamp, targets.clone()));
+                targets
+            }
+        };
+        self.last = Some((topic.clone(), stamp, targets.clone()));
+        targets
+    }
+
+    /// Gives back the memory; a publisher that falls silent keeps nobody's queue alive.
+    pub fn forget(&mut self) {
+        self.last = None;
+        self.others = HashMap::new();
+    }
+}

@@ -1,0 +1,230 @@
+//! Who wants it: the topic tree, its share groups, a publisher's memo, and the retained messages.
+//!
+//! Pure and synchronous, generic over the subscriber. It finds receivers and never delivers to them.
+
+pub mod memo;
+pub mod retained;
+pub mod shared;
+mod tree;
+
+use crate::{
+    message::SubscriptionIds,
+    mqtt::{Qos, subscribe::SubscriptionOptions, topic::TopicFilter},
+};
+use hashbrown::DefaultHashBuilder;
+use parking_lot::RwLock;
+use shared::{Group, Member};
+use std::{
+    hash::BuildHasher,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use tree::{Entry, Node};
+
+const SHARDS: usize = 64;
+
+/// What the tree needs to know about whoever subscribes.
+pub trait Subscriber: Clone {
+    /// Unique among all subscribers.
+    fn key(&self) -> u64;
+    /// Whether what it misses must be kept for it.
+    fn is_durable(&self) -> bool;
+    /// Whether it is online and would take one more message.
+    fn has_room(&self) -> bool;
+}
+
+/// All subscriptions: a tree per hash of the first level, and one for filters that begin with a wildcard.
+///
+/// Each tree has a generation that moves with every change, so that a [`memo::Memo`] knows whether it still holds.
+pub struct Routes<S> {
+    shards: Box<[Shard<S>]>,
+    wild: Shard<S>,
+    hasher: DefaultHashBuilder,
+    next_group: AtomicU64,
+}
+
+struct Shard<S> {
+    tree: RwLock<Node<S>>,
+    generation: AtomicU64,
+}
+
+/// The generations a match was made in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    shard: u64,
+    wild: u64,
+}
+
+/// Everyone a message on one topic is for, each once.
+#[derive(Debug)]
+pub struct Targets<S> {
+    /// One per subscriber, however many of its filters match.
+    pub direct: Vec<Target<S>>,
+    /// Groups of which one member each gets the message.
+    pub shared: Vec<Arc<Group<S>>>,
+    /// Whether anyone among them must not miss it: has a durable session and was granted QoS 1 or 2.
+    pub durable: bool,
+}
+
+/// One subscriber, its overlapping subscriptions merged.
+#[derive(Debug, Clone)]
+pub struct Target<S> {
+    /// Who.
+    pub subscriber: S,
+    /// The highest of its granted QoS [MQTT-3.3.4-2].
+    pub qos: Qos,
+    /// Whether any of its subscriptions keeps the RETAIN flag.
+    pub retain_as_published: bool,
+    /// Identifiers of all its matching subscriptions [MQTT-3.3.4-4].
+    pub ids: SubscriptionIds,
+}
+
+impl<S> Default for Shard<S> {
+    fn default() -> Self {
+        Shard { tree: RwLock::new(Node::default()), generation: AtomicU64::new(0) }
+    }
+}
+
+impl<S: Subscriber> Default for Routes<S> {
+    fn default() -> Self {
+        Routes {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            wild: Shard::default(),
+            hasher: DefaultHashBuilder::default(),
+            next_group: AtomicU64::new(1),
+        }
+    }
+}
+
+impl<S: Subscriber> Routes<S> {
+    /// Adds the subscription or replaces it [MQTT-3.8.4-3]. True if it is new.
+    pub fn subscribe(&self, filter: &TopicFilter, subscriber: S, options: SubscriptionOptions, id: Option<u32>) -> bool {
+        let shard = self.shard_of_filter(filter);
+        let mut tree = shard.tree.write();
+        let entries = tree.entries_mut(filter.pattern());
+        let new = match filter.share() {
+            None => entries.insert(Entry { subscriber, options, id }),
+            Some(name) => {
+                let group = entries.group_mut(name, || Group::new(&self.next_group, filter.clone()));
+                group.join(Member { subscriber, qos: options.qos, retain_as_published: options.retain_as_published, id })
+            }
+        };
+        shard.generation.fetch_add(1, Ordering::Release);
+        new
+    }
+
+    /// Removes the subscription; false if there was none.
+    pub fn unsubscribe(&self, filter: &TopicFilter, key: u64) -> bool {
+        let shard = self.shard_of_filter(filter);
+        let mut tree = shard.tree.write();
+        let removed = tree.remove(filter.pattern(), |entries| match filter.share() {
+            None => entries.remove(key),
+            Some(name) => entries.leave(name, key),
+        });
+        if removed {
+            shard.generation.fetch_add(1, Ordering::Release);
+        }
+        removed
+    }
+
+    /// The group behind a shared filter, if it has members.
+    pub fn group(&self, filter: &TopicFilter) -> Option<Arc<Group<S>>> {
+        self.shard_of_filter(filter).tree.read().find(filter.pattern())?.group(filter.share()?)
+    }
+
+    /// Makes every memo look again: something about subscribers changed that targets were built from.
+    pub fn touch(&self) {
+        for shard in self.shards.iter().chain([&self.wild]) {
+            shard.generation.fetch_add(1, Ordering::Release);
+        }
+    }
+
+    /// The generations that decide about `topic` now.
+    pub fn stamp(&self, topic: &str) -> Stamp {
+        Stamp {
+            shard: self.shard_of_topic(topic).generation.load(Ordering::Acquire),
+            wild: self.wild.generation.load(Ordering::Acquire),
+        }
+    }
+
+    /// Whom a message on `topic` is for, without what No Local keeps from `publisher` [MQTT-3.8.3-3].
+    pub fn matching(&self, topic: &str, publisher: Option<u64>) -> Targets<S> {
+        let mut found = Found { targets: Vec::new(), shared: Vec::new(), sources: 0, publisher };
+        self.shard_of_topic(topic).tree.read().visit(topic, &mut |entries| found.add(entries));
+        // [MQTT-4.7.2-1]
+        if !topic.starts_with('$') {
+            self.wild.tree.read().visit(topic, &mut |entries| found.add(entries));
+        }
+        found.merged()
+    }
+
+    fn shard_of_filter(&self, filter: &TopicFilter) -> &Shard<S> {
+        let pattern = filter.pattern();
+        if pattern.starts_with(['+', '#']) { &self.wild } else { self.shard_of_topic(pattern) }
+    }
+
+    fn shard_of_topic(&self, topic: &str) -> &Shard<S> {
+        let first = topic.split('/').next().unwrap_or(topic);
+        &self.shards[self.hasher.hash_one(first) as usize % SHARDS]
+    }
+}
+
+/// Entries collected on the way through the trees.
+struct Found<S> {
+    targets: Vec<(Target<S>, Option<u32>)>,
+    shared: Vec<Arc<Group<S>>>,
+    /// Nodes that contributed: within one node no subscriber stands twice.
+    sources: usize,
+    publisher: Option<u64>,
+}
+
+impl<S: Subscriber> Found<S> {
+    fn add(&mut self, entries: &tree::Entries<S>) {
+        let before = self.targets.len();
+        for entry in entries.iter() {
+            if entry.options.no_local && self.publisher == Some(entry.subscriber.key()) {
+                continue;
+            }
+            let target = Target {
+                subscriber: entry.subscriber.clone(),
+                qos: entry.options.qos,
+                retain_as_published: entry.options.retain_as_published,
+                ids: None,
+            };
+            self.targets.push((target, entry.id));
+        }
+        self.sources += usize::from(self.targets.len() > before);
+        self.shared.extend(entries.groups().cloned());
+    }
+
+    fn merged(mut self) -> Targets<S> {
+        if self.sources > 1 {
+            self.targets.sort_by_key(|(target, _)| target.subscriber.key());
+        }
+        let mut direct: Vec<Target<S>> = Vec::with_capacity(self.targets.len());
+        let mut ids: Vec<u32> = Vec::new();
+        let mut rest = self.targets.into_iter().peekable();
+        while let Some((mut target, id)) = rest.next() {
+            ids.extend(id);
+            while let Some((other, id)) = rest.next_if(|(other, _)| other.subscriber.key() == target.subscriber.key()) {
+                target.qos = target.qos.max(other.qos);
+                target.retain_as_published |= other.retain_as_published;
+                ids.extend(id);
+            }
+            if !ids.is_empty() {
+                ids.sort_unstable();
+                ids.dedup();
+                target.ids = Some(ids.drain(..).collect());
+            }
+            direct.push(target);
+        }
+        let durable = direct.iter().any(|t| t.qos > Qos::AtMostOnce && t.subscriber.is_durable())
+            || self.shared.iter().any(|group| group.is_durable());
+        Targets { direct, shared: self.shared, durable }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! `$share` groups: who is in, and whose turn it is.
+
+use super::Subscriber;
+use crate::{
+    message::GroupId,
+    mqtt::{Qos, topic::TopicFilter},
+};
+use parking_lot::Mutex;
+use std::{
+    num::NonZeroU64,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// Subscribers that share one filter: each message goes to one of them.
+#[derive(Debug)]
+pub struct Group<S> {
+    id: GroupId,
+    filter: TopicFilter,
+    state: Mutex<State<S>>,
+}
+
+#[derive(Debug)]
+struct State<S> {
+    members: Vec<Member<S>>,
+    turn: usize,
+    /// Recorded messages above this offset were not assigned yet, because no member with room was online.
+    behind: Option<u64>,
+}
+
+/// One member of a group.
+#[derive(Debug, Clone)]
+pub struct Member<S> {
+    /// Who.
+    pub subscriber: S,
+    /// Granted QoS [MQTT-4.8.2-3].
+    pub qos: Qos,
+    /// Whether the member keeps the RETAIN flag.
+    pub retain_as_published: bool,
+    /// Its subscription identifier.
+    pub id: Option<u32>,
+}
+
+impl<S: Subscriber> Group<S> {
+    pub(super) fn new(ids: &AtomicU64, filter: TopicFilter) -> Self {
+        let id = NonZeroU64::new(ids.fetch_add(1, Ordering::Relaxed)).unwrap_or(NonZeroU64::MIN);
+        Group { id: GroupId(id), filter, state: Mutex::new(State { members: Vec::new(), turn: 0, behind: None }) }
+    }
+
+    /// Its name for this run.
+    pub fn id(&self) -> GroupId {
+        self.id
+    }
+
+    /// The ShareName.
+    pub fn name(&self) -> &str {
+        self.filter.share().unwrap_or_default()
+    }
+
+    /// The shared filter, `$share/name/` included.
+    pub fn filter(&self) -> &TopicFilter {
+        &self.filter
+    }
+
+    /// Adds or replaces a member; true if it is new.
+    pub(super) fn join(&self, member: Member<S>) -> bool {
+        let mut state = self.state.lock();
+        match state.members.iter_mut().find(|m| m.subscriber.key() == member.subscriber.key()) {
+            Some(old) => {
+                *old = member;
+                false
+            }
+            None => {
+                state.members.push(member);
+                true
+            }
+        }
+    }
+
+    pub(super) fn leave(&self, key: u64) -> Option<Member<S>> {
+        let mut state = self.state.lock();
+        let at = state.members.iter().position(|m| m.subscriber.key() == key)?;
+        Some(state.members.remove(at))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.state.lock().members.is_empty()
+    }
+
+    /// Whether any member must not miss a message.
+    pub fn is_durable(&self) -> bool {
+        self.state.lock().members.iter().any(|m| m.qos > Qos::AtMostOnce && m.subscriber.is_durable())
+    }
+
+    /// The next member with room, in turn; never the one with key `except`.
+    pub fn next(&self, except: Option<u64>) -> Option<Member<S>> {
+        let mut state = self.state.lock();
+        let count = state.members.len();
+        for step in 0..count {
+            let at = (state.turn + step) % count;
+            let member = &state.members[at];
+            if member.subscriber.has_room() && Some(member.subscriber.key()) != except {
+                let member = member.clone();
+                state.turn = at + 1;
+                return Some(member);
+            }
+        }
+        None
+    }
+
+    /// The offset above which recorded messages still wait for a member, if any do.
+    pub fn behind(&self) -> Option<u64> {
+        self.state.lock().behind
+    }
+
+    /// Notes from where on recorded messages wait, or that none do.
+    pub fn set_behind(&self, after: Option<u64>) {
+        self.state.lock().behind = after;
+    }
+}

@@ -1,0 +1,412 @@
+//! The conversation: one client's protocol state.
+//!
+//! Pure: no I/O and no clock; time is an argument. A [`Session`] has four kinds of methods:
+//!
+//! - **getters**, which change nothing;
+//! - **`handle`**: one packet from the client goes in, at most one [`Request`] to the broker comes out, and whatever can
+//!   be answered at once is written to the given [`WriteQueue`];
+//! - **`answer_*`**: the broker's reply to a request goes in, the client's acknowledgement is written;
+//! - **`deliver` and `resend`**: messages for the client go in, PUBLISH packets are written, as far as
+//!   [`Session::can_deliver`] allows.
+//!
+//! The state that outlives a connection and the terms of the present one are separate: [`Session::resume`] replaces the
+//! terms. A session is owned by the task of its connection and moves by value when another connection takes it over.
+//! It never learns who else is connected.
+
+pub mod aliases;
+pub mod limits;
+pub mod opening;
+pub mod packet_ids;
+pub mod receiving;
+pub mod sending;
+pub mod violation;
+
+use crate::{
+    message::{Delivery, Millis},
+    mqtt::{
+        Packet, PacketId, Qos,
+        ack::Ack,
+        disconnect::Disconnect,
+        property::{Explanation, MessageProperties},
+        publish::Publish,
+        reason::ReasonCode,
+        subscribe::{SubAck, Subscribe, SubscriptionOptions, Unsubscribe},
+        topic::{TopicFilter, TopicName},
+        write_queue::WriteQueue,
+    },
+};
+use aliases::{AliasesIn, AliasesOut};
+use bytes::Bytes;
+use hashbrown::HashMap;
+use opening::Terms;
+use receiving::{Arrival, Receiving};
+use sending::Sending;
+use std::sync::Arc;
+use violation::Violation;
+
+/// Session Expiry Interval that never ends.
+pub const NEVER: u32 = u32::MAX;
+
+/// One client's state: what it subscribed to, what is under way in both directions, and the present terms.
+#[derive(Debug)]
+pub struct Session {
+    client_id: Arc<str>,
+    terms: Terms,
+    expiry: u32,
+    subscriptions: HashMap<Arc<str>, Subscription>,
+    receiving: Receiving,
+    sending: Sending,
+    aliases_in: AliasesIn,
+    aliases_out: AliasesOut,
+    taken_through: u64,
+}
+
+/// One filter of a session.
+#[derive(Debug, Clone)]
+pub struct Subscription {
+    /// What is wanted.
+    pub filter: TopicFilter,
+    /// How it is wanted; the QoS is the granted one.
+    pub options: SubscriptionOptions,
+    /// Subscription Identifier.
+    pub id: Option<u32>,
+    /// Records above this offset of the log are for it. Replacing the subscription keeps it.
+    pub since: u64,
+}
+
+/// What a packet asks the broker for.
+#[derive(Debug, PartialEq)]
+pub enum Request {
+    /// Nothing: the packet was answered, or needs no answer.
+    Nothing,
+    /// Publish, then [`Session::answer_publish`].
+    Publish(Incoming),
+    /// Subscribe, then [`Session::answer_subscribe`].
+    Subscribe(Box<Subscribe>),
+    /// Unsubscribe, then [`Session::answer_unsubscribe`].
+    Unsubscribe(Box<Unsubscribe>),
+    /// Acknowledgements made room for deliveries.
+    Room,
+    /// The client says goodbye.
+    Disconnect(Box<Disconnect>),
+}
+
+/// A message from the client that is new.
+#[derive(Debug, PartialEq)]
+pub struct Incoming {
+    /// Its topic, alias resolved.
+    pub topic: TopicName,
+    /// Any bytes.
+    pub payload: Bytes,
+    /// QoS of this hop.
+    pub qos: Qos,
+    /// RETAIN.
+    pub retain: bool,
+    /// What travels with it.
+    pub properties: Option<Box<MessageProperties>>,
+    /// To be acknowledged, at QoS 1 and 2.
+    pub packet_id: Option<PacketId>,
+}
+
+/// What became of a delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivered {
+    /// Written.
+    Sent,
+    /// Its expiry has passed [MQTT-3.3.2-5].
+    Expired,
+    /// Larger than the client takes: treated as delivered [MQTT-3.1.2-25].
+    TooLarge,
+}
+
+impl Session {
+    /// A session without state; records of the log up to `head` are not for it.
+    pub fn new(client_id: Arc<str>, terms: Terms, head: u64) -> Self {
+        Session {
+            client_id,
+            expiry: terms.session_expiry,
+            subscriptions: HashMap::new(),
+            receiving: Receiving::new(terms.receive_maximum_in),
+            sending: Sending::new(terms.receive_maximum_out),
+            aliases_in: AliasesIn::new(terms.alias_maximum_in),
+            aliases_out: AliasesOut::new(terms.alias_maximum_out),
+            taken_through: head,
+            terms,
+        }
+    }
+
+    /// Goes on under the terms of a new connection. Follow with [`Session::resend`] when CONNACK is written.
+    pub fn resume(&mut self, terms: Terms) {
+        self.expiry = terms.session_expiry;
+        self.receiving.resume(terms.receive_maximum_in);
+        self.sending.resume(terms.receive_maximum_out);
+        // [MQTT-3.3.2-7]
+        self.aliases_in = AliasesIn::new(terms.alias_maximum_in);
+        self.aliases_out = AliasesOut::new(terms.alias_maximum_out);
+        self.terms = terms;
+    }
+
+    /// The client identifier [MQTT-3.1.3-2].
+    pub fn client_id(&self) -> &Arc<str> {
+        &self.client_id
+    }
+
+    /// The present connection's terms.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// Session Expiry Interval in seconds; [`NEVER`] is never.
+    pub fn expiry(&self) -> u32 {
+        self.expiry
+    }
+
+    /// Whether it outlives its connection.
+    pub fn is_durable(&self) -> bool {
+        self.expiry > 0
+    }
+
+    /// All subscriptions.
+    pub fn subscriptions(&self) -> impl Iterator<Item = &Subscription> {
+        self.subscriptions.values()
+    }
+
+    /// How many subscriptions there are.
+    pub fn subscription_count(&self) -> usize {
+        self.subscriptions.len()
+    }
+
+    /// The subscription with exactly this filter [MQTT-3.10.4-1].
+    pub fn subscription(&self, filter: &str) -> Option<&Subscription> {
+        self.subscriptions.get(filter)
+    }
+
+    /// Adds or replaces a subscription; a replaced one keeps its `since`. True if it is new.
+    pub fn subscribe(&mut self, filter: TopicFilter, options: SubscriptionOptions, id: Option<u32>, since: u64) -> bool {
+        let key: Arc<str> = filter.as_str().into();
+        let old = self.subscriptions.get(&key).map(|old| old.since);
+        let since = old.unwrap_or(since);
+        self.subscriptions.insert(key, Subscription { filter, options, id, since });
+        old.is_none()
+    }
+
+    /// Forgets a subscription.
+    pub fn unsubscribe(&mut self, filter: &str) -> Option<Subscription> {
+        self.subscriptions.remove(filter)
+    }
+
+    /// The offset up to which every record that was for this session has been taken up by it.
+    pub fn taken_through(&self) -> u64 {
+        self.taken_through
+    }
+
+    /// Notes that nothing up to `offset` waits in the log any more.
+    pub fn take_through(&mut self, offset: u64) {
+        self.taken_through = self.taken_through.max(offset);
+    }
+
+    /// Messages sent and not yet acknowledged.
+    pub fn in_flight(&self) -> usize {
+        self.sending.in_flight()
+    }
+
+    /// Whether a message above QoS 0 could be sent now [MQTT-3.3.4-9].
+    pub fn can_deliver(&self) -> bool {
+        self.sending.has_quota()
+    }
+
+    /// Takes one packet after CONNECT.
+    pub fn handle(&mut self, packet: Packet, out: &mut WriteQueue) -> Result<Request, Violation> {
+        match packet {
+            Packet::Publish(publish) => self.handle_publish(publish, out),
+            Packet::PubRel(ack) => {
+                let reason = self.receiving.released(ack.packet_id);
+                self.send(Packet::PubComp(Ack::new(ack.packet_id, self.known_reason(reason))), out);
+                Ok(Request::Nothing)
+            }
+            Packet::PubAck(ack) => Ok(self.room_if(self.sending.acknowledged(ack.packet_id))),
+            Packet::PubRec(ack) if ack.reason.is_failure() => Ok(self.room_if(self.sending.refused(ack.packet_id))),
+            Packet::PubRec(ack) => {
+                let reason = self.sending.received(ack.packet_id);
+                self.send(Packet::PubRel(Ack::new(ack.packet_id, self.known_reason(reason))), out);
+                Ok(Request::Nothing)
+            }
+            Packet::PubComp(ack) => Ok(self.room_if(self.sending.completed(ack.packet_id))),
+            Packet::Subscribe(subscribe) => Ok(Request::Subscribe(subscribe)),
+            Packet::Unsubscribe(unsubscribe) => Ok(Request::Unsubscribe(unsubscribe)),
+            Packet::PingReq => {
+                self.send(Packet::PingResp, out);
+                Ok(Request::Nothing)
+            }
+            Packet::Disconnect(disconnect) => self.handle_disconnect(disconnect),
+            // [MQTT-3.1.0-2]
+            Packet::Connect(_) => Err(Violation::SecondConnect),
+            // [MQTT-4.12.0-7]: no method is offered yet, so no CONNECT was accepted that named one
+            Packet::Auth(_) => Err(Violation::AuthWithoutMethod),
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => Err(Violation::ServerPacket),
+        }
+    }
+
+    fn handle_publish(&mut self, publish: Publish, out: &mut WriteQueue) -> Result<Request, Violation> {
+        let topic = self.aliases_in.resolve(publish.topic, publish.alias)?;
+        if publish.payload.len() > self.terms.payload_limit {
+            return Err(Violation::PayloadTooLarge);
+        }
+        match self.receiving.arrived(publish.packet_id, publish.qos)? {
+            Arrival::New => Ok(Request::Publish(Incoming {
+                topic,
+                payload: publish.payload,
+                qos: publish.qos,
+                retain: publish.retain,
+                properties: publish.properties,
+                packet_id: publish.packet_id,
+            })),
+            // [MQTT-4.3.3-10]
+            Arrival::Repeated(packet_id) => {
+                self.send(Packet::PubRec(Ack::new(packet_id, ReasonCode::Success)), out);
+                Ok(Request::Nothing)
+            }
+        }
+    }
+
+    fn handle_disconnect(&mut self, disconnect: Box<Disconnect>) -> Result<Request, Violation> {
+        if let Some(expiry) = disconnect.session_expiry {
+            if self.expiry == 0 && expiry > 0 {
+                return Err(Violation::ExpiryAfterNone);
+            }
+            self.expiry = expiry.min(self.terms.max_session_expiry);
+        }
+        Ok(Request::Disconnect(disconnect))
+    }
+
+    /// Acknowledges a message; a refusal of a QoS 2 message frees its identifier [MQTT-4.3.3-9].
+    pub fn answer_publish(&mut self, qos: Qos, packet_id: Option<PacketId>, reason: ReasonCode, out: &mut WriteQueue) {
+        let Some(packet_id) = packet_id else { return };
+        self.receiving.answered(packet_id, qos, reason);
+        // 3.x acknowledges what it may not publish: the packet has no place for a reason
+        let ack = Ack::new(packet_id, if self.terms.version.is_v5() { reason } else { ReasonCode::Success });
+        self.send(if qos == Qos::AtLeastOnce { Packet::PubAck(ack) } else { Packet::PubRec(ack) }, out);
+    }
+
+    /// One code per filter, in the order asked [MQTT-3.9.3-1].
+    pub fn answer_subscribe(&mut self, packet_id: PacketId, reasons: Vec<ReasonCode>, out: &mut WriteQueue) {
+        self.send(Packet::SubAck(Box::new(SubAck { packet_id, reasons, explanation: None })), out);
+    }
+
+    /// One code per filter, in the order asked [MQTT-3.11.3-1].
+    pub fn answer_unsubscribe(&mut self, packet_id: PacketId, reasons: Vec<ReasonCode>, out: &mut WriteQueue) {
+        self.send(Packet::UnsubAck(Box::new(SubAck { packet_id, reasons, explanation: None })), out);
+    }
+
+    /// Writes the last word to a 5.0 client; 3.x has none.
+    pub fn farewell(&self, reason: ReasonCode, why: &str, out: &mut WriteQueue) {
+        if self.terms.version.is_v5() {
+            let explanation = Explanation { reason_string: Some(why.into()), user: Vec::new() };
+            let explanation = Some(Box::new(explanation));
+            self.send(
+                Packet::Disconnect(Box::new(Disconnect { reason, session_expiry: None, server_reference: None, explanation })),
+                out,
+            );
+        }
+    }
+
+    /// Writes a message. Above QoS 0 only while [`Session::can_deliver`].
+    pub fn deliver(&mut self, delivery: Delivery, now: Millis, out: &mut WriteQueue) -> Delivered {
+        if let Some(position) = delivery.position
+            && delivery.qos > Qos::AtMostOnce
+        {
+            self.taken_through = self.taken_through.max(position.offset);
+        }
+        if delivery.message.is_expired(now) {
+            return Delivered::Expired;
+        }
+        let alias = match self.terms.version.is_v5() {
+            true => self.aliases_out.choose(&delivery.message.topic),
+            false => aliases::Choice::None,
+        };
+        let packet = sending::Outgoing::new(&delivery, alias, self.terms.version, now);
+        if packet.len() > self.terms.max_packet_out {
+            self.aliases_out.take_back(alias);
+            return Delivered::TooLarge;
+        }
+        let packet_id = (delivery.qos > Qos::AtMostOnce).then(|| self.sending.next_id());
+        packet.write(false, packet_id, out);
+        if let Some(packet_id) = packet_id {
+            self.sending.sent(packet_id, delivery);
+        }
+        Delivered::Sent
+    }
+
+    /// Writes again what a former connection left unacknowledged, in the order it was first sent [MQTT-4.4.0-1], as
+    /// far as the window allows. True if all of it is out.
+    pub fn resend(&mut self, now: Millis, out: &mut WriteQueue) -> bool {
+        for packet_id in self.sending.releases_to_repeat() {
+            self.send(Packet::PubRel(Ack::new(packet_id, ReasonCode::Success)), out);
+        }
+        while let Some((packet_id, delivery)) = self.sending.next_to_resend() {
+            // not expired: expiry no longer applies once a message was sent [MQTT-4.3.3-7]
+            let packet = sending::Outgoing::new(delivery, aliases::Choice::None, self.terms.version, now);
+            if packet.len() <= self.terms.max_packet_out {
+                packet.write(true, Some(packet_id), out);
+                self.sending.resent(packet_id);
+            } else {
+                self.sending.acknowledged(packet_id);
+            }
+        }
+        self.sending.all_resent()
+    }
+
+    /// Gives up unacknowledged QoS 1 messages that came through a share group, for other members.
+    pub fn release_shared(&mut self) -> Vec<Delivery> {
+        self.sending.release_shared()
+    }
+
+    /// Takes back a message of a share group that no other member could take.
+    pub fn keep_shared(&mut self, delivery: Delivery) {
+        let packet_id = self.sending.next_id();
+        self.sending.sent(packet_id, delivery);
+    }
+
+    fn room_if(&self, freed: bool) -> Request {
+        if freed { Request::Room } else { Request::Nothing }
+    }
+
+    fn known_reason(&self, known: bool) -> ReasonCode {
+        match known || !self.terms.version.is_v5() {
+            true => ReasonCode::Success,
+            false => ReasonCode::PacketIdentifierNotFound,
+        }
+    }
+
+    /// Writes a packet, without its explanation where the client does not want or cannot take one.
+    fn send(&self, packet: Packet, out: &mut WriteQueue) {
+        send(packet, &self.terms, out);
+    }
+}
+
+/// Writes a packet under these terms; leaves out explanations that would exceed the client's maximum [MQTT-3.2.2-19].
+pub fn send(mut packet: Packet, terms: &Terms, out: &mut WriteQueue) {
+    let tail = out.tail();
+    let start = tail.len();
+    packet.encode(terms.version, tail);
+    if tail.len() - start > terms.max_packet_out
+        && let Some(explanation) = explanation_of(&mut packet)
+        && explanation.take().is_some()
+    {
+        tail.truncate(start);
+        packet.encode(terms.version, tail);
+    }
+}
+
+fn explanation_of(packet: &mut Packet) -> Option<&mut Option<Box<Explanation>>> {
+    match packet {
+        Packet::ConnAck(packet) => Some(&mut packet.explanation),
+        Packet::Disconnect(packet) => Some(&mut packet.explanation),
+        Packet::SubAck(packet) | Packet::UnsubAck(packet) => Some(&mut packet.explanation),
+        Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => Some(&mut ack.explanation),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,57 @@
+//! Packet identifiers for messages to the client: never one that is in use [MQTT-2.2.1-4].
+
+use crate::mqtt::PacketId;
+use hashbrown::HashSet;
+
+/// Identifiers in use, and the next to try.
+#[derive(Debug)]
+pub struct PacketIds {
+    last: u16,
+    used: HashSet<PacketId>,
+}
+
+impl Default for PacketIds {
+    fn default() -> Self {
+        PacketIds { last: 0, used: HashSet::new() }
+    }
+}
+
+impl PacketIds {
+    /// A free identifier, now in use. The window keeps far fewer than 65,535 in use.
+    pub fn take(&mut self) -> PacketId {
+        loop {
+            self.last = self.last.wrapping_add(1);
+            if let Some(id) = PacketId::new(self.last)
+                && self.used.insert(id)
+            {
+                return id;
+            }
+        }
+    }
+
+    /// The identifier is free again.
+    pub fn free(&mut self, id: PacketId) {
+        self.used.remove(&id);
+        if self.used.is_empty() {
+            self.used.shrink_to_fit();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mqtt_2_2_1_4_identifiers_wrap_around_and_skip_those_in_use() {
+        let mut ids = PacketIds::default();
+        let stuck = ids.take();
+        assert_eq!(stuck.get(), 1);
+        for expected in 2..=u16::MAX {
+            let id = ids.take();
+            assert_eq!(id.get(), expected);
+            ids.free(id);
+        }
+        assert_eq!(ids.take().get(), 2);
+    }
+}

@@ -1,0 +1,235 @@
+//! Messages to the client: the window of what is unacknowledged, and the bytes of one PUBLISH.
+
+use super::{aliases::Choice, packet_ids::PacketIds};
+use crate::{
+    message::{Delivery, Millis},
+    mqtt::{
+        PacketId, Qos, Version,
+        publish::{HeadParts, PublishHead, first_byte},
+        write_queue::WriteQueue,
+    },
+};
+use std::{borrow::Cow, collections::VecDeque};
+
+/// The sending side of QoS 1 and 2.
+#[derive(Debug)]
+pub struct Sending {
+    ids: PacketIds,
+    /// In the order first sent.
+    window: VecDeque<InFlight>,
+    /// Of the window: sent on this connection and not acknowledged.
+    unacknowledged: usize,
+    maximum: usize,
+    /// Whether a former connection's PUBRELs are still to be repeated.
+    repeat_releases: bool,
+    /// How many of the window a former connection sent and this one has not.
+    to_resend: usize,
+}
+
+#[derive(Debug)]
+struct InFlight {
+    packet_id: PacketId,
+    phase: Phase,
+    /// Whether this connection has sent it.
+    sent: bool,
+}
+
+#[derive(Debug)]
+enum Phase {
+    /// PUBLISH sent; PUBACK or PUBREC awaited.
+    Publish(Delivery),
+    /// PUBREL sent; PUBCOMP awaited. The message itself is no longer needed [MQTT-4.3.3-6].
+    Release,
+}
+
+impl Sending {
+    /// Nothing under way; at most `maximum` messages may be.
+    pub fn new(maximum: u16) -> Self {
+        Sending {
+            ids: PacketIds::default(),
+            window: VecDeque::new(),
+            unacknowledged: 0,
+            maximum: maximum.into(),
+            repeat_releases: false,
+            to_resend: 0,
+        }
+    }
+
+    /// A new connection with its own window: everything unacknowledged is to be sent again.
+    pub fn resume(&mut self, maximum: u16) {
+        self.maximum = maximum.into();
+        self.unacknowledged = 0;
+        self.repeat_releases = true;
+        for item in &mut self.window {
+            item.sent = false;
+        }
+        self.to_resend = self.window.iter().filter(|item| matches!(item.phase, Phase::Publish(_))).count();
+    }
+
+    /// Messages not yet acknowledged.
+    pub fn in_flight(&self) -> usize {
+        self.window.len()
+    }
+
+    /// Whether a new message may be sent: the window has room, and what is older has been sent again.
+    pub fn has_quota(&self) -> bool {
+        self.to_resend == 0 && self.unacknowledged < self.maximum
+    }
+
+    /// A free identifier [MQTT-4.3.2-1], [MQTT-4.3.3-1].
+    pub fn next_id(&mut self) -> PacketId {
+        self.ids.take()
+    }
+
+    /// A new message is on its way.
+    pub fn sent(&mut self, packet_id: PacketId, delivery: Delivery) {
+        self.window.push_back(InFlight { packet_id, phase: Phase::Publish(delivery), sent: true });
+        self.unacknowledged += 1;
+    }
+
+    /// PUBACK: the message is done. False if there is no such.
+    pub fn acknowledged(&mut self, packet_id: PacketId) -> bool {
+        self.finish(packet_id, |phase| matches!(phase, Phase::Publish(_)))
+    }
+
+    /// PUBREC of 0x80 or above: the message is done [MQTT-4.4.0-2].
+    pub fn refused(&mut self, packet_id: PacketId) -> bool {
+        self.finish(packet_id, |phase| matches!(phase, Phase::Publish(_)))
+    }
+
+    /// PUBCOMP: the exchange is done.
+    pub fn completed(&mut self, packet_id: PacketId) -> bool {
+        self.finish(packet_id, |phase| matches!(phase, Phase::Release))
+    }
+
+    /// PUBREC: the client has the message. False if there is no such exchange.
+    pub fn received(&mut self, packet_id: PacketId) -> bool {
+        let Some(at) = self.find(packet_id) else { return false };
+        let item = &mut self.window[at];
+        if matches!(item.phase, Phase::Publish(_)) && !item.sent {
+            self.to_resend -= 1;
+        }
+        self.window[at].phase = Phase::Release;
+        true
+    }
+
+    /// Identifiers whose PUBREL a former connection sent: they are repeated first and at once [MQTT-3.3.4-10].
+    pub fn releases_to_repeat(&mut self) -> Vec<PacketId> {
+        if !std::mem::take(&mut self.repeat_releases) {
+            return Vec::new();
+        }
+        let releases = self.window.iter().filter(|item| matches!(item.phase, Phase::Release));
+        releases.map(|item| item.packet_id).collect()
+    }
+
+    /// The oldest message still to be sent again, if the window has room for it.
+    pub fn next_to_resend(&self) -> Option<(PacketId, &Delivery)> {
+        if self.to_resend == 0 || self.unacknowledged >= self.maximum {
+            return None;
+        }
+        self.window.iter().find_map(|item| match &item.phase {
+            Phase::Publish(delivery) if !item.sent => Some((item.packet_id, delivery)),
+            _ => None,
+        })
+    }
+
+    /// The message was sent again.
+    pub fn resent(&mut self, packet_id: PacketId) {
+        if let Some(at) = self.find(packet_id) {
+            self.window[at].sent = true;
+            self.unacknowledged += 1;
+            self.to_resend -= 1;
+        }
+    }
+
+    /// Whether nothing of a former connection is left to send again.
+    pub fn all_resent(&self) -> bool {
+        self.to_resend == 0
+    }
+
+    /// Takes out unacknowledged QoS 1 messages that came through a share group.
+    pub fn release_shared(&mut self) -> Vec<Delivery> {
+        let is_shared = |item: &InFlight| {
+            matches!(&item.phase, Phase::Publish(d) if d.share.is_some() && d.qos == Qos::AtLeastOnce)
+        };
+        let ids: Vec<PacketId> = self.window.iter().filter(|item| is_shared(item)).map(|item| item.packet_id).collect();
+        ids.into_iter().filter_map(|id| self.take(id)).filter_map(|item| match item.phase {
+            Phase::Publish(delivery) => Some(delivery),
+            Phase::Release => None,
+        })
+        .collect()
+    }
+
+    fn finish(&mut self, packet_id: PacketId, expected: impl FnOnce(&Phase) -> bool) -> bool {
+        match self.find(packet_id) {
+            Some(at) if expected(&self.window[at].phase) => self.take(packet_id).is_some(),
+            _ => false,
+        }
+    }
+
+    fn take(&mut self, packet_id: PacketId) -> Option<InFlight> {
+        let at = self.find(packet_id)?;
+        let item = self.window.remove(at)?;
+        self.ids.free(packet_id);
+        match item.phase {
+            _ if item.sent => self.unacknowledged -= 1,
+            Phase::Publish(_) => self.to_resend -= 1,
+            Phase::Release => {}
+        }
+        if self.window.is_empty() {
+            self.window.shrink_to_fit();
+        }
+        Some(item)
+    }
+
+    /// Acknowledgements mostly come in the order of sending: the first look finds them.
+    fn find(&self, packet_id: PacketId) -> Option<usize> {
+        self.window.iter().position(|item| item.packet_id == packet_id)
+    }
+}
+
+/// The bytes of one PUBLISH, its head shared with other receivers where they get the same.
+pub struct Outgoing<'a> {
+    delivery: &'a Delivery,
+    head: Cow<'a, PublishHead>,
+}
+
+impl<'a> Outgoing<'a> {
+    /// Lays out `delivery` for a receiver.
+    pub fn new(delivery: &'a Delivery, alias: Choice, version: Version, now: Millis) -> Self {
+        let message = &*delivery.message;
+        let with_id = delivery.qos > Qos::AtMostOnce;
+        let ids = delivery.subscription_ids.as_deref().filter(|_| version.is_v5()).unwrap_or_default();
+        let counts_down = version.is_v5() && message.expires.is_some();
+        if alias == Choice::None && ids.is_empty() && !counts_down {
+            return Outgoing { delivery, head: Cow::Borrowed(message.head(version, with_id)) };
+        }
+        let (topic, alias) = match alias {
+            Choice::None => (&*message.topic, None),
+            Choice::Set(alias) => (&*message.topic, Some(alias)),
+            Choice::Use(alias) => ("", Some(alias)),
+        };
+        let head = HeadParts {
+            version,
+            topic,
+            alias,
+            with_id,
+            properties: message.properties.as_deref(),
+            expiry: message.expiry_left(now),
+            subscription_ids: ids,
+            payload_len: message.payload.len(),
+        };
+        Outgoing { delivery, head: Cow::Owned(head.encode()) }
+    }
+
+    /// Size of the whole packet in bytes.
+    pub fn len(&self) -> usize {
+        self.head.bytes.len() + self.delivery.message.payload.len()
+    }
+
+    /// Appends the packet.
+    pub fn write(&self, dup: bool, packet_id: Option<PacketId>, out: &mut WriteQueue) {
+        out.put_head(&self.head, first_byte(dup, self.delivery.qos, self.delivery.retain), packet_id);
+        out.put_payload(&self.delivery.message.payload);
+    }
+}
