@@ -1,0 +1,3 @@
+//! Who may.
+
+pub mod config;

@@ -1,0 +1,3 @@
+//! Looking in: log lines, metrics as text. Observes the other rooms and never changes what they do.
+
+pub mod log;

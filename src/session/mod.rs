@@ -1,0 +1,3 @@
+//! The conversation: one client's protocol state.
+
+pub mod limits;

@@ -1,0 +1,3 @@
+//! What survives.
+
+pub mod config;
