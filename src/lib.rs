@@ -7,6 +7,7 @@ pub mod config;
 pub mod http;
 pub mod listener;
 pub mod message;
+pub mod metrics;
 pub mod mqtt;
 pub mod observe;
 pub mod session;
