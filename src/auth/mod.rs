@@ -2,4 +2,5 @@
 //!
 //! This room decides about topics. It never learns how a message came in, and never talks to a client.
 
+pub mod config;
 pub mod identity;

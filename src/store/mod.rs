@@ -2,6 +2,7 @@
 //!
 //! The store keeps and gives back. It knows neither who a message is for nor who is online.
 
+pub mod config;
 pub mod memory;
 
 use crate::message::{Epoch, Message, Position};

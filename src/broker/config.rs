@@ -1,0 +1,30 @@
+//! What an operator may choose about sessions, queues and topics.
+
+use std::time::Duration;
+
+/// `[session]`, `[topics]` and `[sys]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Longest time a session is kept after its connection ended; a client that asks for more is told so.
+    pub max_expiry: Duration,
+    /// Messages that wait for one receiver.
+    pub max_queued_messages: usize,
+    /// Bytes that wait for one receiver; a single message above it still waits.
+    pub max_queued_bytes: usize,
+    /// How often the numbers under `$SYS/broker/` are published.
+    pub sys_interval: Duration,
+    /// Whether publishers on the web may use topics with control and format characters, as MQTT clients may.
+    pub allow_controls: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            max_expiry: Duration::from_secs(7 * 24 * 60 * 60),
+            max_queued_messages: 100_000,
+            max_queued_bytes: 64 * 1024 * 1024,
+            sys_interval: Duration::from_secs(10),
+            allow_controls: false,
+        }
+    }
+}

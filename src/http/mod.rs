@@ -1,0 +1,3 @@
+//! Web ways in: REST, streams, MQTT over WebSocket, dashboard.
+
+pub mod config;

@@ -1,0 +1,3 @@
+//! MQTT ways in: sockets to sessions.
+
+pub mod config;

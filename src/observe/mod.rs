@@ -1,0 +1,4 @@
+//! Looking in: log lines, metrics as text. Observes the other rooms and never changes what they do.
+
+pub mod log;
+pub mod prometheus;
