@@ -101,7 +101,18 @@ impl Message {
             .as_ref()
             .and_then(|p| p.message_expiry)
             .map(|seconds| time.plus_seconds(seconds.into()));
-        Message { topic, payload, qos, retain, properties, time, expires, origin, heads: Default::default(), web: OnceLock::new() }
+        Message {
+            topic,
+            payload,
+            qos,
+            retain,
+            properties,
+            time,
+            expires,
+            origin,
+            heads: Default::default(),
+            web: OnceLock::new(),
+        }
     }
 
     /// Whether its expiry has passed at `now` [MQTT-3.3.2-5].
@@ -111,7 +122,8 @@ impl Message {
 
     /// Seconds left of its expiry at `now` [MQTT-3.3.2-6]; `None` if it never expires.
     pub fn expiry_left(&self, now: Millis) -> Option<u32> {
-        self.expires.map(|deadline| now.seconds_until(deadline).min(u32::MAX.into()) as u32)
+        self.expires
+            .map(|deadline| now.seconds_until(deadline).min(u32::MAX.into()) as u32)
     }
 
     /// The front of its PUBLISH in one of four layouts, encoded by whoever asks first.

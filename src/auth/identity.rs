@@ -31,7 +31,10 @@ impl Identity {
 
     /// As `self`, for a connection that declared itself a bridge.
     pub fn as_bridge(&self) -> Arc<Self> {
-        Arc::new(Identity { bridge: true, ..self.clone() })
+        Arc::new(Identity {
+            bridge: true,
+            ..self.clone()
+        })
     }
 
     /// Whether a message on `topic` may be published.
@@ -63,8 +66,14 @@ mod tests {
         let anyone = Identity::anonymous();
         assert_eq!(anyone.may_publish(&state), Err(Denied::Reserved));
         assert_eq!(anyone.as_bridge().may_publish(&state), Ok(()));
-        assert_eq!(anyone.as_bridge().may_publish(&version), Err(Denied::Reserved));
-        assert_eq!(anyone.may_publish(&TopicName::parse("a/$b").unwrap()), Ok(()));
+        assert_eq!(
+            anyone.as_bridge().may_publish(&version),
+            Err(Denied::Reserved)
+        );
+        assert_eq!(
+            anyone.may_publish(&TopicName::parse("a/$b").unwrap()),
+            Ok(())
+        );
     }
 
     #[test]

@@ -1,3 +1,249 @@
-//! The switch: joins routing, store, auth and who is online.
+//! The switch: the only room that joins routing, store, auth and who is online.
+//!
+//! Every way in makes a [`Draft`] and calls [`Broker::publish`]; every way out reads an [`outbox::Outbox`]. The broker
+//! knows no sockets and no HTTP.
+//!
+//! One lock orders everything that has a position: whoever publishes a recorded message holds it from the match to the
+//! last offer, whoever subscribes holds it while entering the routes. So positions are offered in order, a subscription
+//! begins between two positions, and nothing needs to be looked at twice. What is not recorded never takes it.
 
+pub mod clock;
 pub mod config;
+mod cursor;
+mod expiry;
+pub mod outbox;
+pub mod publish;
+pub mod registry;
+pub mod stream;
+pub mod subscribe;
+
+use crate::{
+    auth::identity::{Denied, Identity},
+    message::{Epoch, Millis, Position},
+    metrics::METRICS,
+    mqtt::{
+        Qos,
+        property::MessageProperties,
+        reason::ReasonCode,
+        topic::{TopicError, TopicName},
+    },
+    routing::{
+        Routes,
+        retained::{Retained, RetainedMessages},
+    },
+    session::limits::Limits,
+    store::{Store, StoreError},
+};
+use bytes::Bytes;
+use clock::Clock;
+use config::Config;
+use outbox::{CloseReason, Outbox};
+use parking_lot::Mutex;
+use publish::Publisher;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// The broker; cheap to clone, all clones are one.
+#[derive(Clone)]
+pub struct Broker(Arc<Inner>);
+
+struct Inner {
+    clock: Clock,
+    config: Config,
+    limits: Limits,
+    routes: Routes<Arc<Outbox>>,
+    retained: RetainedMessages,
+    store: Box<dyn Store>,
+    order: Mutex<()>,
+    registry: registry::Registry,
+    streams: stream::Streams,
+    timers: expiry::Timers,
+    draining: AtomicBool,
+}
+
+/// A message that somebody wants to publish.
+#[derive(Debug, Clone)]
+pub struct Draft {
+    /// Where to.
+    pub topic: TopicName,
+    /// Any bytes.
+    pub payload: Bytes,
+    /// How carefully.
+    pub qos: Qos,
+    /// Whether it becomes the topic's retained message.
+    pub retain: bool,
+    /// What travels with it.
+    pub properties: Option<Box<MessageProperties>>,
+}
+
+/// What came of publishing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// Receivers it was offered to.
+    pub offered: usize,
+    /// Where it was recorded, if it was.
+    pub position: Option<Position>,
+}
+
+/// Why something was not done. Nothing was routed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The topic belongs to the gateway.
+    #[error("topics that begin with '$' are the gateway's own")]
+    TopicReserved,
+    /// The identity lacks the right.
+    #[error("not authorized")]
+    NotAuthorized,
+    /// Not a topic that is accepted here.
+    #[error("the topic has more levels than limits.topic_levels")]
+    TopicTooDeep,
+    /// Not a filter.
+    #[error("not a topic filter: {0}")]
+    FilterInvalid(TopicError),
+    /// Above `limits.payload`.
+    #[error("the payload is larger than limits.payload")]
+    PayloadTooLarge,
+    /// Declared as UTF-8, and is not.
+    #[error("the payload is declared to be UTF-8 and is not")]
+    PayloadFormatInvalid,
+    /// More than one client may have.
+    #[error("quota exceeded")]
+    QuotaExceeded,
+    /// The store has no room.
+    #[error("the store has no room: {0}")]
+    Storage(StoreError),
+    /// The gateway goes down.
+    #[error("the gateway is shutting down")]
+    ShuttingDown,
+}
+
+impl Refused {
+    /// MQTT's name for it.
+    pub fn reason(self) -> ReasonCode {
+        match self {
+            Refused::TopicReserved | Refused::NotAuthorized => ReasonCode::NotAuthorized,
+            Refused::TopicTooDeep => ReasonCode::TopicNameInvalid,
+            Refused::FilterInvalid(_) => ReasonCode::TopicFilterInvalid,
+            Refused::PayloadTooLarge => ReasonCode::PacketTooLarge,
+            Refused::PayloadFormatInvalid => ReasonCode::PayloadFormatInvalid,
+            Refused::QuotaExceeded | Refused::Storage(_) => ReasonCode::QuotaExceeded,
+            Refused::ShuttingDown => ReasonCode::ServerShuttingDown,
+        }
+    }
+}
+
+impl From<Denied> for Refused {
+    fn from(denied: Denied) -> Self {
+        match denied {
+            Denied::Reserved => Refused::TopicReserved,
+        }
+    }
+}
+
+impl Broker {
+    /// A broker over this store.
+    pub fn new(config: Config, limits: Limits, store: Box<dyn Store>) -> Self {
+        Broker(Arc::new(Inner {
+            clock: Clock::start(),
+            config,
+            limits,
+            routes: Routes::default(),
+            retained: RetainedMessages::default(),
+            store,
+            order: Mutex::new(()),
+            registry: registry::Registry::default(),
+            streams: stream::Streams::default(),
+            timers: expiry::Timers::default(),
+            draining: AtomicBool::new(false),
+        }))
+    }
+
+    /// Now, for rooms that read no clock.
+    pub fn now(&self) -> Millis {
+        self.0.clock.now()
+    }
+
+    /// How long it has been running.
+    pub fn uptime(&self) -> std::time::Duration {
+        self.0.clock.uptime()
+    }
+
+    /// What one client may ask for.
+    pub fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    /// What the operator chose.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The position that everything published before now is at or below.
+    pub fn head(&self) -> Position {
+        Position {
+            epoch: self.epoch(),
+            offset: self.0.store.head(),
+        }
+    }
+
+    /// Which log positions belong to.
+    pub fn epoch(&self) -> Epoch {
+        self.0.store.epoch()
+    }
+
+    /// Somebody who publishes, with a memory of his own.
+    pub fn publisher(&self, identity: Arc<Identity>, client_id: Option<Arc<str>>) -> Publisher {
+        let origin = crate::message::Origin {
+            client_id,
+            user: identity.user.clone(),
+        };
+        Publisher::new(identity, Arc::new(origin), None)
+    }
+
+    /// Returns when what is recorded at `position` is durable. In memory it is at once as durable as it gets.
+    pub async fn durable(&self, _position: Option<Position>) -> Result<(), Refused> {
+        Ok(())
+    }
+
+    /// The retained message of a topic.
+    pub fn retained(
+        &self,
+        identity: &Identity,
+        topic: &TopicName,
+    ) -> Result<Option<Retained>, Refused> {
+        if let Ok(filter) = crate::mqtt::topic::TopicFilter::parse(topic) {
+            identity.may_subscribe(&filter)?;
+        }
+        Ok(self.0.retained.get(topic, self.now()))
+    }
+
+    /// Whether the gateway is going down.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
+    /// Begins to go down: nobody new comes in.
+    pub fn drain(&self) {
+        self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Tells every MQTT connection and every web stream to end. Streams see [`CloseReason::ShuttingDown`] and choose
+    /// their moment.
+    pub fn shut_down(&self) {
+        self.drain();
+        self.0.streams.close_all(CloseReason::ShuttingDown);
+        self.close_all(CloseReason::ShuttingDown);
+    }
+
+    /// Brings the gauges up to date that nobody counts step by step.
+    pub fn measure(&self) {
+        let (retained, retained_bytes) = self.0.retained.size();
+        METRICS.retained_messages.set(retained as u64);
+        METRICS.retained_bytes.set(retained_bytes as u64);
+        let (stored, stored_bytes) = self.0.store.size();
+        METRICS.stored_messages.set(stored as u64);
+        METRICS.stored_bytes.set(stored_bytes as u64);
+    }
+}

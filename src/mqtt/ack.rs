@@ -16,6 +16,10 @@ pub struct Ack {
 impl Ack {
     /// A plain acknowledgement: two bytes of body on the wire when `reason` is success.
     pub fn new(packet_id: PacketId, reason: ReasonCode) -> Self {
-        Ack { packet_id, reason, explanation: None }
+        Ack {
+            packet_id,
+            reason,
+            explanation: None,
+        }
     }
 }

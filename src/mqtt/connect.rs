@@ -1,10 +1,6 @@
 //! CONNECT: who the client is, what it wants kept, and what it can take.
 
-use super::{
-    Qos, Version,
-    property::MessageProperties,
-    topic::TopicName,
-};
+use super::{Qos, Version, property::MessageProperties, topic::TopicName};
 use bytes::Bytes;
 
 /// The first packet of every connection [MQTT-3.1.0-1].

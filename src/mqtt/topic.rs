@@ -77,7 +77,10 @@ impl TopicFilter {
         };
         check_wildcards(&text[from..])?;
         // from is below 65,536, see check_text
-        Ok(TopicFilter { text: text.into(), from: from as u32 })
+        Ok(TopicFilter {
+            text: text.into(),
+            from: from as u32,
+        })
     }
 
     /// As the client wrote it, `$share/name/` included.
@@ -226,10 +229,35 @@ mod tests {
 
     #[test]
     fn mqtt_4_7_filters_that_break_the_rules_are_refused() {
-        for text in ["", "a#", "#/a", "a/#/b", "a+", "+a/b", "a\0", "$share", "$share/", "$share/g", "$share//a", "$share/g/", "$share/+/a", "$share/g/a#"] {
+        for text in [
+            "",
+            "a#",
+            "#/a",
+            "a/#/b",
+            "a+",
+            "+a/b",
+            "a\0",
+            "$share",
+            "$share/",
+            "$share/g",
+            "$share//a",
+            "$share/g/",
+            "$share/+/a",
+            "$share/g/a#",
+        ] {
             assert!(TopicFilter::parse(text).is_err(), "{text:?}");
         }
-        for text in ["#", "+", "/", "a//", "+/#", "$share/g//", "$share/g/#", "$SYS/#", "$shared/a"] {
+        for text in [
+            "#",
+            "+",
+            "/",
+            "a//",
+            "+/#",
+            "$share/g//",
+            "$share/g/#",
+            "$SYS/#",
+            "$shared/a",
+        ] {
             assert!(TopicFilter::parse(text).is_ok(), "{text:?}");
         }
     }
@@ -237,7 +265,10 @@ mod tests {
     #[test]
     fn mqtt_4_8_2_a_shared_filter_splits_into_name_and_pattern() {
         let filter = TopicFilter::parse("$share/g/a/+").unwrap();
-        assert_eq!((filter.share(), filter.pattern(), filter.as_str()), (Some("g"), "a/+", "$share/g/a/+"));
+        assert_eq!(
+            (filter.share(), filter.pattern(), filter.as_str()),
+            (Some("g"), "a/+", "$share/g/a/+")
+        );
         assert_eq!(TopicFilter::parse("a/+").unwrap().share(), None);
     }
 
@@ -247,6 +278,9 @@ mod tests {
             assert!(TopicName::parse(text).is_err(), "{text:?}");
         }
         assert!(TopicName::parse(&"x".repeat(MAX_BYTES)).is_ok());
-        assert_eq!(TopicName::parse(&"x".repeat(MAX_BYTES + 1)), Err(TopicError::TooLong));
+        assert_eq!(
+            TopicName::parse(&"x".repeat(MAX_BYTES + 1)),
+            Err(TopicError::TooLong)
+        );
     }
 }

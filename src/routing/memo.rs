@@ -18,7 +18,11 @@ pub struct Memo<S> {
 impl<S: Subscriber> Memo<S> {
     /// An empty memory; `publisher` is the subscriber key that No Local looks at.
     pub fn new(publisher: Option<u64>) -> Self {
-        Memo { publisher, last: None, others: HashMap::new() }
+        Memo {
+            publisher,
+            last: None,
+            others: HashMap::new(),
+        }
     }
 
     /// Whom a message on `topic` is for, now.

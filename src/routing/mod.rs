@@ -83,7 +83,10 @@ pub struct Target<S> {
 
 impl<S> Default for Shard<S> {
     fn default() -> Self {
-        Shard { tree: RwLock::new(Node::default()), generation: AtomicU64::new(0) }
+        Shard {
+            tree: RwLock::new(Node::default()),
+            generation: AtomicU64::new(0),
+        }
     }
 }
 
@@ -100,15 +103,31 @@ impl<S: Subscriber> Default for Routes<S> {
 
 impl<S: Subscriber> Routes<S> {
     /// Adds the subscription or replaces it [MQTT-3.8.4-3]. True if it is new.
-    pub fn subscribe(&self, filter: &TopicFilter, subscriber: S, options: SubscriptionOptions, id: Option<u32>) -> bool {
+    pub fn subscribe(
+        &self,
+        filter: &TopicFilter,
+        subscriber: S,
+        options: SubscriptionOptions,
+        id: Option<u32>,
+    ) -> bool {
         let shard = self.shard_of_filter(filter);
         let mut tree = shard.tree.write();
         let entries = tree.entries_mut(filter.pattern());
         let new = match filter.share() {
-            None => entries.insert(Entry { subscriber, options, id }),
+            None => entries.insert(Entry {
+                subscriber,
+                options,
+                id,
+            }),
             Some(name) => {
-                let group = entries.group_mut(name, || Group::new(&self.next_group, filter.clone()));
-                group.join(Member { subscriber, qos: options.qos, retain_as_published: options.retain_as_published, id })
+                let group =
+                    entries.group_mut(name, || Group::new(&self.next_group, filter.clone()));
+                group.join(Member {
+                    subscriber,
+                    qos: options.qos,
+                    retain_as_published: options.retain_as_published,
+                    id,
+                })
             }
         };
         shard.generation.fetch_add(1, Ordering::Release);
@@ -131,7 +150,11 @@ impl<S: Subscriber> Routes<S> {
 
     /// The group behind a shared filter, if it has members.
     pub fn group(&self, filter: &TopicFilter) -> Option<Arc<Group<S>>> {
-        self.shard_of_filter(filter).tree.read().find(filter.pattern())?.group(filter.share()?)
+        self.shard_of_filter(filter)
+            .tree
+            .read()
+            .find(filter.pattern())?
+            .group(filter.share()?)
     }
 
     /// Makes every memo look again: something about subscribers changed that targets were built from.
@@ -144,25 +167,43 @@ impl<S: Subscriber> Routes<S> {
     /// The generations that decide about `topic` now.
     pub fn stamp(&self, topic: &str) -> Stamp {
         Stamp {
-            shard: self.shard_of_topic(topic).generation.load(Ordering::Acquire),
+            shard: self
+                .shard_of_topic(topic)
+                .generation
+                .load(Ordering::Acquire),
             wild: self.wild.generation.load(Ordering::Acquire),
         }
     }
 
     /// Whom a message on `topic` is for, without what No Local keeps from `publisher` [MQTT-3.8.3-3].
     pub fn matching(&self, topic: &str, publisher: Option<u64>) -> Targets<S> {
-        let mut found = Found { targets: Vec::new(), shared: Vec::new(), sources: 0, publisher };
-        self.shard_of_topic(topic).tree.read().visit(topic, &mut |entries| found.add(entries));
+        let mut found = Found {
+            targets: Vec::new(),
+            shared: Vec::new(),
+            sources: 0,
+            publisher,
+        };
+        self.shard_of_topic(topic)
+            .tree
+            .read()
+            .visit(topic, &mut |entries| found.add(entries));
         // [MQTT-4.7.2-1]
         if !topic.starts_with('$') {
-            self.wild.tree.read().visit(topic, &mut |entries| found.add(entries));
+            self.wild
+                .tree
+                .read()
+                .visit(topic, &mut |entries| found.add(entries));
         }
         found.merged()
     }
 
     fn shard_of_filter(&self, filter: &TopicFilter) -> &Shard<S> {
         let pattern = filter.pattern();
-        if pattern.starts_with(['+', '#']) { &self.wild } else { self.shard_of_topic(pattern) }
+        if pattern.starts_with(['+', '#']) {
+            &self.wild
+        } else {
+            self.shard_of_topic(pattern)
+        }
     }
 
     fn shard_of_topic(&self, topic: &str) -> &Shard<S> {
@@ -201,14 +242,17 @@ impl<S: Subscriber> Found<S> {
 
     fn merged(mut self) -> Targets<S> {
         if self.sources > 1 {
-            self.targets.sort_by_key(|(target, _)| target.subscriber.key());
+            self.targets
+                .sort_by_key(|(target, _)| target.subscriber.key());
         }
         let mut direct: Vec<Target<S>> = Vec::with_capacity(self.targets.len());
         let mut ids: Vec<u32> = Vec::new();
         let mut rest = self.targets.into_iter().peekable();
         while let Some((mut target, id)) = rest.next() {
             ids.extend(id);
-            while let Some((other, id)) = rest.next_if(|(other, _)| other.subscriber.key() == target.subscriber.key()) {
+            while let Some((other, id)) =
+                rest.next_if(|(other, _)| other.subscriber.key() == target.subscriber.key())
+            {
                 target.qos = target.qos.max(other.qos);
                 target.retain_as_published |= other.retain_as_published;
                 ids.extend(id);
@@ -220,9 +264,15 @@ impl<S: Subscriber> Found<S> {
             }
             direct.push(target);
         }
-        let durable = direct.iter().any(|t| t.qos > Qos::AtMostOnce && t.subscriber.is_durable())
+        let durable = direct
+            .iter()
+            .any(|t| t.qos > Qos::AtMostOnce && t.subscriber.is_durable())
             || self.shared.iter().any(|group| group.is_durable());
-        Targets { direct, shared: self.shared, durable }
+        Targets {
+            direct,
+            shared: self.shared,
+            durable,
+        }
     }
 }
 

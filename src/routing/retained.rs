@@ -49,7 +49,10 @@ impl RetainedMessages {
             inner.by_topic.remove(&message.topic)
         } else {
             inner.bytes += message.weight();
-            let retained = Retained { message: message.clone(), position };
+            let retained = Retained {
+                message: message.clone(),
+                position,
+            };
             inner.by_topic.insert(message.topic.clone(), retained)
         };
         inner.bytes -= old.map_or(0, |old| old.message.weight());
@@ -58,7 +61,11 @@ impl RetainedMessages {
     /// The retained message of one topic.
     pub fn get(&self, topic: &TopicName, now: Millis) -> Option<Retained> {
         let inner = self.inner.read();
-        inner.by_topic.get(topic).filter(|retained| !retained.message.is_expired(now)).cloned()
+        inner
+            .by_topic
+            .get(topic)
+            .filter(|retained| !retained.message.is_expired(now))
+            .cloned()
     }
 
     /// How many there are, and their weight in bytes.
@@ -68,12 +75,24 @@ impl RetainedMessages {
     }
 
     /// Up to `max` messages that match `pattern`, on topics behind `after`, written at or before `through`.
-    pub fn matching(&self, pattern: &str, after: Option<&TopicName>, through: Position, max: usize, now: Millis) -> Chunk {
+    pub fn matching(
+        &self,
+        pattern: &str,
+        after: Option<&TopicName>,
+        through: Position,
+        max: usize,
+        now: Millis,
+    ) -> Chunk {
         let inner = self.inner.read();
-        let mut chunk = Chunk { found: Vec::new(), resume_after: None };
+        let mut chunk = Chunk {
+            found: Vec::new(),
+            resume_after: None,
+        };
         let wanted = |r: &Retained| r.position <= through && !r.message.is_expired(now);
         let Some(wildcard) = memchr::memchr2(b'+', b'#', pattern.as_bytes()) else {
-            chunk.found.extend(inner.by_topic.get(pattern).filter(|r| wanted(r)).cloned());
+            chunk
+                .found
+                .extend(inner.by_topic.get(pattern).filter(|r| wanted(r)).cloned());
             return chunk;
         };
         let mut prefix = &pattern[..wildcard];
@@ -85,7 +104,11 @@ impl RetainedMessages {
             Some(topic) => Bound::Excluded(&**topic),
             None => Bound::Included(prefix),
         };
-        for (seen, (topic, retained)) in inner.by_topic.range::<str, _>((start, Bound::Unbounded)).enumerate() {
+        for (seen, (topic, retained)) in inner
+            .by_topic
+            .range::<str, _>((start, Bound::Unbounded))
+            .enumerate()
+        {
             if !topic.starts_with(prefix) {
                 break;
             }
@@ -106,7 +129,11 @@ impl RetainedMessages {
         let (mut expired, mut last) = (Vec::new(), None);
         {
             let inner = self.inner.read();
-            for (topic, retained) in inner.by_topic.range::<str, _>((start, Bound::Unbounded)).take(CHUNK) {
+            for (topic, retained) in inner
+                .by_topic
+                .range::<str, _>((start, Bound::Unbounded))
+                .take(CHUNK)
+            {
                 last = Some(topic.clone());
                 if retained.message.is_expired(now) {
                     expired.push(topic.clone());

@@ -43,7 +43,15 @@ pub struct Member<S> {
 impl<S: Subscriber> Group<S> {
     pub(super) fn new(ids: &AtomicU64, filter: TopicFilter) -> Self {
         let id = NonZeroU64::new(ids.fetch_add(1, Ordering::Relaxed)).unwrap_or(NonZeroU64::MIN);
-        Group { id: GroupId(id), filter, state: Mutex::new(State { members: Vec::new(), turn: 0, behind: None }) }
+        Group {
+            id: GroupId(id),
+            filter,
+            state: Mutex::new(State {
+                members: Vec::new(),
+                turn: 0,
+                behind: None,
+            }),
+        }
     }
 
     /// Its name for this run.
@@ -64,7 +72,11 @@ impl<S: Subscriber> Group<S> {
     /// Adds or replaces a member; true if it is new.
     pub(super) fn join(&self, member: Member<S>) -> bool {
         let mut state = self.state.lock();
-        match state.members.iter_mut().find(|m| m.subscriber.key() == member.subscriber.key()) {
+        match state
+            .members
+            .iter_mut()
+            .find(|m| m.subscriber.key() == member.subscriber.key())
+        {
             Some(old) => {
                 *old = member;
                 false
@@ -78,7 +90,10 @@ impl<S: Subscriber> Group<S> {
 
     pub(super) fn leave(&self, key: u64) -> Option<Member<S>> {
         let mut state = self.state.lock();
-        let at = state.members.iter().position(|m| m.subscriber.key() == key)?;
+        let at = state
+            .members
+            .iter()
+            .position(|m| m.subscriber.key() == key)?;
         Some(state.members.remove(at))
     }
 
@@ -88,7 +103,11 @@ impl<S: Subscriber> Group<S> {
 
     /// Whether any member must not miss a message.
     pub fn is_durable(&self) -> bool {
-        self.state.lock().members.iter().any(|m| m.qos > Qos::AtMostOnce && m.subscriber.is_durable())
+        self.state
+            .lock()
+            .members
+            .iter()
+            .any(|m| m.qos > Qos::AtMostOnce && m.subscriber.is_durable())
     }
 
     /// The next member with room, in turn; never the one with key `except`.

@@ -25,7 +25,11 @@ impl Subscriber for Someone {
 }
 
 fn someone(key: u64) -> Someone {
-    Someone { key, durable: false, room: true }
+    Someone {
+        key,
+        durable: false,
+        room: true,
+    }
 }
 
 fn filter(text: &str) -> TopicFilter {
@@ -33,7 +37,10 @@ fn filter(text: &str) -> TopicFilter {
 }
 
 fn at(qos: Qos) -> SubscriptionOptions {
-    SubscriptionOptions { qos, ..Default::default() }
+    SubscriptionOptions {
+        qos,
+        ..Default::default()
+    }
 }
 
 fn keys(targets: &Targets<Someone>) -> Vec<u64> {
@@ -59,14 +66,23 @@ fn the_tree_finds_what_the_ten_line_matcher_finds() {
     filters.dedup();
     let routes = Routes::default();
     for (key, text) in filters.iter().enumerate() {
-        routes.subscribe(&filter(text), someone(key as u64), at(Qos::AtMostOnce), None);
+        routes.subscribe(
+            &filter(text),
+            someone(key as u64),
+            at(Qos::AtMostOnce),
+            None,
+        );
     }
     let check = |alive: &dyn Fn(usize) -> bool| {
         for a in ["", "a", "b", "c", "$x"] {
             for rest in ["", "/", "/a", "/a/b", "/b/", "/a/b/c", "//"] {
-                let Ok(name) = TopicName::parse(&format!("{a}{rest}")) else { continue };
-                let expected: Vec<u64> =
-                    (0..filters.len()).filter(|k| alive(*k) && topic::matches(&filters[*k], &name)).map(|k| k as u64).collect();
+                let Ok(name) = TopicName::parse(&format!("{a}{rest}")) else {
+                    continue;
+                };
+                let expected: Vec<u64> = (0..filters.len())
+                    .filter(|k| alive(*k) && topic::matches(&filters[*k], &name))
+                    .map(|k| k as u64)
+                    .collect();
                 assert_eq!(keys(&routes.matching(&name, None)), expected, "{name}");
             }
         }
@@ -88,14 +104,23 @@ fn mqtt_3_3_4_2_overlapping_filters_make_one_target_with_the_highest_qos_and_all
     let mut targets = routes.matching("a/b", None).direct;
     targets.sort_by_key(|t| t.subscriber.key);
     assert_eq!(targets.len(), 2);
-    assert_eq!((targets[0].qos, targets[0].ids.as_deref()), (Qos::ExactlyOnce, Some(&[3, 7][..])));
-    assert_eq!((targets[1].qos, targets[1].ids.as_deref()), (Qos::AtMostOnce, None));
+    assert_eq!(
+        (targets[0].qos, targets[0].ids.as_deref()),
+        (Qos::ExactlyOnce, Some(&[3, 7][..]))
+    );
+    assert_eq!(
+        (targets[1].qos, targets[1].ids.as_deref()),
+        (Qos::AtMostOnce, None)
+    );
 }
 
 #[test]
 fn mqtt_3_8_3_3_no_local_keeps_a_message_from_its_publisher_only() {
     let routes = Routes::default();
-    let options = SubscriptionOptions { no_local: true, ..Default::default() };
+    let options = SubscriptionOptions {
+        no_local: true,
+        ..Default::default()
+    };
     routes.subscribe(&filter("a"), someone(1), options, None);
     routes.subscribe(&filter("a"), someone(2), options, None);
     assert_eq!(keys(&routes.matching("a", Some(1))), [2]);
@@ -108,7 +133,10 @@ fn mqtt_3_8_4_3_the_same_filter_again_replaces_the_subscription() {
     assert!(routes.subscribe(&filter("a"), someone(1), at(Qos::ExactlyOnce), Some(1)));
     assert!(!routes.subscribe(&filter("a"), someone(1), at(Qos::AtMostOnce), None));
     let targets = routes.matching("a", None).direct;
-    assert_eq!((targets.len(), targets[0].qos, targets[0].ids.is_none()), (1, Qos::AtMostOnce, true));
+    assert_eq!(
+        (targets.len(), targets[0].qos, targets[0].ids.is_none()),
+        (1, Qos::AtMostOnce, true)
+    );
 }
 
 #[test]
@@ -129,11 +157,17 @@ fn a_memo_notices_every_change_that_concerns_its_topic() {
 fn a_share_group_takes_turns_among_members_with_room() {
     let routes = Routes::default();
     for key in 1..=3 {
-        let member = Someone { key, durable: false, room: key != 2 };
+        let member = Someone {
+            key,
+            durable: false,
+            room: key != 2,
+        };
         routes.subscribe(&filter("$share/g/a"), member, at(Qos::AtLeastOnce), None);
     }
     let group = routes.matching("a", None).shared.remove(0);
-    let turns: Vec<u64> = (0..4).map(|_| group.next(None).unwrap().subscriber.key).collect();
+    let turns: Vec<u64> = (0..4)
+        .map(|_| group.next(None).unwrap().subscriber.key)
+        .collect();
     assert_eq!(turns, [1, 3, 1, 3]);
     assert_eq!(group.next(Some(1)).unwrap().subscriber.key, 3);
     for key in 1..=3 {
@@ -145,7 +179,11 @@ fn a_share_group_takes_turns_among_members_with_room() {
 #[test]
 fn only_durable_subscribers_above_qos_0_make_a_message_worth_keeping() {
     let routes = Routes::default();
-    let durable = Someone { key: 1, durable: true, room: true };
+    let durable = Someone {
+        key: 1,
+        durable: true,
+        room: true,
+    };
     routes.subscribe(&filter("a"), durable.clone(), at(Qos::AtMostOnce), None);
     assert!(!routes.matching("a", None).durable);
     routes.subscribe(&filter("$share/g/a"), durable, at(Qos::AtLeastOnce), None);
@@ -154,8 +192,22 @@ fn only_durable_subscribers_above_qos_0_make_a_message_worth_keeping() {
 
 fn retain(store: &RetainedMessages, topic: &str, payload: &'static str, offset: u64) {
     let topic = TopicName::parse(topic).unwrap();
-    let message = Message::new(topic, Bytes::from(payload), Qos::AtMostOnce, true, None, Default::default(), Millis(0));
-    store.set(&Arc::new(message), Position { epoch: Epoch(*b"testtest"), offset });
+    let message = Message::new(
+        topic,
+        Bytes::from(payload),
+        Qos::AtMostOnce,
+        true,
+        None,
+        Default::default(),
+        Millis(0),
+    );
+    store.set(
+        &Arc::new(message),
+        Position {
+            epoch: Epoch(*b"testtest"),
+            offset,
+        },
+    );
 }
 
 #[test]
@@ -165,11 +217,20 @@ fn retained_messages_are_found_by_filter_in_chunks() {
     for (offset, topic) in topics.iter().enumerate() {
         retain(&store, topic, "x", offset as u64);
     }
-    for pattern in ["#", "a/#", "+", "a/+", "a/b", "+/b", "$SYS/#", "/#", "+/+/#"] {
-        let mut expected: Vec<&str> = topics.iter().copied().filter(|t| topic::matches(pattern, t)).collect();
+    for pattern in [
+        "#", "a/#", "+", "a/+", "a/b", "+/b", "$SYS/#", "/#", "+/+/#",
+    ] {
+        let mut expected: Vec<&str> = topics
+            .iter()
+            .copied()
+            .filter(|t| topic::matches(pattern, t))
+            .collect();
         expected.sort_unstable();
         let (mut found, mut after) = (Vec::new(), None);
-        let through = Position { epoch: Epoch(*b"testtest"), offset: 100 };
+        let through = Position {
+            epoch: Epoch(*b"testtest"),
+            offset: 100,
+        };
         loop {
             let chunk = store.matching(pattern, after.as_ref(), through, 1, Millis(1));
             found.extend(chunk.found.iter().map(|r| r.message.topic.to_string()));

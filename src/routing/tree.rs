@@ -28,13 +28,21 @@ pub struct Entry<S> {
 
 impl<S> Default for Entries<S> {
     fn default() -> Self {
-        Entries { direct: Vec::new(), groups: Vec::new() }
+        Entries {
+            direct: Vec::new(),
+            groups: Vec::new(),
+        }
     }
 }
 
 impl<S> Default for Node<S> {
     fn default() -> Self {
-        Node { children: HashMap::new(), plus: None, here: Entries::default(), hash: Entries::default() }
+        Node {
+            children: HashMap::new(),
+            plus: None,
+            here: Entries::default(),
+            hash: Entries::default(),
+        }
     }
 }
 
@@ -48,11 +56,18 @@ impl<S: Subscriber> Entries<S> {
     }
 
     pub fn group(&self, name: &str) -> Option<Arc<Group<S>>> {
-        self.groups.iter().find(|group| group.name() == name).cloned()
+        self.groups
+            .iter()
+            .find(|group| group.name() == name)
+            .cloned()
     }
 
     pub fn insert(&mut self, entry: Entry<S>) -> bool {
-        match self.direct.iter_mut().find(|e| e.subscriber.key() == entry.subscriber.key()) {
+        match self
+            .direct
+            .iter_mut()
+            .find(|e| e.subscriber.key() == entry.subscriber.key())
+        {
             Some(old) => {
                 *old = entry;
                 false
@@ -65,15 +80,22 @@ impl<S: Subscriber> Entries<S> {
     }
 
     pub fn group_mut(&mut self, name: &str, new: impl FnOnce() -> Group<S>) -> &Arc<Group<S>> {
-        let at = self.groups.iter().position(|group| group.name() == name).unwrap_or_else(|| {
-            self.groups.push(Arc::new(new()));
-            self.groups.len() - 1
-        });
+        let at = self
+            .groups
+            .iter()
+            .position(|group| group.name() == name)
+            .unwrap_or_else(|| {
+                self.groups.push(Arc::new(new()));
+                self.groups.len() - 1
+            });
         &self.groups[at]
     }
 
     pub fn remove(&mut self, key: u64) -> bool {
-        let found = self.direct.iter().position(|entry| entry.subscriber.key() == key);
+        let found = self
+            .direct
+            .iter()
+            .position(|entry| entry.subscriber.key() == key);
         if let Some(at) = found {
             self.direct.swap_remove(at);
         }
@@ -81,7 +103,9 @@ impl<S: Subscriber> Entries<S> {
     }
 
     pub fn leave(&mut self, name: &str, key: u64) -> bool {
-        let Some(at) = self.groups.iter().position(|group| group.name() == name) else { return false };
+        let Some(at) = self.groups.iter().position(|group| group.name() == name) else {
+            return false;
+        };
         let left: Option<Member<S>> = self.groups[at].leave(key);
         if self.groups[at].is_empty() {
             self.groups.swap_remove(at);
@@ -102,7 +126,7 @@ impl<S: Subscriber> Node<S> {
             node = match level {
                 "#" => return &mut node.hash,
                 "+" => node.plus.get_or_insert_default(),
-                level => node.children.entry_ref(level).or_default(),
+                level => node.children.entry(level.into()).or_default(),
             };
         }
         &mut node.here
@@ -127,13 +151,21 @@ impl<S: Subscriber> Node<S> {
     }
 
     // depth is bounded: filters are admitted up to limits.topic_levels only
-    fn remove_level(&mut self, rest: Option<&str>, change: impl FnOnce(&mut Entries<S>) -> bool) -> bool {
-        let Some(rest) = rest else { return change(&mut self.here) };
+    fn remove_level(
+        &mut self,
+        rest: Option<&str>,
+        change: impl FnOnce(&mut Entries<S>) -> bool,
+    ) -> bool {
+        let Some(rest) = rest else {
+            return change(&mut self.here);
+        };
         let (level, rest) = split_level(rest);
         match level {
             "#" => change(&mut self.hash),
             "+" => {
-                let Some(child) = &mut self.plus else { return false };
+                let Some(child) = &mut self.plus else {
+                    return false;
+                };
                 let removed = child.remove_level(rest, change);
                 if child.is_empty() {
                     self.plus = None;
@@ -141,7 +173,9 @@ impl<S: Subscriber> Node<S> {
                 removed
             }
             level => {
-                let Some(child) = self.children.get_mut(level) else { return false };
+                let Some(child) = self.children.get_mut(level) else {
+                    return false;
+                };
                 let removed = child.remove_level(rest, change);
                 if child.is_empty() {
                     self.children.remove(level);
@@ -179,7 +213,10 @@ impl<S: Subscriber> Node<S> {
     }
 
     fn is_empty(&self) -> bool {
-        self.children.is_empty() && self.plus.is_none() && self.here.is_empty() && self.hash.is_empty()
+        self.children.is_empty()
+            && self.plus.is_none()
+            && self.here.is_empty()
+            && self.hash.is_empty()
     }
 }
 

@@ -15,11 +15,18 @@ pub struct AliasesIn {
 impl AliasesIn {
     /// Aliases from 1 to `maximum` are accepted [MQTT-3.3.2-12].
     pub fn new(maximum: u16) -> Self {
-        AliasesIn { maximum, topics: HashMap::new() }
+        AliasesIn {
+            maximum,
+            topics: HashMap::new(),
+        }
     }
 
     /// The topic a PUBLISH means; a topic with an alias is remembered.
-    pub fn resolve(&mut self, topic: Option<TopicName>, alias: Option<NonZeroU16>) -> Result<TopicName, Violation> {
+    pub fn resolve(
+        &mut self,
+        topic: Option<TopicName>,
+        alias: Option<NonZeroU16>,
+    ) -> Result<TopicName, Violation> {
         match (topic, alias) {
             (Some(topic), None) => Ok(topic),
             // [MQTT-3.3.2-9]
@@ -28,7 +35,11 @@ impl AliasesIn {
                 self.topics.insert(alias, topic.clone());
                 Ok(topic)
             }
-            (None, Some(alias)) => self.topics.get(&alias).cloned().ok_or(Violation::AliasUnknown),
+            (None, Some(alias)) => self
+                .topics
+                .get(&alias)
+                .cloned()
+                .ok_or(Violation::AliasUnknown),
             (None, None) => Err(Violation::AliasUnknown),
         }
     }
@@ -55,7 +66,10 @@ pub enum Choice {
 impl AliasesOut {
     /// Aliases from 1 to `maximum` may be used [MQTT-3.3.2-11]; with 0 none [MQTT-3.1.2-27].
     pub fn new(maximum: u16) -> Self {
-        AliasesOut { maximum, aliases: HashMap::new() }
+        AliasesOut {
+            maximum,
+            aliases: HashMap::new(),
+        }
     }
 
     /// How to write `topic` now.
@@ -101,7 +115,10 @@ mod tests {
         assert_eq!(aliases.resolve(None, two), Ok(topic("a")));
         assert_eq!(aliases.resolve(Some(topic("b")), two), Ok(topic("b")));
         assert_eq!(aliases.resolve(None, two), Ok(topic("b")));
-        assert_eq!(aliases.resolve(Some(topic("a")), NonZeroU16::new(3)), Err(Violation::AliasAboveMaximum));
+        assert_eq!(
+            aliases.resolve(Some(topic("a")), NonZeroU16::new(3)),
+            Err(Violation::AliasAboveMaximum)
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //!   be answered at once is written to the given [`WriteQueue`];
 //! - **`answer_*`**: the broker's reply to a request goes in, the client's acknowledgement is written;
 //! - **`deliver` and `resend`**: messages for the client go in, PUBLISH packets are written, as far as
-//!   [`Session::can_deliver`] allows.
+//!   [`Session::quota`] allows.
 //!
 //! The state that outlives a connection and the terms of the present one are separate: [`Session::resume`] replaces the
 //! terms. A session is owned by the task of its connection and moves by value when another connection takes it over.
@@ -22,7 +22,7 @@ pub mod sending;
 pub mod violation;
 
 use crate::{
-    message::{Delivery, Millis},
+    message::{Delivery, GroupId, Millis},
     mqtt::{
         Packet, PacketId, Qos,
         ack::Ack,
@@ -182,11 +182,25 @@ impl Session {
     }
 
     /// Adds or replaces a subscription; a replaced one keeps its `since`. True if it is new.
-    pub fn subscribe(&mut self, filter: TopicFilter, options: SubscriptionOptions, id: Option<u32>, since: u64) -> bool {
+    pub fn subscribe(
+        &mut self,
+        filter: TopicFilter,
+        options: SubscriptionOptions,
+        id: Option<u32>,
+        since: u64,
+    ) -> bool {
         let key: Arc<str> = filter.as_str().into();
         let old = self.subscriptions.get(&key).map(|old| old.since);
         let since = old.unwrap_or(since);
-        self.subscriptions.insert(key, Subscription { filter, options, id, since });
+        self.subscriptions.insert(
+            key,
+            Subscription {
+                filter,
+                options,
+                id,
+                since,
+            },
+        );
         old.is_none()
     }
 
@@ -210,9 +224,9 @@ impl Session {
         self.sending.in_flight()
     }
 
-    /// Whether a message above QoS 0 could be sent now [MQTT-3.3.4-9].
-    pub fn can_deliver(&self) -> bool {
-        self.sending.has_quota()
+    /// How many messages above QoS 0 could be sent now [MQTT-3.3.4-9].
+    pub fn quota(&self) -> usize {
+        self.sending.quota()
     }
 
     /// Takes one packet after CONNECT.
@@ -221,17 +235,25 @@ impl Session {
             Packet::Publish(publish) => self.handle_publish(publish, out),
             Packet::PubRel(ack) => {
                 let reason = self.receiving.released(ack.packet_id);
-                self.send(Packet::PubComp(Ack::new(ack.packet_id, self.known_reason(reason))), out);
+                self.send(
+                    Packet::PubComp(Ack::new(ack.packet_id, self.known_reason(reason))),
+                    out,
+                );
                 Ok(Request::Nothing)
             }
-            Packet::PubAck(ack) => Ok(self.room_if(self.sending.acknowledged(ack.packet_id))),
-            Packet::PubRec(ack) if ack.reason.is_failure() => Ok(self.room_if(self.sending.refused(ack.packet_id))),
+            Packet::PubAck(ack) => Ok(room_if(self.sending.acknowledged(ack.packet_id))),
+            Packet::PubRec(ack) if ack.reason.is_failure() => {
+                Ok(room_if(self.sending.refused(ack.packet_id)))
+            }
             Packet::PubRec(ack) => {
                 let reason = self.sending.received(ack.packet_id);
-                self.send(Packet::PubRel(Ack::new(ack.packet_id, self.known_reason(reason))), out);
+                self.send(
+                    Packet::PubRel(Ack::new(ack.packet_id, self.known_reason(reason))),
+                    out,
+                );
                 Ok(Request::Nothing)
             }
-            Packet::PubComp(ack) => Ok(self.room_if(self.sending.completed(ack.packet_id))),
+            Packet::PubComp(ack) => Ok(room_if(self.sending.completed(ack.packet_id))),
             Packet::Subscribe(subscribe) => Ok(Request::Subscribe(subscribe)),
             Packet::Unsubscribe(unsubscribe) => Ok(Request::Unsubscribe(unsubscribe)),
             Packet::PingReq => {
@@ -243,11 +265,17 @@ impl Session {
             Packet::Connect(_) => Err(Violation::SecondConnect),
             // [MQTT-4.12.0-7]: no method is offered yet, so no CONNECT was accepted that named one
             Packet::Auth(_) => Err(Violation::AuthWithoutMethod),
-            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => Err(Violation::ServerPacket),
+            Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
+                Err(Violation::ServerPacket)
+            }
         }
     }
 
-    fn handle_publish(&mut self, publish: Publish, out: &mut WriteQueue) -> Result<Request, Violation> {
+    fn handle_publish(
+        &mut self,
+        publish: Publish,
+        out: &mut WriteQueue,
+    ) -> Result<Request, Violation> {
         let topic = self.aliases_in.resolve(publish.topic, publish.alias)?;
         if publish.payload.len() > self.terms.payload_limit {
             return Err(Violation::PayloadTooLarge);
@@ -263,7 +291,10 @@ impl Session {
             })),
             // [MQTT-4.3.3-10]
             Arrival::Repeated(packet_id) => {
-                self.send(Packet::PubRec(Ack::new(packet_id, ReasonCode::Success)), out);
+                self.send(
+                    Packet::PubRec(Ack::new(packet_id, ReasonCode::Success)),
+                    out,
+                );
                 Ok(Request::Nothing)
             }
         }
@@ -280,40 +311,93 @@ impl Session {
     }
 
     /// Acknowledges a message; a refusal of a QoS 2 message frees its identifier [MQTT-4.3.3-9].
-    pub fn answer_publish(&mut self, qos: Qos, packet_id: Option<PacketId>, reason: ReasonCode, out: &mut WriteQueue) {
+    pub fn answer_publish(
+        &mut self,
+        qos: Qos,
+        packet_id: Option<PacketId>,
+        reason: ReasonCode,
+        out: &mut WriteQueue,
+    ) {
         let Some(packet_id) = packet_id else { return };
         self.receiving.answered(packet_id, qos, reason);
         // 3.x acknowledges what it may not publish: the packet has no place for a reason
-        let ack = Ack::new(packet_id, if self.terms.version.is_v5() { reason } else { ReasonCode::Success });
-        self.send(if qos == Qos::AtLeastOnce { Packet::PubAck(ack) } else { Packet::PubRec(ack) }, out);
+        let ack = Ack::new(
+            packet_id,
+            if self.terms.version.is_v5() {
+                reason
+            } else {
+                ReasonCode::Success
+            },
+        );
+        self.send(
+            if qos == Qos::AtLeastOnce {
+                Packet::PubAck(ack)
+            } else {
+                Packet::PubRec(ack)
+            },
+            out,
+        );
     }
 
     /// One code per filter, in the order asked [MQTT-3.9.3-1].
-    pub fn answer_subscribe(&mut self, packet_id: PacketId, reasons: Vec<ReasonCode>, out: &mut WriteQueue) {
-        self.send(Packet::SubAck(Box::new(SubAck { packet_id, reasons, explanation: None })), out);
+    pub fn answer_subscribe(
+        &mut self,
+        packet_id: PacketId,
+        reasons: Vec<ReasonCode>,
+        out: &mut WriteQueue,
+    ) {
+        self.send(
+            Packet::SubAck(Box::new(SubAck {
+                packet_id,
+                reasons,
+                explanation: None,
+            })),
+            out,
+        );
     }
 
     /// One code per filter, in the order asked [MQTT-3.11.3-1].
-    pub fn answer_unsubscribe(&mut self, packet_id: PacketId, reasons: Vec<ReasonCode>, out: &mut WriteQueue) {
-        self.send(Packet::UnsubAck(Box::new(SubAck { packet_id, reasons, explanation: None })), out);
+    pub fn answer_unsubscribe(
+        &mut self,
+        packet_id: PacketId,
+        reasons: Vec<ReasonCode>,
+        out: &mut WriteQueue,
+    ) {
+        self.send(
+            Packet::UnsubAck(Box::new(SubAck {
+                packet_id,
+                reasons,
+                explanation: None,
+            })),
+            out,
+        );
     }
 
     /// Writes the last word to a 5.0 client; 3.x has none.
     pub fn farewell(&self, reason: ReasonCode, why: &str, out: &mut WriteQueue) {
         if self.terms.version.is_v5() {
-            let explanation = Explanation { reason_string: Some(why.into()), user: Vec::new() };
+            let explanation = Explanation {
+                reason_string: Some(why.into()),
+                user: Vec::new(),
+            };
             let explanation = Some(Box::new(explanation));
             self.send(
-                Packet::Disconnect(Box::new(Disconnect { reason, session_expiry: None, server_reference: None, explanation })),
+                Packet::Disconnect(Box::new(Disconnect {
+                    reason,
+                    session_expiry: None,
+                    server_reference: None,
+                    explanation,
+                })),
                 out,
             );
         }
     }
 
-    /// Writes a message. Above QoS 0 only while [`Session::can_deliver`].
+    /// Writes a message. Above QoS 0 only within [`Session::quota`].
     pub fn deliver(&mut self, delivery: Delivery, now: Millis, out: &mut WriteQueue) -> Delivered {
         if let Some(position) = delivery.position
             && delivery.qos > Qos::AtMostOnce
+            && delivery.share.is_none()
         {
             self.taken_through = self.taken_through.max(position.offset);
         }
@@ -341,11 +425,15 @@ impl Session {
     /// far as the window allows. True if all of it is out.
     pub fn resend(&mut self, now: Millis, out: &mut WriteQueue) -> bool {
         for packet_id in self.sending.releases_to_repeat() {
-            self.send(Packet::PubRel(Ack::new(packet_id, ReasonCode::Success)), out);
+            self.send(
+                Packet::PubRel(Ack::new(packet_id, ReasonCode::Success)),
+                out,
+            );
         }
         while let Some((packet_id, delivery)) = self.sending.next_to_resend() {
             // not expired: expiry no longer applies once a message was sent [MQTT-4.3.3-7]
-            let packet = sending::Outgoing::new(delivery, aliases::Choice::None, self.terms.version, now);
+            let packet =
+                sending::Outgoing::new(delivery, aliases::Choice::None, self.terms.version, now);
             if packet.len() <= self.terms.max_packet_out {
                 packet.write(true, Some(packet_id), out);
                 self.sending.resent(packet_id);
@@ -356,19 +444,9 @@ impl Session {
         self.sending.all_resent()
     }
 
-    /// Gives up unacknowledged QoS 1 messages that came through a share group, for other members.
-    pub fn release_shared(&mut self) -> Vec<Delivery> {
-        self.sending.release_shared()
-    }
-
-    /// Takes back a message of a share group that no other member could take.
-    pub fn keep_shared(&mut self, delivery: Delivery) {
-        let packet_id = self.sending.next_id();
-        self.sending.sent(packet_id, delivery);
-    }
-
-    fn room_if(&self, freed: bool) -> Request {
-        if freed { Request::Room } else { Request::Nothing }
+    /// Gives up unacknowledged QoS 1 messages of share groups in which `others` can take them.
+    pub fn release_shared(&mut self, others: impl Fn(GroupId) -> bool) -> Vec<Delivery> {
+        self.sending.release_shared(others)
     }
 
     fn known_reason(&self, known: bool) -> ReasonCode {
@@ -381,6 +459,14 @@ impl Session {
     /// Writes a packet, without its explanation where the client does not want or cannot take one.
     fn send(&self, packet: Packet, out: &mut WriteQueue) {
         send(packet, &self.terms, out);
+    }
+}
+
+fn room_if(freed: bool) -> Request {
+    if freed {
+        Request::Room
+    } else {
+        Request::Nothing
     }
 }
 
@@ -403,7 +489,9 @@ fn explanation_of(packet: &mut Packet) -> Option<&mut Option<Box<Explanation>>> 
         Packet::ConnAck(packet) => Some(&mut packet.explanation),
         Packet::Disconnect(packet) => Some(&mut packet.explanation),
         Packet::SubAck(packet) | Packet::UnsubAck(packet) => Some(&mut packet.explanation),
-        Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => Some(&mut ack.explanation),
+        Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => {
+            Some(&mut ack.explanation)
+        }
         _ => None,
     }
 }

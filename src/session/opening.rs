@@ -73,7 +73,9 @@ impl Refusal {
     /// What a 5.0 client is told; 3.x gets the equivalent return code.
     pub fn reason(self) -> ReasonCode {
         match self {
-            Refusal::EmptyClientId | Refusal::ClientIdTooLong => ReasonCode::ClientIdentifierNotValid,
+            Refusal::EmptyClientId | Refusal::ClientIdTooLong => {
+                ReasonCode::ClientIdentifierNotValid
+            }
             Refusal::AuthenticationMethod => ReasonCode::BadAuthenticationMethod,
             Refusal::WillTopic => ReasonCode::TopicNameInvalid,
             Refusal::WillTooLarge => ReasonCode::PacketTooLarge,
@@ -142,11 +144,20 @@ pub fn negotiate(
         session_expiry,
         max_session_expiry: max_expiry,
         receive_maximum_in: v5.then_some(limits.receive_maximum),
-        receive_maximum_out: wishes.receive_maximum.unwrap_or(u16::MAX).min(limits.receive_maximum),
-        max_packet_out: wishes.maximum_packet_size.map_or(usize::MAX, |size| size as usize),
+        receive_maximum_out: wishes
+            .receive_maximum
+            .unwrap_or(u16::MAX)
+            .min(limits.receive_maximum),
+        max_packet_out: wishes
+            .maximum_packet_size
+            .map_or(usize::MAX, |size| size as usize),
         payload_limit: limits.payload,
         alias_maximum_in: if v5 { limits.topic_alias_maximum } else { 0 },
         alias_maximum_out: wishes.topic_alias_maximum.min(limits.topic_alias_maximum),
     };
-    Ok(Opening { client_id, terms, connack })
+    Ok(Opening {
+        client_id,
+        terms,
+        connack,
+    })
 }

@@ -12,7 +12,10 @@ pub struct PacketIds {
 
 impl Default for PacketIds {
     fn default() -> Self {
-        PacketIds { last: 0, used: HashSet::new() }
+        PacketIds {
+            last: 0,
+            used: HashSet::new(),
+        }
     }
 }
 

@@ -27,7 +27,11 @@ pub enum Arrival {
 impl Receiving {
     /// Nothing under way.
     pub fn new(maximum: Option<u16>) -> Self {
-        Receiving { unreleased: HashSet::new(), unanswered: 0, maximum }
+        Receiving {
+            unreleased: HashSet::new(),
+            unanswered: 0,
+            maximum,
+        }
     }
 
     /// Goes on under a new connection's window; QoS 2 identifiers stay.
@@ -38,12 +42,17 @@ impl Receiving {
 
     /// Takes note of a PUBLISH.
     pub fn arrived(&mut self, packet_id: Option<PacketId>, qos: Qos) -> Result<Arrival, Violation> {
-        let Some(packet_id) = packet_id else { return Ok(Arrival::New) };
+        let Some(packet_id) = packet_id else {
+            return Ok(Arrival::New);
+        };
         if self.unreleased.contains(&packet_id) && qos == Qos::ExactlyOnce {
             return Ok(Arrival::Repeated(packet_id));
         }
         // [MQTT-3.3.4-7]
-        if self.maximum.is_some_and(|maximum| self.unreleased.len() + self.unanswered >= maximum.into()) {
+        if self
+            .maximum
+            .is_some_and(|maximum| self.unreleased.len() + self.unanswered >= maximum.into())
+        {
             return Err(Violation::ReceiveMaximumExceeded);
         }
         match qos {

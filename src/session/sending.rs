@@ -2,7 +2,7 @@
 
 use super::{aliases::Choice, packet_ids::PacketIds};
 use crate::{
-    message::{Delivery, Millis},
+    message::{Delivery, GroupId, Millis},
     mqtt::{
         PacketId, Qos, Version,
         publish::{HeadParts, PublishHead, first_byte},
@@ -63,7 +63,11 @@ impl Sending {
         for item in &mut self.window {
             item.sent = false;
         }
-        self.to_resend = self.window.iter().filter(|item| matches!(item.phase, Phase::Publish(_))).count();
+        self.to_resend = self
+            .window
+            .iter()
+            .filter(|item| matches!(item.phase, Phase::Publish(_)))
+            .count();
     }
 
     /// Messages not yet acknowledged.
@@ -71,9 +75,13 @@ impl Sending {
         self.window.len()
     }
 
-    /// Whether a new message may be sent: the window has room, and what is older has been sent again.
-    pub fn has_quota(&self) -> bool {
-        self.to_resend == 0 && self.unacknowledged < self.maximum
+    /// How many new messages may be sent: the window's room, once what is older has been sent again.
+    pub fn quota(&self) -> usize {
+        if self.to_resend == 0 {
+            self.maximum.saturating_sub(self.unacknowledged)
+        } else {
+            0
+        }
     }
 
     /// A free identifier [MQTT-4.3.2-1], [MQTT-4.3.3-1].
@@ -83,7 +91,11 @@ impl Sending {
 
     /// A new message is on its way.
     pub fn sent(&mut self, packet_id: PacketId, delivery: Delivery) {
-        self.window.push_back(InFlight { packet_id, phase: Phase::Publish(delivery), sent: true });
+        self.window.push_back(InFlight {
+            packet_id,
+            phase: Phase::Publish(delivery),
+            sent: true,
+        });
         self.unacknowledged += 1;
     }
 
@@ -104,7 +116,9 @@ impl Sending {
 
     /// PUBREC: the client has the message. False if there is no such exchange.
     pub fn received(&mut self, packet_id: PacketId) -> bool {
-        let Some(at) = self.find(packet_id) else { return false };
+        let Some(at) = self.find(packet_id) else {
+            return false;
+        };
         let item = &mut self.window[at];
         if matches!(item.phase, Phase::Publish(_)) && !item.sent {
             self.to_resend -= 1;
@@ -118,7 +132,10 @@ impl Sending {
         if !std::mem::take(&mut self.repeat_releases) {
             return Vec::new();
         }
-        let releases = self.window.iter().filter(|item| matches!(item.phase, Phase::Release));
+        let releases = self
+            .window
+            .iter()
+            .filter(|item| matches!(item.phase, Phase::Release));
         releases.map(|item| item.packet_id).collect()
     }
 
@@ -147,17 +164,27 @@ impl Sending {
         self.to_resend == 0
     }
 
-    /// Takes out unacknowledged QoS 1 messages that came through a share group.
-    pub fn release_shared(&mut self) -> Vec<Delivery> {
-        let is_shared = |item: &InFlight| {
-            matches!(&item.phase, Phase::Publish(d) if d.share.is_some() && d.qos == Qos::AtLeastOnce)
+    /// Takes out unacknowledged QoS 1 messages of share groups in which `others` can take them.
+    pub fn release_shared(&mut self, others: impl Fn(GroupId) -> bool) -> Vec<Delivery> {
+        let leaves = |item: &InFlight| match &item.phase {
+            Phase::Publish(delivery) if delivery.qos == Qos::AtLeastOnce => {
+                delivery.share.is_some_and(&others)
+            }
+            _ => false,
         };
-        let ids: Vec<PacketId> = self.window.iter().filter(|item| is_shared(item)).map(|item| item.packet_id).collect();
-        ids.into_iter().filter_map(|id| self.take(id)).filter_map(|item| match item.phase {
-            Phase::Publish(delivery) => Some(delivery),
-            Phase::Release => None,
-        })
-        .collect()
+        let ids: Vec<PacketId> = self
+            .window
+            .iter()
+            .filter(|item| leaves(item))
+            .map(|item| item.packet_id)
+            .collect();
+        let items = ids.into_iter().filter_map(|id| self.take(id));
+        items
+            .filter_map(|item| match item.phase {
+                Phase::Publish(delivery) => Some(delivery),
+                Phase::Release => None,
+            })
+            .collect()
     }
 
     fn finish(&mut self, packet_id: PacketId, expected: impl FnOnce(&Phase) -> bool) -> bool {
@@ -184,7 +211,9 @@ impl Sending {
 
     /// Acknowledgements mostly come in the order of sending: the first look finds them.
     fn find(&self, packet_id: PacketId) -> Option<usize> {
-        self.window.iter().position(|item| item.packet_id == packet_id)
+        self.window
+            .iter()
+            .position(|item| item.packet_id == packet_id)
     }
 }
 
@@ -199,10 +228,17 @@ impl<'a> Outgoing<'a> {
     pub fn new(delivery: &'a Delivery, alias: Choice, version: Version, now: Millis) -> Self {
         let message = &*delivery.message;
         let with_id = delivery.qos > Qos::AtMostOnce;
-        let ids = delivery.subscription_ids.as_deref().filter(|_| version.is_v5()).unwrap_or_default();
+        let ids = delivery
+            .subscription_ids
+            .as_deref()
+            .filter(|_| version.is_v5())
+            .unwrap_or_default();
         let counts_down = version.is_v5() && message.expires.is_some();
         if alias == Choice::None && ids.is_empty() && !counts_down {
-            return Outgoing { delivery, head: Cow::Borrowed(message.head(version, with_id)) };
+            return Outgoing {
+                delivery,
+                head: Cow::Borrowed(message.head(version, with_id)),
+            };
         }
         let (topic, alias) = match alias {
             Choice::None => (&*message.topic, None),
@@ -219,7 +255,10 @@ impl<'a> Outgoing<'a> {
             subscription_ids: ids,
             payload_len: message.payload.len(),
         };
-        Outgoing { delivery, head: Cow::Owned(head.encode()) }
+        Outgoing {
+            delivery,
+            head: Cow::Owned(head.encode()),
+        }
     }
 
     /// Size of the whole packet in bytes.
@@ -229,7 +268,11 @@ impl<'a> Outgoing<'a> {
 
     /// Appends the packet.
     pub fn write(&self, dup: bool, packet_id: Option<PacketId>, out: &mut WriteQueue) {
-        out.put_head(&self.head, first_byte(dup, self.delivery.qos, self.delivery.retain), packet_id);
+        out.put_head(
+            &self.head,
+            first_byte(dup, self.delivery.qos, self.delivery.retain),
+            packet_id,
+        );
         out.put_payload(&self.delivery.message.payload);
     }
 }

@@ -23,7 +23,11 @@ struct Log {
 impl MemoryStore {
     /// An empty log with a new epoch; more than `max_bytes` is over its limit.
     pub fn new(epoch: Epoch, max_bytes: usize) -> Self {
-        MemoryStore { epoch, max_bytes, log: Mutex::default() }
+        MemoryStore {
+            epoch,
+            max_bytes,
+            log: Mutex::default(),
+        }
     }
 }
 
@@ -39,7 +43,10 @@ impl Store for MemoryStore {
     fn pass(&self) -> Position {
         let mut log = self.log.lock();
         log.head += 1;
-        Position { epoch: self.epoch, offset: log.head }
+        Position {
+            epoch: self.epoch,
+            offset: log.head,
+        }
     }
 
     fn append(&self, message: &Arc<Message>) -> Result<Position, StoreError> {
@@ -50,8 +57,14 @@ impl Store for MemoryStore {
         log.head += 1;
         log.bytes += message.weight();
         let offset = log.head;
-        log.records.push_back(Record { offset, message: message.clone() });
-        Ok(Position { epoch: self.epoch, offset })
+        log.records.push_back(Record {
+            offset,
+            message: message.clone(),
+        });
+        Ok(Position {
+            epoch: self.epoch,
+            offset,
+        })
     }
 
     fn read(&self, after: u64, max: usize) -> Vec<Record> {

@@ -1,0 +1,77 @@
+//! One timer queue for sessions and wills, and the housekeeping that goes with it.
+
+use super::Broker;
+use crate::message::Millis;
+use parking_lot::Mutex;
+use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
+
+/// How often the log is cleaned and expired retained messages are looked for.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// What is due when, soonest first.
+#[derive(Default)]
+pub struct Timers {
+    queue: Mutex<BinaryHeap<Reverse<Timer>>>,
+    sooner: tokio::sync::Notify,
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Timer {
+    due: Millis,
+    client_id: Arc<str>,
+    /// The connection that ended: a later one makes the timer void.
+    number: u64,
+    session_ends: bool,
+}
+
+impl Timers {
+    pub(super) fn add(&self, due: Millis, client_id: Arc<str>, number: u64, session_ends: bool) {
+        self.queue.lock().push(Reverse(Timer {
+            due,
+            client_id,
+            number,
+            session_ends,
+        }));
+        self.sooner.notify_one();
+    }
+
+    fn next_due(&self) -> Option<Millis> {
+        self.queue.lock().peek().map(|timer| timer.0.due)
+    }
+
+    fn take_due(&self, now: Millis) -> Option<Timer> {
+        let mut queue = self.queue.lock();
+        let is_due = queue.peek().is_some_and(|timer| timer.0.due <= now);
+        if is_due {
+            queue.pop().map(|timer| timer.0)
+        } else {
+            None
+        }
+    }
+}
+
+impl Broker {
+    /// Ends sessions and publishes wills when they are due, and cleans up, until dropped.
+    pub async fn keep_time(&self) {
+        let mut round = tokio::time::interval(ROUND);
+        round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut swept = None;
+        loop {
+            let wait = match self.0.timers.next_due() {
+                Some(due) => Duration::from_millis(due.0.saturating_sub(self.now().0)),
+                None => Duration::from_secs(3600),
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = self.0.timers.sooner.notified() => {}
+                _ = round.tick() => {
+                    self.clean_log();
+                    swept = self.0.retained.sweep(swept.as_ref(), self.now());
+                }
+            }
+            while let Some(timer) = self.0.timers.take_due(self.now()) {
+                self.due(&timer.client_id, timer.number, timer.session_ends);
+            }
+        }
+    }
+}

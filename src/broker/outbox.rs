@@ -1,0 +1,367 @@
+//! What waits for one receiver: the only point at which a publisher touches it.
+//!
+//! Bounded by count and bytes; overflow is a typed answer. The receiver's task is woken only when the queue turns from
+//! empty to not empty, or when its connection is to end. The lock is never held while anything is written.
+//!
+//! A durable session's outbox is *live* or *behind*. Live: recorded messages are queued as they are published. Behind:
+//! they are not, because the session still reads older ones from the log; offers and the step from behind to live
+//! happen under the broker's order lock, so nothing is missed or doubled in between.
+
+use crate::{
+    message::{Delivery, GroupId},
+    metrics::METRICS,
+    mqtt::Qos,
+    routing::Subscriber,
+};
+use parking_lot::Mutex;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+};
+
+/// Why the gateway ends a connection or a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CloseReason {
+    /// Another connection came with the same client identifier.
+    TakenOver,
+    /// Messages that must not be dropped had no room, and no log keeps them.
+    TooSlow,
+    /// The gateway stops.
+    ShuttingDown,
+    /// Somebody in charge ended it.
+    Kicked,
+}
+
+/// What became of an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Offer {
+    /// Queued.
+    Queued,
+    /// Not queued: the log keeps it for the receiver.
+    InLog,
+    /// Lost to this receiver, and counted.
+    Dropped,
+}
+
+/// How much may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Messages.
+    pub messages: usize,
+    /// Bytes; a single message above it still waits.
+    pub bytes: usize,
+}
+
+/// Who reads the outbox, which decides what overflow means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// An MQTT session.
+    Session,
+    /// A web stream: starts over after a gap.
+    Stream,
+}
+
+/// The queue of one receiver, which outlives connections as its session does.
+#[derive(Debug)]
+pub struct Outbox {
+    key: u64,
+    kind: Kind,
+    bounds: Bounds,
+    durable: AtomicBool,
+    /// A copy of the session's cursor, for cleaning the log.
+    taken_through: AtomicU64,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    queue: VecDeque<Delivery>,
+    bytes: usize,
+    mode: Mode,
+    waker: Option<Waker>,
+    close: Option<CloseReason>,
+    lost: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Offline,
+    Behind,
+    Live,
+}
+
+impl Subscriber for Arc<Outbox> {
+    fn key(&self) -> u64 {
+        self.key
+    }
+
+    fn is_durable(&self) -> bool {
+        self.durable.load(Ordering::Relaxed)
+    }
+
+    fn has_room(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.mode != Mode::Offline && inner.close.is_none() && !inner.is_full(self.bounds, 0)
+    }
+}
+
+impl Inner {
+    fn is_full(&self, bounds: Bounds, more: usize) -> bool {
+        !self.queue.is_empty()
+            && (self.queue.len() >= bounds.messages || self.bytes + more > bounds.bytes)
+    }
+
+    fn push(&mut self, delivery: Delivery) -> Option<Waker> {
+        self.bytes += delivery.message.weight();
+        self.queue.push_back(delivery);
+        if self.queue.len() == 1 {
+            self.waker.take()
+        } else {
+            None
+        }
+    }
+
+    fn retain(&mut self, mut keep: impl FnMut(&Delivery) -> bool) {
+        let mut bytes = 0;
+        self.queue.retain(|delivery| {
+            let kept = keep(delivery);
+            bytes += if kept { delivery.message.weight() } else { 0 };
+            kept
+        });
+        self.bytes = bytes;
+    }
+}
+
+impl Outbox {
+    /// An empty outbox that takes messages.
+    pub fn new(key: u64, kind: Kind, bounds: Bounds, durable: bool, head: u64) -> Self {
+        Outbox {
+            key,
+            kind,
+            bounds,
+            durable: AtomicBool::new(durable),
+            taken_through: AtomicU64::new(head),
+            inner: Mutex::new(Inner {
+                queue: VecDeque::new(),
+                bytes: 0,
+                mode: Mode::Live,
+                waker: None,
+                close: None,
+                lost: 0,
+            }),
+        }
+    }
+
+    /// Unique among all receivers.
+    pub fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Offers a message: queued if there is room.
+    pub fn offer(&self, delivery: Delivery) -> Offer {
+        let in_log = delivery.position.is_some()
+            && delivery.qos > Qos::AtMostOnce
+            && self.durable.load(Ordering::Relaxed)
+            && self.kind == Kind::Session;
+        let mut inner = self.inner.lock();
+        match inner.mode {
+            Mode::Offline | Mode::Behind if in_log => return Offer::InLog,
+            Mode::Offline => return Offer::Dropped,
+            _ => {}
+        }
+        if inner.is_full(self.bounds, delivery.message.weight()) {
+            return self.overflow(&mut inner, &delivery, in_log);
+        }
+        let waker = inner.push(delivery);
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Offer::Queued
+    }
+
+    fn overflow(&self, inner: &mut Inner, delivery: &Delivery, in_log: bool) -> Offer {
+        if in_log {
+            // forget what the log has anyway; the session reads it from there at its own speed
+            inner.mode = Mode::Behind;
+            inner.retain(|queued| {
+                queued.qos == Qos::AtMostOnce || queued.position.is_none() || queued.share.is_some()
+            });
+            return Offer::InLog;
+        }
+        METRICS.publishes_dropped.inc();
+        match self.kind {
+            Kind::Stream => {
+                METRICS.stream_drops.add(1 + inner.queue.len() as u64);
+                inner.lost += 1 + inner.queue.len() as u64;
+                inner.retain(|_| false);
+            }
+            Kind::Session if delivery.qos > Qos::AtMostOnce => {
+                self.close_locked(inner, CloseReason::TooSlow)
+            }
+            Kind::Session => {}
+        }
+        Offer::Dropped
+    }
+
+    /// Gives a share group's message to this member; given back if it has no room after all.
+    pub fn assign(&self, delivery: Delivery) -> Result<(), Delivery> {
+        let mut inner = self.inner.lock();
+        if inner.mode == Mode::Offline || inner.is_full(self.bounds, delivery.message.weight()) {
+            return Err(delivery);
+        }
+        let waker = inner.push(delivery);
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Moves up to `max` messages into `batch`, at most `quota` of them above QoS 0. True if one waits for quota.
+    pub fn take(&self, batch: &mut Vec<Delivery>, mut quota: usize, max: usize) -> bool {
+        let mut inner = self.inner.lock();
+        let blocked = loop {
+            match inner.queue.front() {
+                Some(_) if batch.len() >= max => break false,
+                Some(front) if front.qos > Qos::AtMostOnce && quota == 0 => break true,
+                None => break false,
+                Some(_) => {}
+            }
+            let Some(delivery) = inner.queue.pop_front() else {
+                break false;
+            };
+            inner.bytes -= delivery.message.weight();
+            quota -= usize::from(delivery.qos > Qos::AtMostOnce);
+            batch.push(delivery);
+        };
+        if inner.queue.is_empty() && inner.queue.capacity() > 64 {
+            inner.queue = VecDeque::new();
+        }
+        blocked
+    }
+
+    /// Ready when something waits or the end is asked for. `blocked`: what waits cannot be sent yet, so only the end
+    /// counts.
+    pub fn poll_wait(&self, cx: &mut Context<'_>, blocked: bool) -> Poll<()> {
+        let mut inner = self.inner.lock();
+        if inner.close.is_some() || inner.lost > 0 || (!blocked && !inner.queue.is_empty()) {
+            return Poll::Ready(());
+        }
+        if !inner
+            .waker
+            .as_ref()
+            .is_some_and(|waker| waker.will_wake(cx.waker()))
+        {
+            inner.waker = Some(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// Asks the reader to end; the first reason stands.
+    pub fn close(&self, reason: CloseReason) {
+        self.close_locked(&mut self.inner.lock(), reason);
+    }
+
+    fn close_locked(&self, inner: &mut Inner, reason: CloseReason) {
+        inner.close.get_or_insert(reason);
+        if let Some(waker) = inner.waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Why the reader is to end, if it is.
+    pub fn closing(&self) -> Option<CloseReason> {
+        self.inner.lock().close
+    }
+
+    /// Why the reader is to end, told once; for a stream, which chooses its moment.
+    pub fn take_closing(&self) -> Option<CloseReason> {
+        self.inner.lock().close.take()
+    }
+
+    /// How many messages a stream missed since it last asked.
+    pub fn take_lost(&self) -> u64 {
+        std::mem::take(&mut self.inner.lock().lost)
+    }
+
+    /// Messages waiting.
+    pub fn len(&self) -> usize {
+        self.inner.lock().queue.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Whether recorded messages are read from the log instead.
+    pub fn is_behind(&self) -> bool {
+        self.inner.lock().mode == Mode::Behind
+    }
+
+    /// The log has nothing more; from now on recorded messages are queued. Under the order lock only.
+    pub(super) fn go_live(&self) {
+        let mut inner = self.inner.lock();
+        if inner.mode == Mode::Behind {
+            inner.mode = Mode::Live;
+        }
+    }
+
+    /// A connection reads again; what was missed is read from the log first.
+    pub(super) fn go_online(&self) {
+        let mut inner = self.inner.lock();
+        inner.close = None;
+        if inner.mode == Mode::Offline {
+            inner.mode = Mode::Behind;
+        }
+    }
+
+    /// Nobody reads. True if nothing recorded was waiting here or in the log.
+    pub(super) fn go_offline(&self) -> bool {
+        let mut inner = self.inner.lock();
+        let recorded =
+            |d: &Delivery| d.qos > Qos::AtMostOnce && d.position.is_some() && d.share.is_none();
+        let up_to_date = inner.mode == Mode::Live && !inner.queue.iter().any(recorded);
+        inner.mode = Mode::Offline;
+        inner.waker = None;
+        inner.retain(|queued| queued.share.is_some() && queued.qos > Qos::AtMostOnce);
+        up_to_date
+    }
+
+    /// Drops what is no longer wanted.
+    pub(super) fn retain(&self, keep: impl FnMut(&Delivery) -> bool) {
+        self.inner.lock().retain(keep);
+    }
+
+    /// Takes out messages of share groups that others can take.
+    pub(super) fn release_shared(&self, others: impl Fn(GroupId) -> bool) -> Vec<Delivery> {
+        let mut released = Vec::new();
+        self.inner.lock().retain(|queued| {
+            let leaves = queued.share.is_some_and(&others);
+            if leaves {
+                released.push(queued.clone());
+            }
+            !leaves
+        });
+        released
+    }
+
+    /// Whether what it misses is kept for it, from now on.
+    pub(super) fn set_durable(&self, durable: bool) -> bool {
+        self.durable.swap(durable, Ordering::Relaxed) != durable
+    }
+
+    /// Records up to here are not needed for it any more.
+    pub fn taken_through(&self) -> u64 {
+        self.taken_through.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_taken_through(&self, offset: u64) {
+        self.taken_through.fetch_max(offset, Ordering::Relaxed);
+    }
+}

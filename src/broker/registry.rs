@@ -1,0 +1,471 @@
+//! Who is online and whose session waits: client identifier to live connection or parked session.
+//!
+//! A takeover moves the session by value: the newcomer asks, the old connection's task hands over and ends.
+
+use super::{
+    Broker, Draft,
+    outbox::{Bounds, CloseReason, Kind, Outbox},
+    publish::Publisher,
+};
+use crate::{
+    auth::identity::Identity,
+    message::{Millis, Origin},
+    metrics::METRICS,
+    mqtt::connect::Will,
+    session::{
+        NEVER, Session,
+        opening::{Opening, Refusal, Terms},
+    },
+};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+use tokio::sync::oneshot;
+
+/// All sessions by client identifier.
+#[derive(Default)]
+pub struct Registry {
+    slots: Mutex<HashMap<Arc<str>, Slot>>,
+    /// Connections and receivers are numbered from one source.
+    next: AtomicU64,
+}
+
+enum Slot {
+    Online {
+        number: u64,
+        outbox: Arc<Outbox>,
+        heir: Option<Heir>,
+    },
+    Parked(Box<Parked>),
+}
+
+struct Heir {
+    number: u64,
+    clean_start: bool,
+    terms: Terms,
+    hand_over: oneshot::Sender<Attached>,
+}
+
+struct Parked {
+    number: u64,
+    session: Session,
+    outbox: Arc<Outbox>,
+    will: Option<StoredWill>,
+}
+
+/// A will with the rights it was accepted under.
+#[derive(Debug, Clone)]
+pub struct StoredWill {
+    /// What to publish.
+    pub will: Will,
+    /// On whose rights.
+    pub identity: Arc<Identity>,
+}
+
+/// A connection's hold on its session.
+pub struct Attached {
+    /// The session, this connection's own until it detaches.
+    pub session: Session,
+    /// Where its messages come in.
+    pub outbox: Arc<Outbox>,
+    /// Whether there was state.
+    pub present: bool,
+    number: u64,
+}
+
+/// How a connection came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The client said goodbye: no will [MQTT-3.14.4-3].
+    Goodbye,
+    /// Anything else: the will is due [MQTT-3.1.2-8].
+    Broken,
+    /// The gateway stops: wills stay unpublished.
+    Stopped,
+}
+
+impl Registry {
+    pub(super) fn next_key(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+impl Broker {
+    /// Opens the session of an accepted CONNECT: a new one, the parked one, or the one another connection must give up.
+    pub async fn connect(&self, opening: &Opening, clean_start: bool) -> Result<Attached, Refusal> {
+        if self.is_draining() {
+            return Err(Refusal::ShuttingDown);
+        }
+        let registry = &self.0.registry;
+        let number = registry.next_key();
+        let terms = opening.terms.clone();
+        let waiting = {
+            let mut slots = registry.slots.lock();
+            match slots.remove(&opening.client_id) {
+                None => {
+                    METRICS.sessions.inc();
+                    Ok(self.fresh(&mut slots, opening.client_id.clone(), terms, number))
+                }
+                Some(Slot::Parked(parked)) => {
+                    METRICS.sessions_parked.dec();
+                    Ok(self.succeed(
+                        &mut slots,
+                        parked.session,
+                        parked.outbox,
+                        parked.will,
+                        clean_start,
+                        terms,
+                        number,
+                    ))
+                }
+                Some(Slot::Online {
+                    number: old,
+                    outbox,
+                    ..
+                }) => {
+                    let (hand_over, waiting) = oneshot::channel();
+                    outbox.close(CloseReason::TakenOver);
+                    // an heir that waited already is itself taken over: dropping its sender tells it
+                    let heir = Some(Heir {
+                        number,
+                        clean_start,
+                        terms,
+                        hand_over,
+                    });
+                    slots.insert(
+                        opening.client_id.clone(),
+                        Slot::Online {
+                            number: old,
+                            outbox,
+                            heir,
+                        },
+                    );
+                    Err(waiting)
+                }
+            }
+        };
+        match waiting {
+            Ok(attached) => Ok(attached),
+            Err(waiting) => waiting.await.map_err(|_| Refusal::TakenOver),
+        }
+    }
+
+    /// A connection has ended: its session goes to its heir, is parked, or ends.
+    pub fn detach(&self, attached: Attached, will: Option<StoredWill>, ending: Ending) {
+        let Attached {
+            mut session,
+            outbox,
+            number,
+            ..
+        } = attached;
+        let client_id = session.client_id().clone();
+        self.hand_on_shared(&mut session, &outbox);
+        let mut slots = self.0.registry.slots.lock();
+        let heir = match slots.get_mut(&client_id) {
+            Some(Slot::Online {
+                number: current,
+                heir,
+                ..
+            }) if *current == number => heir.take(),
+            // cannot happen: a slot changes hands only here
+            _ => return,
+        };
+        if let Some(heir) = heir
+            && !heir.hand_over.is_closed()
+        {
+            slots.remove(&client_id);
+            // the delay of a will ends at once with the session, and is cancelled by its resumption
+            let will = will
+                .filter(|w| ending == Ending::Broken && (w.will.delay == 0 || heir.clean_start));
+            let attached = self.succeed(
+                &mut slots,
+                session,
+                outbox,
+                None,
+                heir.clean_start,
+                heir.terms,
+                heir.number,
+            );
+            let undelivered = heir.hand_over.send(attached);
+            drop(slots);
+            if let Some(will) = will {
+                self.publish_will(&client_id, will);
+            }
+            if let Err(attached) = undelivered {
+                self.detach(attached, None, Ending::Broken);
+            }
+            return;
+        }
+        slots.remove(&client_id);
+        let will = will.filter(|_| ending == Ending::Broken);
+        if session.is_durable() {
+            let due_now = self.park(&mut slots, session, outbox, will, number);
+            drop(slots);
+            if let Some(will) = due_now {
+                self.publish_will(&client_id, will);
+            }
+        } else {
+            drop(slots);
+            self.end(&session, &outbox);
+            if let Some(will) = will {
+                self.publish_will(&client_id, will);
+            }
+        }
+    }
+
+    /// Ends whatever of a parked session is due: its will, or itself.
+    pub(super) fn due(&self, client_id: &Arc<str>, number: u64, session_ends: bool) {
+        let mut slots = self.0.registry.slots.lock();
+        let Some(Slot::Parked(parked)) = slots.get_mut(client_id) else {
+            return;
+        };
+        if parked.number != number {
+            return;
+        }
+        let will = parked.will.take();
+        let ended = if session_ends {
+            slots.remove(client_id)
+        } else {
+            None
+        };
+        drop(slots);
+        if let Some(Slot::Parked(parked)) = ended {
+            METRICS.sessions_parked.dec();
+            METRICS.sessions_expired.inc();
+            self.end(&parked.session, &parked.outbox);
+        }
+        if let Some(will) = will {
+            self.publish_will(client_id, will);
+        }
+    }
+
+    /// Tells every connection to end.
+    pub(super) fn close_all(&self, reason: CloseReason) {
+        for slot in self.0.registry.slots.lock().values() {
+            if let Slot::Online { outbox, .. } = slot {
+                outbox.close(reason);
+            }
+        }
+    }
+
+    /// Connections that have a session now.
+    pub fn online(&self) -> usize {
+        self.0
+            .registry
+            .slots
+            .lock()
+            .values()
+            .filter(|slot| matches!(slot, Slot::Online { .. }))
+            .count()
+    }
+
+    /// A new session in an empty slot.
+    fn fresh(
+        &self,
+        slots: &mut HashMap<Arc<str>, Slot>,
+        client_id: Arc<str>,
+        terms: Terms,
+        number: u64,
+    ) -> Attached {
+        let head = self.0.store.head();
+        let bounds = Bounds {
+            messages: self.0.config.max_queued_messages,
+            bytes: self.0.config.max_queued_bytes,
+        };
+        let durable = terms.session_expiry > 0;
+        let outbox = Arc::new(Outbox::new(
+            self.0.registry.next_key(),
+            Kind::Session,
+            bounds,
+            durable,
+            head,
+        ));
+        slots.insert(
+            client_id.clone(),
+            Slot::Online {
+                number,
+                outbox: outbox.clone(),
+                heir: None,
+            },
+        );
+        Attached {
+            session: Session::new(client_id, terms, head),
+            outbox,
+            present: false,
+            number,
+        }
+    }
+
+    /// What becomes of existing state when a connection comes: resumed [MQTT-3.1.2-5] or thrown away [MQTT-3.1.2-4].
+    #[allow(clippy::too_many_arguments)] // the parts of two slots, apart only here
+    fn succeed(
+        &self,
+        slots: &mut HashMap<Arc<str>, Slot>,
+        mut session: Session,
+        outbox: Arc<Outbox>,
+        will: Option<StoredWill>,
+        clean_start: bool,
+        terms: Terms,
+        number: u64,
+    ) -> Attached {
+        let client_id = session.client_id().clone();
+        if clean_start {
+            self.end(&session, &outbox);
+            METRICS.sessions.inc();
+            if let Some(will) = will {
+                // the session's end makes it due; its heir must not wait for that
+                self.publish_will(&client_id, will);
+            }
+            return self.fresh(slots, client_id, terms, number);
+        }
+        // a waiting will is dropped here: a new connection within the delay suppresses it [MQTT-3.1.3-9]
+        session.resume(terms);
+        if outbox.set_durable(session.is_durable()) {
+            self.0.routes.touch();
+        }
+        self.forget_surplus(&mut session);
+        outbox.go_online();
+        slots.insert(
+            client_id,
+            Slot::Online {
+                number,
+                outbox: outbox.clone(),
+                heir: None,
+            },
+        );
+        Attached {
+            session,
+            outbox,
+            present: true,
+            number,
+        }
+    }
+
+    /// Keeps a session without a connection. Answers a will that is due at once.
+    fn park(
+        &self,
+        slots: &mut HashMap<Arc<str>, Slot>,
+        mut session: Session,
+        outbox: Arc<Outbox>,
+        will: Option<StoredWill>,
+        number: u64,
+    ) -> Option<StoredWill> {
+        {
+            let _order = self.0.order.lock();
+            if outbox.go_offline() {
+                session.take_through(self.0.store.head());
+            }
+            outbox.set_taken_through(session.taken_through());
+        }
+        let now = self.now();
+        let client_id = session.client_id().clone();
+        let ends = expiry_deadline(&session, now);
+        if let Some(ends) = ends {
+            self.0.timers.add(ends, client_id.clone(), number, true);
+        }
+        let (due_now, later) = match will {
+            Some(will) if will.will.delay > 0 => {
+                let due = now.plus_seconds(will.will.delay.into());
+                if ends.is_none_or(|ends| due < ends) {
+                    self.0.timers.add(due, client_id.clone(), number, false);
+                }
+                (None, Some(will))
+            }
+            will => (will, None),
+        };
+        METRICS.sessions_parked.inc();
+        slots.insert(
+            client_id,
+            Slot::Parked(Box::new(Parked {
+                number,
+                session,
+                outbox,
+                will: later,
+            })),
+        );
+        due_now
+    }
+
+    /// The end of a session: nothing is for it any more [MQTT-4.1.0-2].
+    fn end(&self, session: &Session, outbox: &Arc<Outbox>) {
+        for subscription in session.subscriptions() {
+            if self
+                .0
+                .routes
+                .unsubscribe(&subscription.filter, outbox.key())
+            {
+                METRICS.subscriptions.dec();
+                if subscription.filter.share().is_some() {
+                    METRICS.subscriptions_shared.dec();
+                }
+            }
+        }
+        outbox.go_offline();
+        outbox.retain(|_| false);
+        METRICS.sessions.dec();
+    }
+
+    fn publish_will(&self, client_id: &Arc<str>, stored: StoredWill) {
+        let StoredWill { will, identity } = stored;
+        let origin = Origin {
+            client_id: Some(client_id.clone()),
+            user: identity.user.clone(),
+        };
+        let mut publisher = Publisher::new(identity, Arc::new(origin), None);
+        let draft = Draft {
+            topic: will.topic,
+            payload: will.payload,
+            qos: will.qos,
+            retain: will.retain,
+            properties: will.properties,
+        };
+        if let Err(refused) = self.publish(&mut publisher, draft) {
+            tracing::warn!(client = ?client_id, %refused, "a will was not published");
+        }
+    }
+
+    /// Gives what a share group's member leaves unacknowledged at QoS 1 to the others at once. What no other can take
+    /// stays with the session, as does QoS 2 [MQTT-4.8.2-4].
+    fn hand_on_shared(&self, session: &mut Session, outbox: &Arc<Outbox>) {
+        let shared = session
+            .subscriptions()
+            .filter(|s| s.filter.share().is_some());
+        let groups: Vec<_> = shared
+            .filter_map(|s| self.0.routes.group(&s.filter))
+            .collect();
+        if groups.is_empty() {
+            return;
+        }
+        let has_other = |id| {
+            groups
+                .iter()
+                .any(|group| group.id() == id && group.next(Some(outbox.key())).is_some())
+        };
+        let mut released = session.release_shared(has_other);
+        released.extend(outbox.release_shared(has_other));
+        for delivery in released {
+            let group = groups
+                .iter()
+                .find(|group| Some(group.id()) == delivery.share);
+            if let Some(group) = group {
+                self.assign(
+                    group,
+                    &delivery.message,
+                    delivery.position,
+                    Some(outbox.key()),
+                );
+            }
+        }
+    }
+}
+
+/// When a session without a connection ends; `None` is never.
+fn expiry_deadline(session: &Session, now: Millis) -> Option<Millis> {
+    match session.expiry() {
+        NEVER => None,
+        seconds => Some(now.plus_seconds(seconds.into())),
+    }
+}

@@ -1,0 +1,610 @@
+//! THE DRIVER: bytes to packets to the session to the broker, and back. One task per connection.
+//!
+//! Per wake: read once, handle every packet that came, drain the outbox as far as the window and the write mark allow,
+//! write once. A connection whose peer does not read stops draining its outbox and, above the mark, stops being read.
+
+use super::link::{Link, ReadEnd};
+use crate::{
+    auth::identity::Identity,
+    broker::{
+        Broker, Draft, Refused,
+        outbox::CloseReason,
+        publish::Publisher,
+        registry::{Attached, Ending, StoredWill},
+        subscribe::Replay,
+    },
+    message::{Delivery, Millis, Origin},
+    metrics::METRICS,
+    mqtt::{
+        Packet, Qos, Version, connack::ConnAck, connect::Connect, error::DecodeError,
+        property::Explanation, reason::ReasonCode,
+    },
+    session::{
+        self, Delivered, Incoming, Request,
+        opening::{Refusal, negotiate},
+        violation::Violation,
+    },
+};
+use std::{
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Sleep, timeout},
+};
+
+/// Bytes waiting for the socket above which the outbox is not drained and the client is not read.
+const WRITE_MARK: usize = 64 * 1024;
+
+/// Messages drained at a time.
+const BATCH: usize = 64;
+
+/// How long a closing connection may take to accept its last bytes.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What every MQTT connection starts from, whatever carries its bytes.
+pub struct Door {
+    broker: Broker,
+    connect_timeout: Duration,
+    /// Bytes held by all connections that have not finished their CONNECT.
+    unauthenticated: AtomicUsize,
+}
+
+/// Why a connection ended, for the log and for the will.
+#[derive(Debug, thiserror::Error)]
+enum End {
+    #[error("the client disconnected")]
+    Goodbye,
+    #[error("the client disconnected and asked for its will")]
+    GoodbyeWithWill,
+    #[error("the client closed the connection")]
+    Closed,
+    #[error("the connection broke: {0}")]
+    Io(std::io::Error),
+    #[error("{0}")]
+    Decode(#[from] DecodeError),
+    #[error("{0}")]
+    Violation(#[from] Violation),
+    #[error("another connection took the session over")]
+    TakenOver,
+    #[error("it did not read fast enough")]
+    TooSlow,
+    #[error("the gateway is shutting down")]
+    ShuttingDown,
+    #[error("it was disconnected by an administrator")]
+    Kicked,
+    #[error("a message could not be stored")]
+    NotStored,
+}
+
+/// Something to act on.
+enum Event {
+    Packets,
+    Outbox,
+    Room,
+    Timer,
+    End(End),
+}
+
+/// A connection with a session.
+struct Connection<T> {
+    link: Link<T>,
+    broker: Broker,
+    identity: Arc<Identity>,
+    attached: Attached,
+    publisher: Publisher,
+    replays: VecDeque<Replay>,
+    batch: Vec<Delivery>,
+    /// What waits in the outbox cannot be sent before the client acknowledges something.
+    blocked: bool,
+    /// More could be drained once the socket has taken what waits.
+    more: bool,
+    in_share_group: bool,
+    heard: Millis,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Door {
+    /// A door to this broker; a client's CONNECT must be complete within `connect_timeout`.
+    pub fn new(broker: Broker, connect_timeout: Duration) -> Self {
+        Door {
+            broker,
+            connect_timeout,
+            unauthenticated: AtomicUsize::new(0),
+        }
+    }
+
+    /// Serves one connection to its end. `transport` names what carries it, for the log.
+    pub async fn serve<T>(&self, stream: T, peer: SocketAddr, transport: &'static str)
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut link = Link::new(stream, self.broker.limits().connect);
+        let connect = match timeout(self.connect_timeout, self.first_packet(&mut link)).await {
+            Ok(Ok(connect)) => connect,
+            Ok(Err(End::Closed | End::Io(_))) => return,
+            Ok(Err(end)) => return self.refuse_bytes(link, peer, end).await,
+            Err(_) => return refused(peer, "no CONNECT in time"),
+        };
+        match self.open(&mut link, &connect).await {
+            Ok((identity, attached, will)) => {
+                self.run(link, connect, identity, attached, will, peer, transport)
+                    .await
+            }
+            Err(refusal) => {
+                refused(peer, refusal);
+                refuse(
+                    &mut link,
+                    connect.version,
+                    refusal.reason(),
+                    &refusal.to_string(),
+                );
+                let _ = timeout(FAREWELL, link.finish()).await;
+            }
+        }
+    }
+
+    async fn first_packet<T: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        link: &mut Link<T>,
+    ) -> Result<Box<Connect>, End> {
+        let mut held = Held {
+            total: &self.unauthenticated,
+            bytes: 0,
+        };
+        loop {
+            match poll_fn(|cx| link.poll_read(cx)).await {
+                Ok(()) => {}
+                Err(ReadEnd::Closed) => return Err(End::Closed),
+                Err(ReadEnd::Io(error)) => return Err(End::Io(error)),
+                // a decoder that has not seen CONNECT yields nothing before an error
+                Err(ReadEnd::Decode(error)) => return Err(End::Decode(error)),
+            }
+            if held.set(link.decoder.buffered()) > self.broker.limits().unauthenticated {
+                return Err(End::NotStored);
+            }
+            if let Some(Packet::Connect(connect)) = link.packets.pop() {
+                return Ok(connect);
+            }
+        }
+    }
+
+    async fn open<T: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        link: &mut Link<T>,
+        connect: &Connect,
+    ) -> Result<(Arc<Identity>, Attached, Option<StoredWill>), Refusal> {
+        let config = self.broker.config();
+        let max_expiry = u32::try_from(config.max_expiry.as_secs()).unwrap_or(session::NEVER);
+        let mut opening = negotiate(connect, self.broker.limits(), max_expiry, new_client_id)?;
+        let identity = match connect.bridge {
+            true => Identity::anonymous().as_bridge(),
+            false => Identity::anonymous(),
+        };
+        let will = match &connect.will {
+            Some(will) if identity.may_publish(&will.topic).is_err() => {
+                return Err(Refusal::WillNotAuthorized);
+            }
+            will => will.as_ref().map(|will| StoredWill {
+                will: (**will).clone(),
+                identity: identity.clone(),
+            }),
+        };
+        let attached = self.broker.connect(&opening, connect.clean_start).await?;
+        // [MQTT-3.2.2-3]; on 3.1 the byte is reserved
+        opening.connack.session_present = attached.present && connect.version != Version::V31;
+        session::send(
+            Packet::ConnAck(Box::new(opening.connack)),
+            &opening.terms,
+            &mut link.out,
+        );
+        link.decoder.accept(self.broker.limits().packet());
+        Ok((identity, attached, will))
+    }
+
+    #[allow(clippy::too_many_arguments)] // everything the opening produced, once
+    async fn run<T: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        link: Link<T>,
+        connect: Box<Connect>,
+        identity: Arc<Identity>,
+        attached: Attached,
+        will: Option<StoredWill>,
+        peer: SocketAddr,
+        transport: &'static str,
+    ) {
+        METRICS.client_connected();
+        let client_id = attached.session.client_id().clone();
+        tracing::info!(
+            client = ?client_id, %peer, transport, version = connect.version.name(), user = ?connect.username,
+            keep_alive = attached.session.terms().keep_alive, session_present = attached.present, "connected"
+        );
+        drop(connect);
+        let mut connection = Connection::new(link, self.broker.clone(), identity, attached);
+        let end = connection.drive().await;
+        METRICS.client_disconnected();
+        tracing::info!(client = ?client_id, %peer, reason = %end, "disconnected");
+        let link = connection.close(&end, will);
+        let _ = timeout(FAREWELL, link.finish()).await;
+    }
+
+    /// The last word to something that did not manage a CONNECT.
+    async fn refuse_bytes<T: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        mut link: Link<T>,
+        peer: SocketAddr,
+        end: End,
+    ) {
+        refused(peer, &end);
+        match end {
+            // in the layout of 3.1.1, which every client can read [MQTT-3.1.2-2]
+            End::Decode(DecodeError::UnsupportedVersion { .. }) => {
+                link.out.put(&[0x20, 0x02, 0x00, 0x01])
+            }
+            End::Decode(error) if link.decoder.version() == Some(Version::V5) => {
+                refuse(&mut link, Version::V5, error.reason(), &error.to_string());
+            }
+            _ => {}
+        }
+        let _ = timeout(FAREWELL, link.finish()).await;
+    }
+}
+
+/// Writes a refusing CONNACK, if the version has one for this reason.
+fn refuse<T>(link: &mut Link<T>, version: Version, reason: ReasonCode, why: &str) {
+    if !version.is_v5() && reason.v3_return_code().is_none() {
+        return;
+    }
+    let mut connack = ConnAck::new(reason);
+    if version.is_v5() {
+        connack.explanation = Some(Box::new(Explanation {
+            reason_string: Some(why.into()),
+            user: Vec::new(),
+        }));
+    }
+    connack.encode(version, link.out.tail());
+}
+
+fn refused(peer: SocketAddr, why: impl std::fmt::Display) {
+    tracing::info!(%peer, reason = %why, "refused");
+}
+
+fn new_client_id() -> String {
+    let mut random = [0; 10];
+    // without randomness no identifier would be unguessable, but it must still be unique
+    if getrandom::fill(&mut random).is_err() {
+        static FALLBACK: AtomicUsize = AtomicUsize::new(0);
+        random[..8].copy_from_slice(&FALLBACK.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    }
+    random
+        .iter()
+        .fold("auto-".to_owned(), |id, byte| id + &format!("{byte:02x}"))
+}
+
+/// One connection's part of what all unfinished CONNECTs hold.
+struct Held<'a> {
+    total: &'a AtomicUsize,
+    bytes: usize,
+}
+
+impl Held<'_> {
+    fn set(&mut self, bytes: usize) -> usize {
+        let before = self.total.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+        before - std::mem::replace(&mut self.bytes, bytes)
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
+    fn new(link: Link<T>, broker: Broker, identity: Arc<Identity>, attached: Attached) -> Self {
+        let session = &attached.session;
+        let origin = Origin {
+            client_id: Some(session.client_id().clone()),
+            user: identity.user.clone(),
+        };
+        let publisher = Publisher::new(
+            identity.clone(),
+            Arc::new(origin),
+            Some(attached.outbox.key()),
+        );
+        let in_share_group = session.subscriptions().any(|s| s.filter.share().is_some());
+        let heard = broker.now();
+        Connection {
+            link,
+            broker,
+            identity,
+            attached,
+            publisher,
+            replays: VecDeque::new(),
+            batch: Vec::new(),
+            blocked: false,
+            more: false,
+            in_share_group,
+            heard,
+            timer: None,
+        }
+    }
+
+    async fn drive(&mut self) -> End {
+        // packets that came with CONNECT
+        if let Err(error) = self.link.decoder.feed(&[], &mut self.link.packets) {
+            let handled = self.handle_packets();
+            return handled.err().unwrap_or(End::Decode(error));
+        }
+        self.set_timer();
+        loop {
+            if let Err(end) = self.handle_packets() {
+                return end;
+            }
+            if let Some(reason) = self.attached.outbox.closing() {
+                return reason.into();
+            }
+            self.fill();
+            match poll_fn(|cx| self.poll_event(cx)).await {
+                Event::Packets | Event::Outbox | Event::Room => {}
+                Event::Timer if self.is_silent() => return Violation::KeepAlive.into(),
+                Event::Timer => {
+                    self.publisher.rest();
+                    self.set_timer();
+                }
+                Event::End(end) => {
+                    // what was decoded before the end still counts
+                    return self.handle_packets().err().unwrap_or(end);
+                }
+            }
+        }
+    }
+
+    fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
+        match self.link.poll_write(cx) {
+            Poll::Ready(Err(error)) => return Poll::Ready(Event::End(End::Io(error))),
+            Poll::Ready(Ok(())) => {
+                self.link.out.release();
+                if std::mem::take(&mut self.more) {
+                    return Poll::Ready(Event::Room);
+                }
+            }
+            Poll::Pending => {}
+        }
+        let waits = self.blocked || self.link.out.len() >= WRITE_MARK;
+        if self.attached.outbox.poll_wait(cx, waits).is_ready() {
+            return Poll::Ready(Event::Outbox);
+        }
+        if self.link.out.len() < WRITE_MARK {
+            match self.link.poll_read(cx) {
+                Poll::Ready(Ok(())) => {
+                    self.heard = self.broker.now();
+                    return Poll::Ready(Event::Packets);
+                }
+                Poll::Ready(Err(ReadEnd::Closed)) => return Poll::Ready(Event::End(End::Closed)),
+                Poll::Ready(Err(ReadEnd::Io(error))) => {
+                    return Poll::Ready(Event::End(End::Io(error)));
+                }
+                Poll::Ready(Err(ReadEnd::Decode(error))) => {
+                    return Poll::Ready(Event::End(End::Decode(error)));
+                }
+                Poll::Pending => {}
+            }
+        }
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().poll(cx).map(|()| Event::Timer),
+            None => Poll::Pending,
+        }
+    }
+
+    fn handle_packets(&mut self) -> Result<(), End> {
+        let mut packets = std::mem::take(&mut self.link.packets);
+        METRICS.received.packets.add(packets.len() as u64);
+        for packet in packets.drain(..) {
+            self.handle(packet)?;
+        }
+        // the vector goes back only while there is traffic: an idle connection owns none
+        Ok(())
+    }
+
+    fn handle(&mut self, packet: Packet) -> Result<(), End> {
+        let (session, out) = (&mut self.attached.session, &mut self.link.out);
+        match session.handle(packet, out)? {
+            Request::Nothing => {}
+            Request::Publish(incoming) => return self.publish(incoming),
+            Request::Room => {
+                if self.in_share_group {
+                    self.broker.serve_groups(session);
+                }
+            }
+            Request::Subscribe(request) => {
+                let outbox = &self.attached.outbox;
+                let (reasons, replays) =
+                    self.broker
+                        .subscribe(&self.identity, session, outbox, &request)?;
+                session.answer_subscribe(request.packet_id, reasons, out);
+                self.replays.extend(replays);
+                self.in_share_group = session.subscriptions().any(|s| s.filter.share().is_some());
+            }
+            Request::Unsubscribe(request) => {
+                let reasons = self
+                    .broker
+                    .unsubscribe(session, &self.attached.outbox, &request);
+                session.answer_unsubscribe(request.packet_id, reasons, out);
+            }
+            Request::Disconnect(disconnect) => {
+                return Err(match disconnect.reason {
+                    ReasonCode::Success => End::Goodbye,
+                    // [MQTT-3.1.2-8]: any other reason leaves the will due
+                    _ => End::GoodbyeWithWill,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, incoming: Incoming) -> Result<(), End> {
+        METRICS.received.publishes.inc();
+        METRICS
+            .received
+            .publish_bytes
+            .add(incoming.payload.len() as u64);
+        let Incoming {
+            topic,
+            payload,
+            qos,
+            retain,
+            properties,
+            packet_id,
+        } = incoming;
+        let published = self.broker.publish(
+            &mut self.publisher,
+            Draft {
+                topic,
+                payload,
+                qos,
+                retain,
+                properties,
+            },
+        );
+        let session = &mut self.attached.session;
+        let reason = match published {
+            Ok(_) => ReasonCode::Success,
+            // 3.x could not tell a refusal from an acceptance: it must not take the message for stored
+            Err(Refused::Storage(_) | Refused::ShuttingDown)
+                if !session.terms().version.is_v5() =>
+            {
+                return Err(End::NotStored);
+            }
+            Err(refused) => {
+                tracing::debug!(client = ?session.client_id(), %refused, "a message was refused");
+                refused.reason()
+            }
+        };
+        session.answer_publish(qos, packet_id, reason, &mut self.link.out);
+        Ok(())
+    }
+
+    /// Moves messages from where they wait to the write queue, as far as the client's window and the socket allow.
+    fn fill(&mut self) {
+        let now = self.broker.now();
+        let Attached {
+            session, outbox, ..
+        } = &mut self.attached;
+        let out = &mut self.link.out;
+        session.resend(now, out);
+        loop {
+            if out.len() >= WRITE_MARK {
+                self.more = true;
+                break;
+            }
+            self.blocked = outbox.take(&mut self.batch, session.quota(), BATCH);
+            if self.batch.is_empty() && outbox.is_behind() && session.quota() > 0 {
+                self.batch = self
+                    .broker
+                    .catch_up(session, outbox, session.quota().min(BATCH));
+            }
+            if let Some(replay) = self.replays.front_mut() {
+                let live = self
+                    .batch
+                    .iter()
+                    .filter(|delivery| delivery.qos > Qos::AtMostOnce)
+                    .count();
+                let room = session.quota().saturating_sub(live).min(BATCH);
+                if room > 0 {
+                    self.batch.extend(self.broker.replay(replay, room));
+                }
+                if replay.is_done() {
+                    self.replays.pop_front();
+                } else if room == 0 && self.batch.is_empty() {
+                    break;
+                }
+            } else if self.batch.is_empty() && !(outbox.is_behind() && session.quota() > 0) {
+                break;
+            }
+            for delivery in self.batch.drain(..) {
+                let bytes = delivery.message.payload.len() as u64;
+                if session.deliver(delivery, now, out) == Delivered::Sent {
+                    METRICS.sent.publishes.inc();
+                    METRICS.sent.publish_bytes.add(bytes);
+                }
+            }
+        }
+        if session.is_durable() {
+            self.broker.note_taken(session, outbox);
+        }
+        self.batch.shrink_to(BATCH);
+    }
+
+    fn is_silent(&self) -> bool {
+        self.silent_at().is_some_and(|at| at <= self.broker.now())
+    }
+
+    /// One and a half times the keep-alive after the last sign of life [MQTT-3.1.2-22].
+    fn silent_at(&self) -> Option<Millis> {
+        let keep_alive = u64::from(self.attached.session.terms().keep_alive);
+        (keep_alive > 0).then(|| Millis(self.heard.0 + keep_alive * 1500))
+    }
+
+    fn set_timer(&mut self) {
+        let Some(at) = self.silent_at() else { return };
+        let wait = Duration::from_millis(at.0.saturating_sub(self.broker.now().0));
+        let deadline = tokio::time::Instant::now() + wait;
+        match &mut self.timer {
+            Some(timer) => timer.as_mut().reset(deadline),
+            None => self.timer = Some(Box::pin(tokio::time::sleep_until(deadline))),
+        }
+    }
+
+    /// Writes the last word, gives the session back; what is left is the link to finish.
+    fn close(mut self, end: &End, will: Option<StoredWill>) -> Link<T> {
+        if let Some(reason) = end.farewell() {
+            self.attached
+                .session
+                .farewell(reason, &end.to_string(), &mut self.link.out);
+        }
+        let ending = match end {
+            End::Goodbye => Ending::Goodbye,
+            End::ShuttingDown => Ending::Stopped,
+            _ => Ending::Broken,
+        };
+        self.broker.detach(self.attached, will, ending);
+        self.link
+    }
+}
+
+impl End {
+    /// What a 5.0 client is told, if the gateway ended the connection.
+    fn farewell(&self) -> Option<ReasonCode> {
+        match self {
+            End::Goodbye | End::GoodbyeWithWill | End::Closed | End::Io(_) => None,
+            End::Decode(error) => Some(error.reason()),
+            End::Violation(violation) => Some(violation.reason()),
+            End::TakenOver => Some(ReasonCode::SessionTakenOver),
+            End::TooSlow | End::NotStored => Some(ReasonCode::QuotaExceeded),
+            End::ShuttingDown => Some(ReasonCode::ServerShuttingDown),
+            End::Kicked => Some(ReasonCode::AdministrativeAction),
+        }
+    }
+}
+
+impl From<CloseReason> for End {
+    fn from(reason: CloseReason) -> Self {
+        match reason {
+            CloseReason::TakenOver => End::TakenOver,
+            CloseReason::TooSlow => End::TooSlow,
+            CloseReason::ShuttingDown => End::ShuttingDown,
+            CloseReason::Kicked => End::Kicked,
+        }
+    }
+}
