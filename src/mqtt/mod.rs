@@ -20,6 +20,7 @@ pub mod subscribe;
 pub mod topic;
 pub mod write_queue;
 
+use frame::PacketType;
 use std::num::NonZeroU16;
 
 /// A Packet Identifier. Zero is not one [MQTT-2.2.1-3].
@@ -110,4 +111,29 @@ pub enum Packet {
     Disconnect(Box<disconnect::Disconnect>),
     /// 5.0 only: extended authentication.
     Auth(Box<auth::Auth>),
+}
+
+impl Packet {
+    /// Appends the packet as `version` writes it. A CONNECT is written in the version it names itself; on 3.x an AUTH
+    /// is nothing at all, and so is a CONNACK for which there is no return code.
+    pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
+        match self {
+            Packet::Connect(connect) => connect.encode(out),
+            Packet::ConnAck(connack) => connack.encode(version, out),
+            Packet::Publish(publish) => publish.encode(version, out),
+            Packet::PubAck(ack) => ack.encode(PacketType::PubAck, version, out),
+            Packet::PubRec(ack) => ack.encode(PacketType::PubRec, version, out),
+            Packet::PubRel(ack) => ack.encode(PacketType::PubRel, version, out),
+            Packet::PubComp(ack) => ack.encode(PacketType::PubComp, version, out),
+            Packet::Subscribe(subscribe) => subscribe.encode(version, out),
+            Packet::SubAck(suback) => suback.encode(PacketType::SubAck, version, out),
+            Packet::Unsubscribe(unsubscribe) => unsubscribe.encode(version, out),
+            Packet::UnsubAck(suback) => suback.encode(PacketType::UnsubAck, version, out),
+            Packet::PingReq => out.extend_from_slice(&[PacketType::PingReq.first_byte(), 0]),
+            Packet::PingResp => out.extend_from_slice(&[PacketType::PingResp.first_byte(), 0]),
+            Packet::Disconnect(disconnect) => disconnect.encode(version, out),
+            Packet::Auth(auth) if version.is_v5() => auth.encode(out),
+            Packet::Auth(_) => {}
+        }
+    }
 }

@@ -1,8 +1,16 @@
 //! PUBLISH: the message, and the shared front part of it that many receivers get.
 
-use super::{PacketId, Qos, Version, property::MessageProperties, topic::TopicName};
+use super::{
+    PacketId, Qos, Version,
+    error::{DecodeError, Malformed, ProtocolFault},
+    frame::Peer,
+    primitive::{Reader, check_text, put_text, put_varint, text_len, varint_len},
+    property::{Carrier, MessageProperties, Property, put_short, read_properties},
+    topic::{TopicError, TopicName},
+};
 use bytes::Bytes;
 use smallvec::SmallVec;
+use std::num::NonZeroU16;
 
 /// One application message on the wire.
 #[derive(Debug, Clone, PartialEq)]
@@ -18,7 +26,7 @@ pub struct Publish {
     /// `None` if only the alias was sent (5.0).
     pub topic: Option<TopicName>,
     /// Topic Alias, never 0 [MQTT-3.3.2-8].
-    pub alias: Option<std::num::NonZeroU16>,
+    pub alias: Option<NonZeroU16>,
     /// Subscription Identifiers; from a server only [MQTT-3.3.4-6].
     pub subscription_ids: SmallVec<[u32; 2]>,
     /// What travels with the message; `None` if there is nothing.
@@ -35,7 +43,7 @@ pub struct HeadParts<'a> {
     /// Empty if the receiver knows the alias.
     pub topic: &'a str,
     /// Topic Alias to set or use.
-    pub alias: Option<std::num::NonZeroU16>,
+    pub alias: Option<NonZeroU16>,
     /// Whether two bytes are left for a packet identifier (QoS 1 and 2).
     pub with_id: bool,
     /// Properties of the message.
@@ -60,4 +68,263 @@ pub struct PublishHead {
 /// The first byte of a PUBLISH [MQTT-2.1.3-1].
 pub fn first_byte(dup: bool, qos: Qos, retain: bool) -> u8 {
     0x30 | (u8::from(dup) << 3) | ((qos as u8) << 1) | u8::from(retain)
+}
+
+impl Publish {
+    /// Reads a PUBLISH from the low four bits of its first byte and its body.
+    ///
+    /// A topic equal to `last_topic` is shared instead of checked again, any other takes its place. `payload` makes
+    /// the payload's own bytes out of those in the body.
+    pub fn decode(
+        flags: u8,
+        body: &[u8],
+        version: Version,
+        from: Peer,
+        last_topic: &mut Option<TopicName>,
+        payload: impl FnOnce(&[u8]) -> Bytes,
+    ) -> Result<Self, DecodeError> {
+        let mut reader = Reader::new(body);
+        let dup = flags & 8 != 0;
+        let qos = Qos::from_wire(flags >> 1 & 3).ok_or(Malformed::PublishQos)?; // [MQTT-3.3.1-4]
+        if dup && qos == Qos::AtMostOnce && version != Version::V31 {
+            return Err(Malformed::DupAtQos0.into()); // [MQTT-3.3.1-2]
+        }
+        let topic = reader.binary()?;
+        let topic = if topic.is_empty() { None } else { Some(known_topic(topic, last_topic)?) };
+        let packet_id = if qos > Qos::AtMostOnce { Some(reader.packet_id()?) } else { None }; // [MQTT-2.2.1-2]
+        let mut publish = Publish {
+            dup,
+            qos,
+            retain: flags & 1 != 0,
+            packet_id,
+            topic,
+            alias: None,
+            subscription_ids: SmallVec::new(),
+            properties: None,
+            payload: Bytes::new(),
+        };
+        if version.is_v5() {
+            read_properties(&mut reader, Carrier::Publish, |property, value| publish.read(property, value, from))?;
+        }
+        if publish.topic.is_none() && publish.alias.is_none() {
+            return Err(match version {
+                Version::V5 => ProtocolFault::NoTopic.into(),
+                Version::V31 | Version::V311 => TopicError::Empty.into(),
+            });
+        }
+        publish.payload = payload(reader.take_rest());
+        Ok(publish)
+    }
+
+    fn read(&mut self, property: Property, value: &mut Reader<'_>, from: Peer) -> Result<(), DecodeError> {
+        match property {
+            Property::TopicAlias => {
+                // [MQTT-3.3.2-8]
+                self.alias = Some(NonZeroU16::new(value.u16()?).ok_or(ProtocolFault::TopicAliasZero)?);
+                Ok(())
+            }
+            Property::SubscriptionIdentifier if from == Peer::Client => {
+                Err(ProtocolFault::SubscriptionIdFromClient.into()) // [MQTT-3.3.4-6]
+            }
+            Property::SubscriptionIdentifier => match value.varint()? {
+                0 => Err(ProtocolFault::SubscriptionIdZero.into()),
+                id => {
+                    self.subscription_ids.push(id);
+                    Ok(())
+                }
+            },
+            _ => MessageProperties::read(&mut self.properties, property, value),
+        }
+    }
+
+    /// Appends the packet. On 3.x, what only 5.0 has is left out.
+    pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
+        let parts = HeadParts {
+            version,
+            topic: self.topic.as_deref().unwrap_or_default(),
+            alias: self.alias,
+            with_id: self.packet_id.is_some(),
+            properties: self.properties.as_deref(),
+            expiry: None,
+            subscription_ids: &self.subscription_ids,
+            payload_len: self.payload.len(),
+        };
+        let (start, sizes) = (out.len(), parts.sizes());
+        out.reserve(sizes.head + self.payload.len());
+        let id_at = parts.write(&sizes, out);
+        out[start] = first_byte(self.dup, self.qos, self.retain);
+        if let (Some(at), Some(id)) = (id_at, self.packet_id) {
+            out[start + at..start + at + 2].copy_from_slice(&id.get().to_be_bytes());
+        }
+        out.extend_from_slice(&self.payload);
+    }
+}
+
+/// The topic in `bytes`: a client's messages mostly go where its last one went.
+fn known_topic(bytes: &[u8], last: &mut Option<TopicName>) -> Result<TopicName, DecodeError> {
+    match last {
+        Some(known) if known.as_bytes() == bytes => Ok(known.clone()),
+        _ => {
+            let topic = TopicName::parse(check_text(bytes)?)?;
+            *last = Some(topic.clone());
+            Ok(topic)
+        }
+    }
+}
+
+/// Lengths that stand in front of what they measure, so they are known before anything is written.
+struct Sizes {
+    /// From the first byte to the end of the properties.
+    head: usize,
+    /// Remaining Length.
+    remaining: usize,
+    /// Property Length; not written on 3.x.
+    properties: usize,
+}
+
+impl HeadParts<'_> {
+    /// Everything in front of the payload, in one allocation of exactly its size.
+    pub fn encode(&self) -> PublishHead {
+        let sizes = self.sizes();
+        let mut bytes = Vec::with_capacity(sizes.head);
+        let id_at = self.write(&sizes, &mut bytes);
+        PublishHead { bytes: bytes.into_boxed_slice(), id_at }
+    }
+
+    /// Appends the head; says where in it the identifier's place is.
+    fn write(&self, sizes: &Sizes, out: &mut Vec<u8>) -> Option<usize> {
+        let start = out.len();
+        out.push(first_byte(false, Qos::AtMostOnce, false));
+        put_varint(out, sizes.remaining);
+        put_text(out, self.topic);
+        let id_at = self.with_id.then_some(out.len() - start);
+        if self.with_id {
+            out.extend_from_slice(&[0, 0]);
+        }
+        if self.version.is_v5() {
+            put_varint(out, sizes.properties); // 0 if there are none [MQTT-2.2.2-1]
+            self.write_properties(out);
+        }
+        debug_assert_eq!(out.len() - start, sizes.head);
+        id_at
+    }
+
+    fn write_properties(&self, out: &mut Vec<u8>) {
+        if let Some(alias) = self.alias {
+            put_short(out, Property::TopicAlias, alias.get());
+        }
+        for id in self.subscription_ids {
+            out.push(Property::SubscriptionIdentifier as u8);
+            put_varint(out, *id as usize);
+        }
+        match (self.properties, self.expiry) {
+            (Some(properties), expiry) => properties.put(out, expiry),
+            (None, Some(_)) => MessageProperties::default().put(out, self.expiry),
+            (None, None) => {}
+        }
+    }
+
+    fn sizes(&self) -> Sizes {
+        let mut body = 2 + text_len(self.topic) + if self.with_id { 2 } else { 0 };
+        let mut properties = 0;
+        if self.version.is_v5() {
+            properties += if self.alias.is_some() { 3 } else { 0 };
+            properties += self.subscription_ids.iter().map(|id| 1 + varint_len(*id as usize)).sum::<usize>();
+            properties += match self.properties {
+                Some(properties) => properties.wire_len(self.expiry),
+                None if self.expiry.is_some() => 5,
+                None => 0,
+            };
+            body += varint_len(properties) + properties;
+        }
+        let remaining = body + self.payload_len;
+        Sizes { head: 1 + varint_len(remaining) + body, remaining, properties }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn decode(version: Version, flags: u8, body: &[u8]) -> Result<Publish, DecodeError> {
+        Publish::decode(flags, body, version, Peer::Client, &mut None, Bytes::copy_from_slice)
+    }
+
+    #[test]
+    fn publishes_of_each_version_are_read() {
+        let publish = decode(Version::V311, 0x0D, &[0, 1, b't', 0, 9, b'p']).unwrap();
+        assert_eq!((publish.dup, publish.qos, publish.retain), (true, Qos::ExactlyOnce, true));
+        assert_eq!((publish.packet_id.map(NonZeroU16::get), &publish.payload[..]), (Some(9), &b"p"[..]));
+        let publish = decode(Version::V5, 0, &[0, 0, 3, 0x23, 0, 7]).unwrap();
+        assert_eq!((publish.topic, publish.alias.map(NonZeroU16::get)), (None, Some(7)));
+        // [MQTT-1.5.4-3]
+        let publish = decode(Version::V5, 0, b"\0\x04\xEF\xBB\xBFt\0").unwrap();
+        assert_eq!(publish.topic.as_deref(), Some("\u{FEFF}t"));
+    }
+
+    #[test]
+    fn publishes_that_break_the_rules_are_refused() {
+        let table: [(Version, u8, &[u8], DecodeError); 15] = [
+            (Version::V311, 6, &[0, 1, b't', 0, 1], Malformed::PublishQos.into()),
+            (Version::V311, 8, &[0, 1, b't'], Malformed::DupAtQos0.into()),
+            (Version::V311, 2, &[0, 1, b't', 0, 0], ProtocolFault::PacketIdZero.into()),
+            (Version::V311, 0, &[0, 2, b't'], Malformed::Truncated.into()),
+            (Version::V311, 0, &[0, 0], TopicError::Empty.into()),
+            (Version::V311, 0, &[0, 1, b'#'], TopicError::WildcardInName.into()),
+            (Version::V311, 0, &[0, 1, 0], Malformed::NulInText.into()),
+            (Version::V5, 0, &[0, 0, 0], ProtocolFault::NoTopic.into()),
+            (Version::V5, 0, &[0, 1, b't'], Malformed::Truncated.into()),
+            (Version::V5, 0, &[0, 1, b't', 3, 0x23, 0, 0], ProtocolFault::TopicAliasZero.into()),
+            (Version::V5, 0, &[0, 1, b't', 2, 0x0B, 1], ProtocolFault::SubscriptionIdFromClient.into()),
+            (Version::V5, 0, &[0, 1, b't', 2, 0x01, 2], ProtocolFault::NotABoolean.into()),
+            (Version::V5, 0, &[0, 1, b't', 4, 0x08, 0, 1, b'+'], TopicError::WildcardInName.into()),
+            (Version::V5, 0, &[0, 1, b't', 4, 0x03, 0, 2, b'x'], Malformed::Truncated.into()),
+            (Version::V5, 0, &[0, 1, b't', 5, 0x11, 0, 0, 0, 1], Malformed::PropertyNotAllowed.into()),
+        ];
+        for (version, flags, body, error) in table {
+            assert_eq!(decode(version, flags, body), Err(error), "{flags} {body:?}");
+        }
+        // 3.1 says nothing about DUP at QoS 0
+        assert!(decode(Version::V31, 8, &[0, 1, b't']).is_ok());
+    }
+
+    #[test]
+    fn mqtt_3_3_2_8_alias_zero_has_its_own_code() {
+        let error = DecodeError::from(ProtocolFault::TopicAliasZero);
+        assert_eq!(error.reason() as u8, 0x94);
+    }
+
+    #[test]
+    fn a_topic_equal_to_the_last_is_shared() {
+        let mut last = None;
+        let mut topic = |bytes: &[u8]| known_topic(bytes, &mut last).unwrap();
+        let (one, two, other) = (topic(b"t"), topic(b"t"), topic(b"u"));
+        assert!(std::ptr::eq(&*one, &*two));
+        assert_eq!((&*one, &*other), ("t", "u"));
+    }
+
+    #[test]
+    fn a_head_is_the_packet_without_flags_identifier_and_payload() {
+        let properties = MessageProperties { message_expiry: Some(60), ..Default::default() };
+        let parts = HeadParts {
+            version: Version::V5,
+            topic: "t",
+            alias: NonZeroU16::new(3),
+            with_id: true,
+            properties: Some(&properties),
+            expiry: Some(7),
+            subscription_ids: &[200],
+            payload_len: 200,
+        };
+        let head = parts.encode();
+        assert_eq!(head.id_at, Some(6));
+        assert_eq!(
+            *head.bytes,
+            [0x30, 0xD9, 1, 0, 1, b't', 0, 0, 11, 0x23, 0, 3, 0x0B, 0xC8, 1, 0x02, 0, 0, 0, 7]
+        );
+        let plain = HeadParts { version: Version::V311, with_id: false, payload_len: 2, ..parts }.encode();
+        assert_eq!((&*plain.bytes, plain.id_at), (&[0x30, 5, 0, 1, b't'][..], None));
+        let bare = HeadParts { properties: None, alias: None, subscription_ids: &[], with_id: false, ..parts };
+        assert_eq!(bare.encode().bytes[6..], [5, 0x02, 0, 0, 0, 7]);
+    }
 }

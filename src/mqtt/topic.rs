@@ -38,11 +38,17 @@ pub struct TopicName(Arc<str>);
 impl TopicName {
     /// Checks `text` and takes a copy.
     pub fn parse(text: &str) -> Result<Self, TopicError> {
-        check_text(text)?;
-        if memchr::memchr2(b'+', b'#', text.as_bytes()).is_some() {
-            return Err(TopicError::WildcardInName);
-        }
+        Self::check(text)?;
         Ok(TopicName(text.into()))
+    }
+
+    /// Whether `text` is a topic name, for those who keep it as text.
+    pub fn check(text: &str) -> Result<(), TopicError> {
+        check_text(text)?;
+        match memchr::memchr2(b'+', b'#', text.as_bytes()) {
+            Some(_) => Err(TopicError::WildcardInName),
+            None => Ok(()),
+        }
     }
 
     /// Whether the topic is the server's own (`$SYS`, `$reply`, ...): out of reach of leading wildcards.
