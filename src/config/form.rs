@@ -19,12 +19,14 @@ pub enum Unfit {
     Because(String),
 }
 
+type Read<T> = Box<dyn Fn(&Written) -> Result<T, Unfit> + Send + Sync>;
+
 /// How values of one kind are read and written.
 pub struct Form<T> {
     /// What is expected, to follow the word "expected".
     pub expected: String,
     /// From what was written.
-    pub read: Box<dyn Fn(&Written) -> Result<T, Unfit> + Send + Sync>,
+    pub read: Read<T>,
     /// As TOML; `None` if there is no way to write it, because it means "not set".
     pub write: fn(&T) -> Option<String>,
 }
@@ -170,7 +172,7 @@ pub fn origins() -> Form<Vec<String>> {
 pub fn hosts() -> Form<Vec<String>> {
     list(
         r#"a list of host names such as ["gateway.example"], without port"#,
-        |host| is_host(host),
+        is_host,
     )
 }
 
