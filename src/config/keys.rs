@@ -69,7 +69,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
-const GIB: usize = 1024 * MIB;
+/// 1 TiB, or everything a smaller machine can address.
+const VAST: usize = MIB.saturating_mul(1024 * 1024);
 
 /// All settings, section by section.
 pub fn keys() -> Vec<Key> {
@@ -129,7 +130,7 @@ pub fn keys() -> Vec<Key> {
         key(
             "store.max_bytes",
             "How much is kept for sessions that are away; above it the oldest goes.",
-            form::size(MIB..=1024 * GIB),
+            form::size(MIB..=VAST),
             |s| &mut s.store.max_bytes,
         ),
         key(
@@ -147,7 +148,7 @@ pub fn keys() -> Vec<Key> {
         key(
             "session.max_queued_bytes",
             "Bytes that wait for one receiver; a single message always may.",
-            form::size(KIB..=1024 * GIB),
+            form::size(KIB..=VAST),
             |s| &mut s.broker.max_queued_bytes,
         ),
         key(
@@ -207,7 +208,7 @@ pub fn keys() -> Vec<Key> {
         key(
             "limits.unauthenticated",
             "What all connections that have not finished their CONNECT may hold together.",
-            form::size(MIB..=64 * GIB),
+            form::size(MIB..=VAST),
             |s| &mut s.limits.unauthenticated,
         ),
         key(
