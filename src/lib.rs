@@ -3,6 +3,7 @@
 pub mod app;
 pub mod auth;
 pub mod broker;
+pub mod cli;
 pub mod config;
 pub mod http;
 pub mod listener;

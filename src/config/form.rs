@@ -1,0 +1,386 @@
+//! What a value may look like: read from what was written, and written back for the example.
+
+use super::{
+    units::{parse_duration, parse_size, spell_duration, spell_size},
+    written::Written,
+};
+use crate::{
+    observe::log::{Format, Level},
+    store::config::Durability,
+};
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+
+/// Why a value cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfit {
+    /// It does not look like what is expected.
+    Unlike,
+    /// It does, but cannot be had: why, and what to write instead.
+    Because(String),
+}
+
+type Read<T> = Box<dyn Fn(&Written) -> Result<T, Unfit> + Send + Sync>;
+
+/// How values of one kind are read and written.
+pub struct Form<T> {
+    /// What is expected, to follow the word "expected".
+    pub expected: String,
+    /// From what was written.
+    pub read: Read<T>,
+    /// As TOML; `None` if there is no way to write it, because it means "not set".
+    pub write: fn(&T) -> Option<String>,
+}
+
+fn form<T>(
+    expected: impl Into<String>,
+    read: impl Fn(&Written) -> Option<T> + Send + Sync + 'static,
+    write: fn(&T) -> Option<String>,
+) -> Form<T> {
+    Form {
+        expected: expected.into(),
+        read: Box::new(move |written| read(written).ok_or(Unfit::Unlike)),
+        write,
+    }
+}
+
+/// A TOML string, or text from where everything is text.
+fn text(written: &Written) -> Option<&str> {
+    match written {
+        Written::Text(text) | Written::String(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn quoted(text: impl ToString) -> Option<String> {
+    Some(toml::Value::String(text.to_string()).to_string())
+}
+
+/// Address and port. Names are not looked up: a gateway that may bind nowhere else should not depend on a resolver.
+pub fn address() -> Form<SocketAddr> {
+    form(
+        r#"an IP address and a port such as "127.0.0.1:1883" or "[::1]:1883""#,
+        |written| text(written)?.parse().ok(),
+        |address| quoted(address),
+    )
+}
+
+/// A span of time within `range`.
+pub fn duration(range: RangeInclusive<Duration>) -> Form<Duration> {
+    form(
+        format!(
+            r#"a duration from "{}" to "{}", such as "50ms", "10s", "5m", "2h" or "7d""#,
+            spell_duration(*range.start()),
+            spell_duration(*range.end())
+        ),
+        move |written| parse_duration(text(written)?).filter(|span| range.contains(span)),
+        |span| quoted(spell_duration(*span)),
+    )
+}
+
+/// A number of bytes within `range`.
+pub fn size(range: RangeInclusive<usize>) -> Form<usize> {
+    form(
+        format!(
+            r#"a size from "{}" to "{}", such as "512 KiB", "1 MiB" or a number of bytes"#,
+            spell_size(*range.start()),
+            spell_size(*range.end())
+        ),
+        move |written| {
+            let bytes = match written {
+                Written::Integer(number) => usize::try_from(*number).ok(),
+                other => parse_size(text(other)?),
+            };
+            bytes.filter(|bytes| range.contains(bytes))
+        },
+        |bytes| quoted(spell_size(*bytes)),
+    )
+}
+
+/// A whole number within `range`.
+pub fn count<T>(range: RangeInclusive<T>) -> Form<T>
+where
+    T: TryFrom<i64> + std::str::FromStr + PartialOrd + ToString + Send + Sync + 'static,
+{
+    form(
+        format!(
+            "a whole number from {} to {}",
+            range.start().to_string(),
+            range.end().to_string()
+        ),
+        move |written| {
+            let number = match written {
+                Written::Integer(number) => T::try_from(*number).ok(),
+                // a number in quotes is not a number in TOML
+                Written::Text(text) => text.trim().parse().ok(),
+                _ => None,
+            };
+            number.filter(|number| range.contains(number))
+        },
+        |number| Some(number.to_string()),
+    )
+}
+
+/// Yes or no.
+pub fn flag() -> Form<bool> {
+    form("true or false", boolean, |flag| Some(flag.to_string()))
+}
+
+/// Yes, no, or not said.
+pub fn optional_flag() -> Form<Option<bool>> {
+    form(
+        "true or false",
+        |written| boolean(written).map(Some),
+        |flag| flag.map(|flag| flag.to_string()),
+    )
+}
+
+fn boolean(written: &Written) -> Option<bool> {
+    match written {
+        Written::Boolean(flag) => Some(*flag),
+        Written::Text(text) => text.trim().parse().ok(),
+        _ => None,
+    }
+}
+
+/// A folder.
+pub fn folder() -> Form<PathBuf> {
+    form(
+        r#"a folder such as "./tidegate-data""#,
+        |written| {
+            text(written)
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
+        },
+        |path| quoted(path.display()),
+    )
+}
+
+/// Origins as browsers send them: scheme, host, port if it is not the scheme's own; nothing behind.
+pub fn origins() -> Form<Vec<String>> {
+    list(
+        r#"a list of origins such as ["https://app.example"], without a path"#,
+        |origin| {
+            let host = ["https://", "http://"]
+                .iter()
+                .find_map(|scheme| origin.strip_prefix(scheme));
+            host.is_some_and(is_host_with_port) && *origin == origin.to_ascii_lowercase()
+        },
+    )
+}
+
+/// Names for the Host header.
+pub fn hosts() -> Form<Vec<String>> {
+    list(
+        r#"a list of host names such as ["gateway.example"], without port"#,
+        is_host,
+    )
+}
+
+fn is_host_with_port(text: &str) -> bool {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => is_host(host) && port.parse::<u16>().is_ok(),
+        _ => is_host(text),
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    let inner = match text.strip_prefix('[') {
+        Some(literal) => {
+            return literal
+                .strip_suffix(']')
+                .is_some_and(|ip| ip.parse::<std::net::Ipv6Addr>().is_ok());
+        }
+        None => text,
+    };
+    !inner.is_empty()
+        && inner
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_'))
+}
+
+/// A TOML array of strings, or text with commas between the items.
+fn list(expected: &str, fits: fn(&str) -> bool) -> Form<Vec<String>> {
+    form(
+        expected,
+        move |written| {
+            let items: Vec<String> = match written {
+                Written::Text(text) => text
+                    .split(',')
+                    .map(|item| item.trim().to_owned())
+                    .filter(|item| !item.is_empty())
+                    .collect(),
+                Written::List(items) => items
+                    .iter()
+                    .map(|item| text(item).map(str::to_owned))
+                    .collect::<Option<_>>()?,
+                _ => return None,
+            };
+            items.iter().all(|item| fits(item)).then_some(items)
+        },
+        |items| {
+            let items: Option<Vec<String>> = items.iter().map(quoted).collect();
+            Some(format!("[{}]", items?.join(", ")))
+        },
+    )
+}
+
+/// One of a few words.
+fn word<T: Copy + PartialEq + Send + Sync + 'static>(
+    words: &'static [(&'static str, T)],
+    write: fn(&T) -> Option<String>,
+) -> Form<T> {
+    let quoted: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+    form(
+        format!("one of {}", quoted.join(", ")),
+        |written| {
+            let text = text(written)?;
+            words
+                .iter()
+                .find(|(word, _)| *word == text)
+                .map(|(_, value)| *value)
+        },
+        write,
+    )
+}
+
+fn spell<T: PartialEq>(words: &[(&str, T)], value: &T) -> Option<String> {
+    words
+        .iter()
+        .find(|(_, v)| v == value)
+        .and_then(|(word, _)| quoted(word))
+}
+
+const LEVELS: &[(&str, Level)] = &[
+    ("error", Level::Error),
+    ("warn", Level::Warn),
+    ("info", Level::Info),
+    ("debug", Level::Debug),
+    ("trace", Level::Trace),
+];
+
+/// `log.level`
+pub fn level() -> Form<Level> {
+    word(LEVELS, |level| spell(LEVELS, level))
+}
+
+const FORMATS: &[(&str, Format)] = &[("text", Format::Text), ("json", Format::Json)];
+
+/// `log.format`
+pub fn format() -> Form<Format> {
+    word(FORMATS, |format| spell(FORMATS, format))
+}
+
+/// `store.durability`; what a store on disk would promise is refused rather than silently weakened.
+pub fn durability() -> Form<Durability> {
+    Form {
+        expected: r#""memory""#.to_owned(),
+        read: Box::new(|written| {
+            let of_disk = match written {
+                Written::Other(kind) => *kind == "a table",
+                other => text(other).is_some_and(|t| t == "fsync" || t.trim().starts_with('{')),
+            };
+            match text(written) {
+                Some("memory") => Ok(Durability::Memory),
+                _ if of_disk => Err(Unfit::Because(
+                    "keeping messages on disk is not available in this version; use \"memory\""
+                        .to_owned(),
+                )),
+                _ => Err(Unfit::Unlike),
+            }
+        }),
+        write: |durability| match durability {
+            Durability::Memory => quoted("memory"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn string(text: &str) -> Written {
+        Written::String(text.to_owned())
+    }
+
+    #[test]
+    fn a_size_is_a_number_of_bytes_or_text_with_a_unit() {
+        let any = size(0..=1 << 20);
+        for written in [Written::Integer(1 << 20), string("1 MiB")] {
+            assert_eq!((any.read)(&written), Ok(1 << 20));
+        }
+        for written in [Written::Integer(-1), string("2 MiB")] {
+            assert_eq!((any.read)(&written), Err(Unfit::Unlike));
+        }
+        assert_eq!((any.write)(&2048).unwrap(), "\"2 KiB\"");
+    }
+
+    #[test]
+    fn a_duration_needs_its_unit_and_keeps_its_range() {
+        let some = duration(Duration::from_secs(1)..=Duration::from_secs(60));
+        assert_eq!((some.read)(&string("1m")), Ok(Duration::from_secs(60)));
+        for written in [Written::Integer(10), string("500ms"), string("61s")] {
+            assert_eq!((some.read)(&written), Err(Unfit::Unlike));
+        }
+        assert!(some.expected.contains(r#"from "1s" to "1m""#));
+    }
+
+    #[test]
+    fn a_number_outside_its_range_is_refused_and_the_range_named() {
+        let port = count::<u16>(1..=1024);
+        assert_eq!((port.read)(&Written::Integer(0)), Err(Unfit::Unlike));
+        assert_eq!((port.read)(&Written::Integer(70_000)), Err(Unfit::Unlike));
+        assert_eq!((port.read)(&string("7")), Err(Unfit::Unlike));
+        assert_eq!((port.read)(&Written::Text("7".into())), Ok(7));
+        assert_eq!(port.expected, "a whole number from 1 to 1024");
+    }
+
+    #[test]
+    fn lists_come_as_arrays_or_with_commas() {
+        let both = vec![
+            "https://a.example".to_owned(),
+            "http://[::1]:8080".to_owned(),
+        ];
+        let array = Written::List(both.iter().map(|o| string(o)).collect());
+        assert_eq!((origins().read)(&array).unwrap(), both);
+        let text = Written::Text("https://a.example, http://[::1]:8080".into());
+        assert_eq!((origins().read)(&text).unwrap(), both);
+        assert_eq!((origins().read)(&Written::Text(String::new())), Ok(vec![]));
+        for wrong in [
+            "*",
+            "a.example",
+            "https://a.example/",
+            "HTTPS://a",
+            "https://",
+            "https://a:b",
+        ] {
+            let list = Written::List(vec![string(wrong)]);
+            assert_eq!((origins().read)(&list), Err(Unfit::Unlike), "{wrong}");
+        }
+        for wrong in ["a.example:80", "http://a", "a/b", ""] {
+            let list = Written::List(vec![string(wrong)]);
+            assert_eq!((hosts().read)(&list), Err(Unfit::Unlike), "{wrong}");
+        }
+        assert!((hosts().read)(&Written::List(vec![string("a.example")])).is_ok());
+    }
+
+    #[test]
+    fn durability_on_disk_is_refused_plainly() {
+        for disk in [
+            string("fsync"),
+            Written::Other("a table"),
+            Written::Text("{ interval = \"50ms\" }".into()),
+        ] {
+            let Err(Unfit::Because(why)) = (durability().read)(&disk) else {
+                panic!("{disk}");
+            };
+            assert!(
+                why.contains("not available in this version") && why.contains("use \"memory\"")
+            );
+        }
+        assert_eq!(
+            (durability().read)(&string("memory")),
+            Ok(Durability::Memory)
+        );
+        assert_eq!((durability().read)(&string("disk")), Err(Unfit::Unlike));
+    }
+}

@@ -1,0 +1,299 @@
+//! The one table of settings. What is known, how it is checked, what it defaults to and what the example says of it
+//! all come from here.
+
+use super::{
+    Settings,
+    form::{self, Form, Unfit},
+    written::Written,
+};
+use std::time::Duration;
+
+type Set = Box<dyn Fn(&mut Settings, &Written) -> Result<(), Unfit> + Send + Sync>;
+type Show = Box<dyn Fn(&mut Settings) -> Option<String> + Send + Sync>;
+
+/// One setting.
+pub struct Key {
+    /// Section and name.
+    pub path: &'static str,
+    /// For the operator: what it does.
+    pub about: &'static str,
+    /// What a value looks like, to follow the word "expected".
+    pub expected: String,
+    /// A value to show where the default is "not set".
+    pub sample: &'static str,
+    /// Reads a value into the settings.
+    pub set: Set,
+    /// The value in the settings, as TOML; `None` if it is not set.
+    pub show: Show,
+}
+
+impl Key {
+    /// The part before the dot.
+    pub fn section(&self) -> &'static str {
+        self.path.split_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// The part after the dot.
+    pub fn name(&self) -> &'static str {
+        self.path
+            .split_once('.')
+            .map_or(self.path, |(_, name)| name)
+    }
+}
+
+fn key<T: 'static>(
+    path: &'static str,
+    about: &'static str,
+    form: Form<T>,
+    field: fn(&mut Settings) -> &mut T,
+) -> Key {
+    let Form {
+        expected,
+        read,
+        write,
+    } = form;
+    Key {
+        path,
+        about,
+        expected,
+        sample: "true",
+        set: Box::new(move |settings, written| {
+            *field(settings) = read(written)?;
+            Ok(())
+        }),
+        show: Box::new(move |settings| write(field(settings))),
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+/// 1 TiB, or everything a smaller machine can address.
+const VAST: usize = MIB.saturating_mul(1024 * 1024);
+
+/// All settings, section by section.
+pub fn keys() -> Vec<Key> {
+    vec![
+        key(
+            "mqtt.bind",
+            "Where MQTT over TCP is served. Port 0 takes any free port.\n\
+             An address other machines can reach needs auth.anonymous = true.",
+            form::address(),
+            |s| &mut s.mqtt.bind,
+        ),
+        key(
+            "mqtt.connect_timeout",
+            "How long a client may take from opening the connection to the end of its CONNECT.",
+            form::duration(SECOND..=300 * SECOND),
+            |s| &mut s.mqtt.connect_timeout,
+        ),
+        key(
+            "http.bind",
+            "Where everything web is served: REST, streams, MQTT over WebSocket, dashboard.\n\
+             An address other machines can reach needs auth.anonymous = true.",
+            form::address(),
+            |s| &mut s.http.bind,
+        ),
+        key(
+            "http.origins",
+            "Origins of web pages, besides the gateway's own, that may use it from a visitor's browser,\n\
+             such as [\"https://app.example\"].",
+            form::origins(),
+            |s| &mut s.http.origins,
+        ),
+        key(
+            "http.hosts",
+            "Names the gateway is reached by, besides localhost, 127.0.0.1 and [::1], such as [\"gateway.example\"].",
+            form::hosts(),
+            |s| &mut s.http.hosts,
+        ),
+        key(
+            "http.drain",
+            "Over how long the ends of open streams are spread when the gateway stops.",
+            form::duration(Duration::ZERO..=8 * SECOND),
+            |s| &mut s.http.drain,
+        ),
+        key(
+            "store.path",
+            "The data folder. Nothing is written there while store.durability is \"memory\".",
+            form::folder(),
+            |s| &mut s.store.path,
+        ),
+        key(
+            "store.durability",
+            "What has happened to a message before its publisher gets the acknowledgement.\n\
+             \"memory\": it is in memory; nothing survives the end of the process.",
+            form::durability(),
+            |s| &mut s.store.durability,
+        ),
+        key(
+            "store.max_bytes",
+            "How much is kept for sessions that are away; above it the oldest goes.",
+            form::size(MIB..=VAST),
+            |s| &mut s.store.max_bytes,
+        ),
+        key(
+            "session.max_expiry",
+            "Longest time a session is kept after its connection ended.",
+            form::duration(Duration::ZERO..=36_500 * DAY),
+            |s| &mut s.broker.max_expiry,
+        ),
+        key(
+            "session.max_queued_messages",
+            "Messages that wait for one receiver. When there are more, QoS 0 messages are dropped and counted.",
+            form::count(1..=100_000_000),
+            |s| &mut s.broker.max_queued_messages,
+        ),
+        key(
+            "session.max_queued_bytes",
+            "Bytes that wait for one receiver; a single message always may.",
+            form::size(KIB..=VAST),
+            |s| &mut s.broker.max_queued_bytes,
+        ),
+        key(
+            "topics.allow_controls",
+            "Whether publishers on the web may use topics with control and format characters, as MQTT clients may.",
+            form::flag(),
+            |s| &mut s.broker.allow_controls,
+        ),
+        key(
+            "sys.interval",
+            "How often the numbers under $SYS/broker/ are published.",
+            form::duration(SECOND..=DAY),
+            |s| &mut s.broker.sys_interval,
+        ),
+        key(
+            "limits.payload",
+            "Largest payload of a message. An MQTT packet may be 256 KiB larger.",
+            form::size(KIB..=255 * MIB),
+            |s| &mut s.limits.payload,
+        ),
+        key(
+            "limits.topic_levels",
+            "Levels of a topic name or filter.",
+            form::count(1..=65_536),
+            |s| &mut s.limits.topic_levels,
+        ),
+        key(
+            "limits.filters_per_request",
+            "Filters in one SUBSCRIBE or UNSUBSCRIBE, or on one web stream.",
+            form::count(1..=100_000),
+            |s| &mut s.limits.filters_per_request,
+        ),
+        key(
+            "limits.filters_per_session",
+            "Subscriptions one session may hold.",
+            form::count(1..=10_000_000),
+            |s| &mut s.limits.filters_per_session,
+        ),
+        key(
+            "limits.receive_maximum",
+            "QoS 1 and 2 messages that may be unacknowledged at a time, in each direction.",
+            form::count(1..=65_535),
+            |s| &mut s.limits.receive_maximum,
+        ),
+        key(
+            "limits.topic_alias_maximum",
+            "Topic aliases an MQTT 5 client may set, and the most that are set for one.",
+            form::count(0..=65_535),
+            |s| &mut s.limits.topic_alias_maximum,
+        ),
+        key(
+            "limits.connect",
+            "Largest CONNECT packet.",
+            form::size(KIB..=16 * MIB),
+            |s| &mut s.limits.connect,
+        ),
+        key(
+            "limits.unauthenticated",
+            "What all connections that have not finished their CONNECT may hold together.",
+            form::size(MIB..=VAST),
+            |s| &mut s.limits.unauthenticated,
+        ),
+        key(
+            "limits.connections",
+            "Connections open at a time, over all ways in; more wait to be accepted.",
+            form::count(1..=10_000_000),
+            |s| &mut s.limits.connections,
+        ),
+        key(
+            "limits.client_id_bytes",
+            "Longest client identifier, in bytes.",
+            form::count(23..=65_535),
+            |s| &mut s.limits.client_id_bytes,
+        ),
+        key(
+            "limits.keep_alive",
+            "Longest keep-alive an MQTT 5 client may have, in seconds; 0 leaves clients their choice.",
+            form::count(0..=65_535),
+            |s| &mut s.limits.keep_alive,
+        ),
+        key(
+            "auth.anonymous",
+            "Whether everybody who reaches the gateway may do everything. Needed to bind an address other machines\n\
+             can reach, as this version knows no users. Not set: from this machine only.",
+            form::optional_flag(),
+            |s| &mut s.auth.anonymous,
+        ),
+        key(
+            "log.level",
+            "The least important line that is still written: \"error\", \"warn\", \"info\", \"debug\" or \"trace\".",
+            form::level(),
+            |s| &mut s.log.level,
+        ),
+        key(
+            "log.format",
+            "\"text\" for people, \"json\" for one JSON object per line.",
+            form::format(),
+            |s| &mut s.log.format,
+        ),
+        key(
+            "runtime.workers",
+            "Threads that serve connections; 0 is one per CPU.",
+            form::count(0..=1024),
+            |s| &mut s.workers,
+        ),
+    ]
+}
+
+/// Settings of later versions: whoever writes one should hear that it is not misspelt.
+pub const LATER: &[&str] = &[
+    "mqtt.tls",
+    "mqtt.proxy_protocol",
+    "http.tls",
+    "http.trusted_proxies",
+    "admin",
+    "history",
+    "history_defaults",
+    "session.restart_grace",
+    "auth.passwd_file",
+    "auth.acl_file",
+    "auth.jwt",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn paths_have_a_section_and_a_name_and_are_unique() {
+        let paths: Vec<_> = keys().iter().map(|key| key.path).collect();
+        assert!(paths.iter().all(|path| path.split('.').count() == 2));
+        assert_eq!(paths.iter().collect::<BTreeSet<_>>().len(), paths.len());
+        assert!(!LATER.iter().any(|later| paths.contains(later)));
+    }
+
+    #[test]
+    fn every_default_can_be_written_and_read_back() {
+        for key in keys() {
+            let Some(shown) = (key.show)(&mut Settings::default()) else {
+                continue;
+            };
+            let text = format!("{} = {shown}", key.path);
+            let read = crate::config::load_text(&text).unwrap_or_else(|faults| panic!("{faults}"));
+            assert_eq!(read, Settings::default(), "{text}");
+        }
+    }
+}
