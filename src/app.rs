@@ -1,14 +1,142 @@
-//! Composition root: builds each room from its settings and runs them together until told to stop.
+//! The composition root: bind, build each room from its settings, run, and drain when told to stop.
+
+use crate::{
+    broker::Broker,
+    config::Settings,
+    listener::{connection::Door, tcp},
+    message::Epoch,
+    observe::sys,
+    store::memory::MemoryStore,
+};
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    os::unix::fs::DirBuilderExt,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How long connections may take to end once they were told to.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// What an acknowledgement promises as long as everything is kept in memory.
+const DURABILITY: &str = "memory: acknowledged messages survive their connection, not the process";
 
 /// Why the gateway did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct StartError(pub String);
+pub enum StartError {
+    /// A listener's address cannot be had.
+    #[error("{key} = \"{address}\": cannot listen there: {error}")]
+    Bind {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The data folder cannot be used.
+    #[error("store.path = \"{path}\": cannot use this folder: {error}")]
+    DataFolder {
+        /// The folder.
+        path: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The system refused something else.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
 
 /// Runs the gateway until SIGTERM or SIGINT.
-pub fn run(settings: crate::config::Settings) -> Result<(), StartError> {
-    Err(StartError(format!(
-        "nothing to serve on {} yet",
-        settings.mqtt.bind
-    )))
+pub fn run(settings: Settings) -> Result<(), StartError> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if settings.workers > 0 {
+        runtime.worker_threads(settings.workers);
+    }
+    runtime.enable_all().build()?.block_on(serve(settings))
+}
+
+async fn serve(settings: Settings) -> Result<(), StartError> {
+    let (mut terminate, mut interrupt) = (
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    );
+    open_data_folder(&settings.store.path)?;
+    let mqtt = bind("mqtt.bind", settings.mqtt.bind).await?;
+
+    let store = MemoryStore::new(new_epoch()?, settings.store.max_bytes);
+    let permits = Arc::new(Semaphore::new(settings.limits.connections));
+    let broker = Broker::new(settings.broker, settings.limits, Box::new(store));
+    let door = Arc::new(Door::new(broker.clone(), settings.mqtt.connect_timeout));
+    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+
+    announce(&[("mqtt", mqtt.local_addr()?)])?;
+    let timekeeper = broker.clone();
+    let background = [
+        tokio::spawn(async move { timekeeper.keep_time().await }),
+        tokio::spawn(sys::publish(broker.clone())),
+    ];
+    tokio::spawn(tcp::serve(mqtt, permits, door, tasks.clone(), stop.clone()));
+
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.cancel();
+    broker.shut_down();
+    tasks.close();
+    let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;
+    background.iter().for_each(|task| task.abort());
+    tracing::info!("stopped");
+    Ok(())
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| StartError::Bind {
+            key,
+            address,
+            error,
+        })
+}
+
+fn open_data_folder(path: &Path) -> Result<(), StartError> {
+    let made = std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path);
+    made.map_err(|error| StartError::DataFolder {
+        path: path.display().to_string(),
+        error,
+    })
+}
+
+/// What scripts wait for: one line per listener, then `ready`, on standard output.
+fn announce(listeners: &[(&str, SocketAddr)]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    for (name, address) in listeners {
+        writeln!(out, "listening {name} {address}")?;
+    }
+    writeln!(out, "ready")?;
+    out.flush()
+}
+
+/// Eight characters of base 32: a log in memory is a new one with every start.
+fn new_epoch() -> io::Result<Epoch> {
+    const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    Ok(Epoch(
+        random.map(|byte| ALPHABET[usize::from(byte) % ALPHABET.len()]),
+    ))
 }

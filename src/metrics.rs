@@ -193,6 +193,10 @@ pub struct Metrics {
     pub publishes_dropped: Counter,
     /// Sockets accepted, every way in.
     pub sockets_opened: Counter,
+    /// Sockets open now, every way in.
+    pub sockets_open: Gauge,
+    /// MQTT clients whose CONNECT was accepted so far.
+    pub clients_total: Counter,
     /// MQTT clients connected now; counted by [`Metrics::client_connected`].
     pub clients_connected: Gauge,
     /// The most there were at a time.
@@ -232,6 +236,8 @@ impl Metrics {
             messages_published: Counter::new(),
             publishes_dropped: Counter::new(),
             sockets_opened: Counter::new(),
+            sockets_open: Gauge::new(),
+            clients_total: Counter::new(),
             clients_connected: Gauge::new(),
             clients_maximum: Gauge::new(),
             sessions: Gauge::new(),
@@ -252,6 +258,7 @@ impl Metrics {
 
     /// A client's CONNECT was accepted.
     pub fn client_connected(&self) {
+        self.clients_total.inc();
         self.clients_maximum.raise_to(self.clients_connected.inc());
     }
 

@@ -1,6 +1,7 @@
 //! The accept loop, and MQTT over TCP.
 
 use super::connection::Door;
+use crate::metrics::METRICS;
 use socket2::{SockRef, TcpKeepalive};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
@@ -34,7 +35,7 @@ pub async fn accept(
         };
         match accepted {
             Ok((stream, peer)) => {
-                crate::metrics::METRICS.sockets_opened.inc();
+                METRICS.sockets_opened.inc();
                 if prepare(&stream).is_ok() {
                     serve(stream, peer, permit);
                 }
@@ -58,7 +59,9 @@ pub async fn serve(
     accept(listener, permits, stop, |stream, peer, permit| {
         let door = door.clone();
         tasks.spawn(async move {
+            METRICS.sockets_open.inc();
             door.serve(stream, peer, "tcp").await;
+            METRICS.sockets_open.dec();
             drop(permit);
         });
     })
