@@ -248,7 +248,7 @@ impl Door {
         match end {
             // in the layout of 3.1.1, which every client can read [MQTT-3.1.2-2]
             End::Decode(DecodeError::UnsupportedVersion { .. }) => {
-                link.out.put(&[0x20, 0x02, 0x00, 0x01])
+                link.out.put(&UNSUPPORTED_VERSION)
             }
             End::Decode(error) if link.decoder.version() == Some(Version::V5) => {
                 refuse(&mut link, Version::V5, error.reason(), &error.to_string());

@@ -23,6 +23,7 @@ pub mod violation;
 
 use crate::{
     message::{Delivery, GroupId, Millis},
+    metrics::METRICS,
     mqtt::{
         Packet, PacketId, Qos,
         ack::Ack,
@@ -409,12 +410,13 @@ impl Session {
             false => aliases::Choice::None,
         };
         let packet = sending::Outgoing::new(&delivery, alias, self.terms.version, now);
-        if packet.len() > self.terms.max_packet_out {
+        if packet.size() > self.terms.max_packet_out {
             self.aliases_out.take_back(alias);
             return Delivered::TooLarge;
         }
         let packet_id = (delivery.qos > Qos::AtMostOnce).then(|| self.sending.next_id());
         packet.write(false, packet_id, out);
+        METRICS.sent.packets.inc();
         if let Some(packet_id) = packet_id {
             self.sending.sent(packet_id, delivery);
         }
@@ -434,7 +436,7 @@ impl Session {
             // not expired: expiry no longer applies once a message was sent [MQTT-4.3.3-7]
             let packet =
                 sending::Outgoing::new(delivery, aliases::Choice::None, self.terms.version, now);
-            if packet.len() <= self.terms.max_packet_out {
+            if packet.size() <= self.terms.max_packet_out {
                 packet.write(true, Some(packet_id), out);
                 self.sending.resent(packet_id);
             } else {
@@ -472,6 +474,7 @@ fn room_if(freed: bool) -> Request {
 
 /// Writes a packet under these terms; leaves out explanations that would exceed the client's maximum [MQTT-3.2.2-19].
 pub fn send(mut packet: Packet, terms: &Terms, out: &mut WriteQueue) {
+    METRICS.sent.packets.inc();
     let tail = out.tail();
     let start = tail.len();
     packet.encode(terms.version, tail);

@@ -3,6 +3,9 @@
 use crate::mqtt::PacketId;
 use hashbrown::HashSet;
 
+/// Room for this many identifiers is kept when none is in use; more is given back.
+const KEPT: usize = 32;
+
 /// Identifiers in use, and the next to try.
 #[derive(Debug)]
 pub struct PacketIds {
@@ -35,8 +38,8 @@ impl PacketIds {
     /// The identifier is free again.
     pub fn free(&mut self, id: PacketId) {
         self.used.remove(&id);
-        if self.used.is_empty() {
-            self.used.shrink_to_fit();
+        if self.used.is_empty() && self.used.capacity() > KEPT {
+            self.used = HashSet::new();
         }
     }
 }

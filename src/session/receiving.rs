@@ -4,6 +4,9 @@ use super::violation::Violation;
 use crate::mqtt::{PacketId, Qos, reason::ReasonCode};
 use hashbrown::HashSet;
 
+/// Room for this many identifiers is kept when none waits; more is given back.
+const KEPT: usize = 32;
+
 /// The receiving side of QoS 1 and 2.
 #[derive(Debug)]
 pub struct Receiving {
@@ -83,8 +86,8 @@ impl Receiving {
 
     fn free(&mut self, packet_id: PacketId) {
         self.unreleased.remove(&packet_id);
-        if self.unreleased.is_empty() {
-            self.unreleased.shrink_to_fit();
+        if self.unreleased.is_empty() && self.unreleased.capacity() > KEPT {
+            self.unreleased = HashSet::new();
         }
     }
 }

@@ -11,6 +11,9 @@ use crate::{
 };
 use std::{borrow::Cow, collections::VecDeque};
 
+/// Room for this many messages is kept when none is under way; more is given back.
+const KEPT: usize = 32;
+
 /// The sending side of QoS 1 and 2.
 #[derive(Debug)]
 pub struct Sending {
@@ -203,8 +206,8 @@ impl Sending {
             Phase::Publish(_) => self.to_resend -= 1,
             Phase::Release => {}
         }
-        if self.window.is_empty() {
-            self.window.shrink_to_fit();
+        if self.window.is_empty() && self.window.capacity() > KEPT {
+            self.window = VecDeque::new();
         }
         Some(item)
     }
@@ -262,7 +265,7 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Size of the whole packet in bytes.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.head.bytes.len() + self.delivery.message.payload.len()
     }
 
