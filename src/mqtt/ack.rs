@@ -91,15 +91,33 @@ mod tests {
     fn the_shortest_form_is_written() {
         let id = PacketId::new(7).unwrap();
         let explained = Ack {
-            explanation: Some(Box::new(Explanation { reason_string: Some("no".into()), user: vec![] })),
+            explanation: Some(Box::new(Explanation {
+                reason_string: Some("no".into()),
+                user: vec![],
+            })),
             ..Ack::new(id, ReasonCode::NotAuthorized)
         };
-        let empty = Ack { explanation: Some(Box::default()), ..Ack::new(id, ReasonCode::Success) };
+        let empty = Ack {
+            explanation: Some(Box::default()),
+            ..Ack::new(id, ReasonCode::Success)
+        };
         for (ack, version, bytes) in [
-            (Ack::new(id, ReasonCode::Success), Version::V5, &[0x40, 2, 0, 7][..]),
+            (
+                Ack::new(id, ReasonCode::Success),
+                Version::V5,
+                &[0x40, 2, 0, 7][..],
+            ),
             (empty, Version::V5, &[0x40, 2, 0, 7]),
-            (Ack::new(id, ReasonCode::QuotaExceeded), Version::V5, &[0x40, 3, 0, 7, 0x97]),
-            (explained.clone(), Version::V5, &[0x40, 9, 0, 7, 0x87, 5, 0x1F, 0, 2, b'n', b'o']),
+            (
+                Ack::new(id, ReasonCode::QuotaExceeded),
+                Version::V5,
+                &[0x40, 3, 0, 7, 0x97],
+            ),
+            (
+                explained.clone(),
+                Version::V5,
+                &[0x40, 9, 0, 7, 0x87, 5, 0x1F, 0, 2, b'n', b'o'],
+            ),
             (explained, Version::V311, &[0x40, 2, 0, 7]),
         ] {
             let mut out = Vec::new();
@@ -117,7 +135,11 @@ mod tests {
             (Version::V5, &[0, 1, 0x7F], Malformed::ReasonCode.into()),
             // [MQTT-3.4.2-1]: 0x92 belongs to PUBREL
             (Version::V5, &[0, 1, 0x92], Malformed::ReasonCode.into()),
-            (Version::V5, &[0, 1, 0, 2, 0x11, 0], Malformed::PropertyNotAllowed.into()),
+            (
+                Version::V5,
+                &[0, 1, 0, 2, 0x11, 0],
+                Malformed::PropertyNotAllowed.into(),
+            ),
             (Version::V5, &[0, 1, 0, 1], Malformed::Truncated.into()),
         ];
         for (version, body, error) in table {

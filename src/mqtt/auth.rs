@@ -26,13 +26,20 @@ impl Auth {
     /// Reads the body of an AUTH.
     pub fn decode(body: &[u8], from: Peer) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
-        let mut auth = Auth { reason: ReasonCode::Success, method: None, data: None, explanation: None };
+        let mut auth = Auth {
+            reason: ReasonCode::Success,
+            method: None,
+            data: None,
+            explanation: None,
+        };
         if !reader.is_empty() {
             auth.reason = ReasonCode::read(&mut reader, PacketType::Auth)?;
             read_properties(&mut reader, Carrier::Auth, |property, value| {
                 match property {
                     Property::AuthenticationMethod => auth.method = Some(value.text()?.into()),
-                    Property::AuthenticationData => auth.data = Some(Bytes::copy_from_slice(value.binary()?)),
+                    Property::AuthenticationData => {
+                        auth.data = Some(Bytes::copy_from_slice(value.binary()?))
+                    }
                     _ => Explanation::read(&mut auth.explanation, property, value)?,
                 }
                 Ok(())
@@ -82,9 +89,12 @@ mod tests {
     #[test]
     fn mqtt_3_15_2_1_only_the_right_side_sends_each_reason() {
         let method = [4, 0x15, 0, 1, b'm'];
-        for (reason, client, server) in
-            [(0x00, false, true), (0x18, true, true), (0x19, true, false), (0x7F, false, false)]
-        {
+        for (reason, client, server) in [
+            (0x00, false, true),
+            (0x18, true, true),
+            (0x19, true, false),
+            (0x7F, false, false),
+        ] {
             let body = [&[reason][..], &method].concat();
             assert_eq!(Auth::decode(&body, Peer::Client).is_ok(), client);
             assert_eq!(Auth::decode(&body, Peer::Server).is_ok(), server);
@@ -94,7 +104,13 @@ mod tests {
 
     #[test]
     fn auth_without_a_method_is_a_protocol_error() {
-        assert_eq!(Auth::decode(&[0x18, 0], Peer::Client), Err(ProtocolFault::AuthWithoutMethod.into()));
-        assert_eq!(Auth::decode(&[0x18], Peer::Client), Err(Malformed::Truncated.into()));
+        assert_eq!(
+            Auth::decode(&[0x18, 0], Peer::Client),
+            Err(ProtocolFault::AuthWithoutMethod.into())
+        );
+        assert_eq!(
+            Auth::decode(&[0x18], Peer::Client),
+            Err(Malformed::Truncated.into())
+        );
     }
 }

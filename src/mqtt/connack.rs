@@ -6,7 +6,8 @@ use super::{
     frame::PacketType,
     primitive::{Reader, put_packet, put_sized},
     property::{
-        Carrier, Explanation, Property, put_bool, put_data, put_long, put_short, put_string, read_bool, read_properties,
+        Carrier, Explanation, Property, put_bool, put_data, put_long, put_short, put_string,
+        read_bool, read_properties,
     },
     reason::ReasonCode,
 };
@@ -106,7 +107,9 @@ impl ConnAck {
             return Err(ProtocolFault::SessionPresentInRefusal.into()); // [MQTT-3.2.2-6]
         }
         if version.is_v5() {
-            read_properties(&mut reader, Carrier::ConnAck, |property, value| connack.read(property, value))?;
+            read_properties(&mut reader, Carrier::ConnAck, |property, value| {
+                connack.read(property, value)
+            })?;
         }
         reader.finish()?;
         Ok(connack)
@@ -129,16 +132,28 @@ impl ConnAck {
                 0 => return Err(ProtocolFault::PacketSizeZero.into()),
                 size => self.maximum_packet_size = Some(size),
             },
-            Property::AssignedClientIdentifier => self.assigned_client_id = Some(value.text()?.into()),
+            Property::AssignedClientIdentifier => {
+                self.assigned_client_id = Some(value.text()?.into())
+            }
             Property::TopicAliasMaximum => self.topic_alias_maximum = Some(value.u16()?),
-            Property::WildcardSubscriptionAvailable => self.wildcard_available = Some(read_bool(value)?),
-            Property::SubscriptionIdentifierAvailable => self.subscription_ids_available = Some(read_bool(value)?),
-            Property::SharedSubscriptionAvailable => self.shared_available = Some(read_bool(value)?),
+            Property::WildcardSubscriptionAvailable => {
+                self.wildcard_available = Some(read_bool(value)?)
+            }
+            Property::SubscriptionIdentifierAvailable => {
+                self.subscription_ids_available = Some(read_bool(value)?)
+            }
+            Property::SharedSubscriptionAvailable => {
+                self.shared_available = Some(read_bool(value)?)
+            }
             Property::ServerKeepAlive => self.server_keep_alive = Some(value.u16()?),
             Property::ResponseInformation => self.response_information = Some(value.text()?.into()),
             Property::ServerReference => self.server_reference = Some(value.text()?.into()),
-            Property::AuthenticationMethod => self.authentication_method = Some(value.text()?.into()),
-            Property::AuthenticationData => self.authentication_data = Some(Bytes::copy_from_slice(value.binary()?)),
+            Property::AuthenticationMethod => {
+                self.authentication_method = Some(value.text()?.into())
+            }
+            Property::AuthenticationData => {
+                self.authentication_data = Some(Bytes::copy_from_slice(value.binary()?))
+            }
             _ => Explanation::read(&mut self.explanation, property, value)?,
         }
         Ok(())
@@ -147,7 +162,11 @@ impl ConnAck {
     /// Appends the packet. On 3.x, **nothing** if no return code fits the reason: the connection is then closed
     /// without an answer (3.1.1: [MQTT-3.2.2-6]).
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
-        let code = if version.is_v5() { Some(self.reason as u8) } else { self.reason.v3_return_code() };
+        let code = if version.is_v5() {
+            Some(self.reason as u8)
+        } else {
+            self.reason.v3_return_code()
+        };
         let Some(code) = code else { return };
         // [MQTT-3.2.2-6]; a reserved byte on 3.1
         let present = self.session_present && code == 0 && version != Version::V31;
@@ -230,7 +249,10 @@ mod tests {
         connack.topic_alias_maximum = Some(10);
         assert_eq!(encoded(Version::V31, &connack), [0x20, 2, 0, 0]);
         assert_eq!(encoded(Version::V311, &connack), [0x20, 2, 1, 0]);
-        assert_eq!(encoded(Version::V5, &connack), [0x20, 6, 1, 0, 3, 0x22, 0, 10]);
+        assert_eq!(
+            encoded(Version::V5, &connack),
+            [0x20, 6, 1, 0, 3, 0x22, 0, 10]
+        );
         let refusal = ConnAck::new(ReasonCode::Banned);
         assert_eq!(encoded(Version::V311, &refusal), [0x20, 2, 0, 5]);
         assert_eq!(encoded(Version::V5, &refusal), [0x20, 3, 0, 0x8A, 0]);
@@ -259,8 +281,16 @@ mod tests {
             (Version::V311, &[2, 0], Malformed::ConnAckFlags.into()),
             (Version::V311, &[0, 0, 0], Malformed::TrailingBytes.into()),
             (Version::V5, &[0, 0x8E, 0], Malformed::ReasonCode.into()),
-            (Version::V5, &[0, 0, 2, 0x24, 2], ProtocolFault::MaximumQos.into()),
-            (Version::V5, &[0, 0, 3, 0x21, 0, 0], ProtocolFault::ReceiveMaximumZero.into()),
+            (
+                Version::V5,
+                &[0, 0, 2, 0x24, 2],
+                ProtocolFault::MaximumQos.into(),
+            ),
+            (
+                Version::V5,
+                &[0, 0, 3, 0x21, 0, 0],
+                ProtocolFault::ReceiveMaximumZero.into(),
+            ),
             (Version::V5, &[0, 0], Malformed::Truncated.into()),
         ];
         for (version, body, error) in table {

@@ -6,8 +6,8 @@ use super::{
     frame::PacketType,
     primitive::{Reader, put_binary, put_packet, put_sized, put_text, put_u16},
     property::{
-        Carrier, MessageProperties, Property, put_bool, put_data, put_long, put_short, put_string, put_user, read_bool,
-        read_properties, read_user,
+        Carrier, MessageProperties, Property, put_bool, put_data, put_long, put_short, put_string,
+        put_user, read_bool, read_properties, read_user,
     },
     topic::TopicName,
 };
@@ -125,15 +125,27 @@ impl Connect {
         let keep_alive = reader.u16()?;
         let mut properties = ConnectProperties::default();
         if version.is_v5() {
-            read_properties(&mut reader, Carrier::Connect, |property, value| properties.read(property, value))?;
-            if properties.authentication_data.is_some() && properties.authentication_method.is_none() {
+            read_properties(&mut reader, Carrier::Connect, |property, value| {
+                properties.read(property, value)
+            })?;
+            if properties.authentication_data.is_some()
+                && properties.authentication_method.is_none()
+            {
                 return Err(ProtocolFault::AuthenticationDataWithoutMethod.into());
             }
         }
         // in this order [MQTT-3.1.3-1]
         let client_id = reader.text()?.into();
-        let will = if flags & WILL != 0 { Some(Box::new(Will::read(&mut reader, flags, version)?)) } else { None };
-        let username = if has_field(&reader, flags & USER_NAME, version) { Some(reader.text()?.into()) } else { None };
+        let will = if flags & WILL != 0 {
+            Some(Box::new(Will::read(&mut reader, flags, version)?))
+        } else {
+            None
+        };
+        let username = if has_field(&reader, flags & USER_NAME, version) {
+            Some(reader.text()?.into())
+        } else {
+            None
+        };
         let password = if has_field(&reader, flags & PASSWORD, version) {
             Some(Bytes::copy_from_slice(reader.binary()?))
         } else {
@@ -141,7 +153,17 @@ impl Connect {
         };
         reader.finish()?;
         let clean_start = flags & CLEAN_START != 0;
-        Ok(Connect { version, bridge, clean_start, keep_alive, client_id, will, username, password, properties })
+        Ok(Connect {
+            version,
+            bridge,
+            clean_start,
+            keep_alive,
+            client_id,
+            will,
+            username,
+            password,
+            properties,
+        })
     }
 
     /// Appends the packet, in the version that the packet itself names.
@@ -174,7 +196,9 @@ impl Connect {
 
     fn flags(&self) -> u8 {
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-        let will = self.will.as_ref().map_or(0, |will| WILL | (will.qos as u8) << 3 | flag(will.retain, WILL_RETAIN));
+        let will = self.will.as_ref().map_or(0, |will| {
+            WILL | (will.qos as u8) << 3 | flag(will.retain, WILL_RETAIN)
+        });
         will | flag(self.clean_start, CLEAN_START)
             | flag(self.password.is_some(), PASSWORD)
             | flag(self.username.is_some(), USER_NAME)
@@ -217,7 +241,14 @@ impl Will {
         }
         let topic = TopicName::parse(reader.text()?)?;
         let payload = Bytes::copy_from_slice(reader.binary()?);
-        Ok(Will { topic, payload, qos, retain: flags & WILL_RETAIN != 0, delay, properties })
+        Ok(Will {
+            topic,
+            payload,
+            qos,
+            retain: flags & WILL_RETAIN != 0,
+            delay,
+            properties,
+        })
     }
 
     fn put(&self, out: &mut Vec<u8>, version: Version) {
@@ -249,10 +280,18 @@ impl ConnectProperties {
                 size => self.maximum_packet_size = Some(size),
             },
             Property::TopicAliasMaximum => self.topic_alias_maximum = value.u16()?,
-            Property::RequestResponseInformation => self.request_response_information = read_bool(value)?,
-            Property::RequestProblemInformation => self.request_problem_information = read_bool(value)?,
-            Property::AuthenticationMethod => self.authentication_method = Some(value.text()?.into()),
-            Property::AuthenticationData => self.authentication_data = Some(Bytes::copy_from_slice(value.binary()?)),
+            Property::RequestResponseInformation => {
+                self.request_response_information = read_bool(value)?
+            }
+            Property::RequestProblemInformation => {
+                self.request_problem_information = read_bool(value)?
+            }
+            Property::AuthenticationMethod => {
+                self.authentication_method = Some(value.text()?.into())
+            }
+            Property::AuthenticationData => {
+                self.authentication_data = Some(Bytes::copy_from_slice(value.binary()?))
+            }
             Property::UserProperty => read_user(value, &mut self.user)?,
             _ => return Err(Malformed::PropertyNotAllowed.into()),
         }
@@ -295,7 +334,13 @@ mod tests {
 
     /// A CONNECT's body: name, level, flags, keep alive 10, then `rest`.
     fn body(name: &str, level: u8, flags: u8, rest: &[u8]) -> Vec<u8> {
-        [&[0, name.len() as u8], name.as_bytes(), &[level, flags, 0, 10], rest].concat()
+        [
+            &[0, name.len() as u8],
+            name.as_bytes(),
+            &[level, flags, 0, 10],
+            rest,
+        ]
+        .concat()
     }
 
     const ID: [u8; 3] = [0, 1, b'c'];
@@ -308,10 +353,18 @@ mod tests {
             ("MQTT", 4, Ok((Version::V311, false))),
             ("MQTT", 0x84, Ok((Version::V311, true))),
             ("MQTT", 5, Ok((Version::V5, false))),
-            ("MQTT", 0x85, Err(DecodeError::UnsupportedVersion { level: 0x85 })),
+            (
+                "MQTT",
+                0x85,
+                Err(DecodeError::UnsupportedVersion { level: 0x85 }),
+            ),
             ("MQTT", 3, Err(DecodeError::UnsupportedVersion { level: 3 })),
             ("MQTT", 6, Err(DecodeError::UnsupportedVersion { level: 6 })),
-            ("MQIsdp", 4, Err(DecodeError::UnsupportedVersion { level: 4 })),
+            (
+                "MQIsdp",
+                4,
+                Err(DecodeError::UnsupportedVersion { level: 4 }),
+            ),
             // [MQTT-3.1.2-1]
             ("mqtt", 4, Err(DecodeError::UnknownProtocol)),
             ("MQTX", 4, Err(DecodeError::UnknownProtocol)),
@@ -324,13 +377,23 @@ mod tests {
 
     #[test]
     fn a_full_connect_of_3_1_1_is_read() {
-        let rest = [&ID[..], &[0, 1, b't', 0, 2, 0, 0xFF, 0, 1, b'u', 0, 1, 0xFE]].concat();
+        let rest = [
+            &ID[..],
+            &[0, 1, b't', 0, 2, 0, 0xFF, 0, 1, b'u', 0, 1, 0xFE],
+        ]
+        .concat();
         let connect = Connect::decode(&body("MQTT", 4, 0xEE, &rest)).unwrap();
-        assert_eq!((connect.clean_start, connect.keep_alive, &*connect.client_id), (true, 10, "c"));
+        assert_eq!(
+            (connect.clean_start, connect.keep_alive, &*connect.client_id),
+            (true, 10, "c")
+        );
         let will = connect.will.as_deref().unwrap();
         assert_eq!((&*will.topic, &will.payload[..]), ("t", &[0, 0xFF][..]));
         assert_eq!((will.qos, will.retain), (Qos::AtLeastOnce, true));
-        assert_eq!((connect.username.as_deref(), connect.password.as_deref()), (Some("u"), Some(&[0xFE][..])));
+        assert_eq!(
+            (connect.username.as_deref(), connect.password.as_deref()),
+            (Some("u"), Some(&[0xFE][..]))
+        );
     }
 
     #[test]
@@ -343,29 +406,86 @@ mod tests {
             (4, 0x1E, ID.to_vec(), Malformed::WillQos.into()),
             (4, 0x06, ID.to_vec(), Malformed::Truncated.into()), // [MQTT-3.1.2-9]
             (4, 0x82, ID.to_vec(), Malformed::Truncated.into()), // [MQTT-3.1.2-17]
-            (4, 0x42, ID.to_vec(), ProtocolFault::PasswordWithoutUserName.into()),
+            (
+                4,
+                0x42,
+                ID.to_vec(),
+                ProtocolFault::PasswordWithoutUserName.into(),
+            ),
             (4, 0x02, vec![], Malformed::Truncated.into()), // [MQTT-3.1.3-3]
-            (4, 0x02, vec![0, 1, b'c', 0], Malformed::TrailingBytes.into()),
+            (
+                4,
+                0x02,
+                vec![0, 1, b'c', 0],
+                Malformed::TrailingBytes.into(),
+            ),
             (4, 0x02, vec![0, 1, 0xFF], Malformed::IllFormedUtf8.into()), // [MQTT-3.1.3-4]
             (4, 0x02, vec![0, 1, 0], Malformed::NulInText.into()),
-            (4, 0x06, vec![0, 0, 0, 1, b'#', 0, 0], TopicError::WildcardInName.into()),
-            (5, 0x02, vec![3, 0x21, 0, 0, 0, 0], ProtocolFault::ReceiveMaximumZero.into()),
-            (5, 0x02, vec![5, 0x27, 0, 0, 0, 0, 0, 0], ProtocolFault::PacketSizeZero.into()),
-            (5, 0x02, vec![2, 0x17, 2, 0, 0], ProtocolFault::NotABoolean.into()),
-            (5, 0x02, vec![4, 0x17, 1, 0x17, 1, 0, 0], ProtocolFault::PropertyRepeated.into()),
-            (5, 0x02, vec![3, 0x16, 0, 0, 0, 0], ProtocolFault::AuthenticationDataWithoutMethod.into()),
-            (5, 0x02, vec![2, 0x01, 1, 0, 0], Malformed::PropertyNotAllowed.into()),
-            (5, 0x02, vec![2, 0x7E, 1, 0, 0], Malformed::UnknownProperty.into()),
+            (
+                4,
+                0x06,
+                vec![0, 0, 0, 1, b'#', 0, 0],
+                TopicError::WildcardInName.into(),
+            ),
+            (
+                5,
+                0x02,
+                vec![3, 0x21, 0, 0, 0, 0],
+                ProtocolFault::ReceiveMaximumZero.into(),
+            ),
+            (
+                5,
+                0x02,
+                vec![5, 0x27, 0, 0, 0, 0, 0, 0],
+                ProtocolFault::PacketSizeZero.into(),
+            ),
+            (
+                5,
+                0x02,
+                vec![2, 0x17, 2, 0, 0],
+                ProtocolFault::NotABoolean.into(),
+            ),
+            (
+                5,
+                0x02,
+                vec![4, 0x17, 1, 0x17, 1, 0, 0],
+                ProtocolFault::PropertyRepeated.into(),
+            ),
+            (
+                5,
+                0x02,
+                vec![3, 0x16, 0, 0, 0, 0],
+                ProtocolFault::AuthenticationDataWithoutMethod.into(),
+            ),
+            (
+                5,
+                0x02,
+                vec![2, 0x01, 1, 0, 0],
+                Malformed::PropertyNotAllowed.into(),
+            ),
+            (
+                5,
+                0x02,
+                vec![2, 0x7E, 1, 0, 0],
+                Malformed::UnknownProperty.into(),
+            ),
         ];
         for (level, flags, rest, error) in table {
-            assert_eq!(Connect::decode(&body("MQTT", level, flags, &rest)), Err(error), "{level} {flags:#x} {rest:?}");
+            assert_eq!(
+                Connect::decode(&body("MQTT", level, flags, &rest)),
+                Err(error),
+                "{level} {flags:#x} {rest:?}"
+            );
         }
     }
 
     #[test]
     fn mqtt_3_1_2_19_5_0_takes_a_password_alone() {
         let connect = Connect::decode(&body("MQTT", 5, 0x42, &[0, 0, 0, 0, 1, b'p'])).unwrap();
-        assert_eq!((connect.username, connect.password.as_deref()), (None, Some(&b"p"[..])));
+        assert_eq!(
+            (connect.username, connect.password.as_deref()),
+            (None, Some(&b"p"[..]))
+        );
     }
 
     #[test]

@@ -25,7 +25,12 @@ pub struct Disconnect {
 impl Disconnect {
     /// A DISCONNECT with this reason and nothing else.
     pub fn new(reason: ReasonCode) -> Self {
-        Disconnect { reason, session_expiry: None, server_reference: None, explanation: None }
+        Disconnect {
+            reason,
+            session_expiry: None,
+            server_reference: None,
+            explanation: None,
+        }
     }
 
     /// Reads the body of a DISCONNECT.
@@ -42,8 +47,12 @@ impl Disconnect {
                     Property::SessionExpiryInterval if from == Peer::Server => {
                         return Err(ProtocolFault::SessionExpiryFromServer.into()); // [MQTT-3.14.2-2]
                     }
-                    Property::SessionExpiryInterval => disconnect.session_expiry = Some(value.u32()?),
-                    Property::ServerReference => disconnect.server_reference = Some(value.text()?.into()),
+                    Property::SessionExpiryInterval => {
+                        disconnect.session_expiry = Some(value.u32()?)
+                    }
+                    Property::ServerReference => {
+                        disconnect.server_reference = Some(value.text()?.into())
+                    }
                     _ => Explanation::read(&mut disconnect.explanation, property, value)?,
                 }
                 Ok(())
@@ -56,7 +65,9 @@ impl Disconnect {
     /// Appends the packet in its shortest form; on 3.x it is always empty.
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
         let explanation = Explanation::worth_sending(&self.explanation);
-        let bare = self.session_expiry.is_none() && self.server_reference.is_none() && explanation.is_none();
+        let bare = self.session_expiry.is_none()
+            && self.server_reference.is_none()
+            && explanation.is_none();
         put_packet(out, PacketType::Disconnect.first_byte(), |out| {
             if !version.is_v5() || (bare && self.reason == ReasonCode::Success) {
                 return;
@@ -105,7 +116,10 @@ mod tests {
             let result = Disconnect::decode(&[reason], Version::V5, Peer::Client);
             assert_eq!(result, Err(Malformed::ReasonCode.into()));
         }
-        assert_eq!(Disconnect::decode(&[0], Version::V311, Peer::Client), Err(Malformed::TrailingBytes.into()));
+        assert_eq!(
+            Disconnect::decode(&[0], Version::V311, Peer::Client),
+            Err(Malformed::TrailingBytes.into())
+        );
     }
 
     #[test]
@@ -113,6 +127,9 @@ mod tests {
         let body = [0x00, 5, 0x11, 0, 0, 0, 9];
         let read = |from| Disconnect::decode(&body, Version::V5, from);
         assert_eq!(read(Peer::Client).map(|d| d.session_expiry), Ok(Some(9)));
-        assert_eq!(read(Peer::Server), Err(ProtocolFault::SessionExpiryFromServer.into()));
+        assert_eq!(
+            read(Peer::Server),
+            Err(ProtocolFault::SessionExpiryFromServer.into())
+        );
     }
 }

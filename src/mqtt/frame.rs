@@ -99,7 +99,11 @@ impl PacketType {
         let repeated = version == Version::V31
             && matches!(self, PubRel | Subscribe | Unsubscribe)
             && first == self.first_byte() | 0b1000;
-        if exact || repeated { Ok(()) } else { Err(Malformed::HeaderFlags) }
+        if exact || repeated {
+            Ok(())
+        } else {
+            Err(Malformed::HeaderFlags)
+        }
     }
 }
 
@@ -125,13 +129,23 @@ pub struct Decoder {
 impl Decoder {
     /// A decoder of a new connection: the first packet must be CONNECT [MQTT-3.1.0-1] and have at most `limit` bytes.
     pub fn new(from: Peer, limit: usize) -> Self {
-        Decoder { from, version: None, limit, waiting: false, buffer: Vec::new(), last_topic: None }
+        Decoder {
+            from,
+            version: None,
+            limit,
+            waiting: false,
+            buffer: Vec::new(),
+            last_topic: None,
+        }
     }
 
     /// A decoder of a connection whose version is known already: a client's, or a test's. It never waits for
     /// [`accept`](Self::accept).
     pub fn with_version(from: Peer, version: Version, limit: usize) -> Self {
-        Decoder { version: Some(version), ..Decoder::new(from, limit) }
+        Decoder {
+            version: Some(version),
+            ..Decoder::new(from, limit)
+        }
     }
 
     /// Goes on behind CONNECT, with packets of at most `limit` bytes. What was kept comes out of the next
@@ -170,7 +184,11 @@ impl Decoder {
         self.buffer.len()
     }
 
-    fn decode_all(&mut self, mut bytes: &[u8], packets: &mut Vec<Packet>) -> Result<(), DecodeError> {
+    fn decode_all(
+        &mut self,
+        mut bytes: &[u8],
+        packets: &mut Vec<Packet>,
+    ) -> Result<(), DecodeError> {
         while !bytes.is_empty() {
             if self.waiting {
                 self.buffer.extend_from_slice(bytes);
@@ -198,7 +216,11 @@ impl Decoder {
     }
 
     /// Moves bytes to the unfinished frame and decodes it once it is whole; returns the bytes behind it.
-    fn assemble<'a>(&mut self, bytes: &'a [u8], packets: &mut Vec<Packet>) -> Result<&'a [u8], DecodeError> {
+    fn assemble<'a>(
+        &mut self,
+        bytes: &'a [u8],
+        packets: &mut Vec<Packet>,
+    ) -> Result<&'a [u8], DecodeError> {
         let Some(header) = self.header(&self.buffer)? else {
             let (next, rest) = bytes.split_at(1); // not empty, see decode_all
             self.buffer.extend_from_slice(next);
@@ -217,8 +239,15 @@ impl Decoder {
     }
 
     /// Decodes the buffered frame if it is whole; passes `rest` through.
-    fn finish<'a>(&mut self, rest: &'a [u8], packets: &mut Vec<Packet>) -> Result<&'a [u8], DecodeError> {
-        if let Some(header) = self.header(&self.buffer)?.filter(|header| header.total == self.buffer.len()) {
+    fn finish<'a>(
+        &mut self,
+        rest: &'a [u8],
+        packets: &mut Vec<Packet>,
+    ) -> Result<&'a [u8], DecodeError> {
+        if let Some(header) = self
+            .header(&self.buffer)?
+            .filter(|header| header.total == self.buffer.len())
+        {
             let frame = std::mem::take(&mut self.buffer);
             let packet = if header.kind == PacketType::Publish && frame.len() >= SHARED_PAYLOAD {
                 let frame = Bytes::from(frame);
@@ -239,7 +268,9 @@ impl Decoder {
 
     /// The fixed header in front of `bytes`, with everything checked that it alone can tell; `None` if it goes on.
     fn header(&self, bytes: &[u8]) -> Result<Option<Header>, DecodeError> {
-        let Some((&first, rest)) = bytes.split_first() else { return Ok(None) };
+        let Some((&first, rest)) = bytes.split_first() else {
+            return Ok(None);
+        };
         let kind = PacketType::from_wire(first >> 4).ok_or(Malformed::ReservedPacketType)?;
         match self.version {
             None if kind != PacketType::Connect => return Err(ProtocolFault::NotConnect.into()), // [MQTT-3.1.0-1]
@@ -254,13 +285,23 @@ impl Decoder {
                 kind.check_flags(first, version)?;
             }
         }
-        let Some((remaining, digits)) = parse_varint(rest)? else { return Ok(None) };
+        let Some((remaining, digits)) = parse_varint(rest)? else {
+            return Ok(None);
+        };
         let length = 1 + digits;
         let total = length + remaining as usize;
         if total > self.limit {
-            return Err(DecodeError::TooLarge { size: total, limit: self.limit });
+            return Err(DecodeError::TooLarge {
+                size: total,
+                limit: self.limit,
+            });
         }
-        Ok(Some(Header { kind, first, length, total }))
+        Ok(Some(Header {
+            kind,
+            first,
+            length,
+            total,
+        }))
     }
 
     fn decode(
@@ -282,7 +323,14 @@ impl Decoder {
         Ok(match kind {
             PacketType::Publish => {
                 let flags = header.first & 0x0F;
-                Packet::Publish(Publish::decode(flags, body, version, from, &mut self.last_topic, payload)?)
+                Packet::Publish(Publish::decode(
+                    flags,
+                    body,
+                    version,
+                    from,
+                    &mut self.last_topic,
+                    payload,
+                )?)
             }
             PacketType::PubAck => Packet::PubAck(Ack::decode(kind, body, version)?),
             PacketType::PubRec => Packet::PubRec(Ack::decode(kind, body, version)?),
@@ -292,11 +340,17 @@ impl Decoder {
             PacketType::PingResp => empty(body, Packet::PingResp)?,
             PacketType::Subscribe => Packet::Subscribe(Box::new(Subscribe::decode(body, version)?)),
             PacketType::SubAck => Packet::SubAck(Box::new(SubAck::decode(kind, body, version)?)),
-            PacketType::Unsubscribe => Packet::Unsubscribe(Box::new(Unsubscribe::decode(body, version)?)),
-            PacketType::UnsubAck => Packet::UnsubAck(Box::new(SubAck::decode(kind, body, version)?)),
+            PacketType::Unsubscribe => {
+                Packet::Unsubscribe(Box::new(Unsubscribe::decode(body, version)?))
+            }
+            PacketType::UnsubAck => {
+                Packet::UnsubAck(Box::new(SubAck::decode(kind, body, version)?))
+            }
             PacketType::Connect => Packet::Connect(Box::new(Connect::decode(body)?)),
             PacketType::ConnAck => Packet::ConnAck(Box::new(ConnAck::decode(body, version)?)),
-            PacketType::Disconnect => Packet::Disconnect(Box::new(Disconnect::decode(body, version, from)?)),
+            PacketType::Disconnect => {
+                Packet::Disconnect(Box::new(Disconnect::decode(body, version, from)?))
+            }
             PacketType::Auth => Packet::Auth(Box::new(Auth::decode(body, from)?)),
         })
     }
@@ -313,7 +367,11 @@ struct Header {
 }
 
 fn empty(body: &[u8], packet: Packet) -> Result<Packet, DecodeError> {
-    if body.is_empty() { Ok(packet) } else { Err(Malformed::TrailingBytes.into()) }
+    if body.is_empty() {
+        Ok(packet)
+    } else {
+        Err(Malformed::TrailingBytes.into())
+    }
 }
 
 #[cfg(test)]
@@ -331,8 +389,13 @@ mod tests {
     #[test]
     fn the_rest_is_kept_behind_connect_until_it_is_accepted() {
         let (mut decoder, mut packets) = (Decoder::new(Peer::Client, 100), Vec::new());
-        decoder.feed(&[CONNECT, PING].concat(), &mut packets).unwrap();
-        assert_eq!((packets.len(), decoder.buffered(), decoder.version()), (1, 2, Some(Version::V311)));
+        decoder
+            .feed(&[CONNECT, PING].concat(), &mut packets)
+            .unwrap();
+        assert_eq!(
+            (packets.len(), decoder.buffered(), decoder.version()),
+            (1, 2, Some(Version::V311))
+        );
         let big = [&[0x30, 0xC8, 1, 0, 1, b't'][..], &[b'x'; 197]].concat();
         decoder.feed(&big, &mut packets).unwrap();
         decoder.feed(PING, &mut packets).unwrap();
@@ -367,7 +430,10 @@ mod tests {
     #[test]
     fn a_connect_that_is_wrong_behind_its_level_still_names_the_version() {
         let mut decoder = Decoder::new(Peer::Client, 100);
-        let result = decoder.feed(b"\x10\x0E\0\x04MQTT\x05\x03\0\x0A\0\0\x01c", &mut Vec::new());
+        let result = decoder.feed(
+            b"\x10\x0E\0\x04MQTT\x05\x03\0\x0A\0\0\x01c",
+            &mut Vec::new(),
+        );
         assert_eq!(result.unwrap_err().reason(), ReasonCode::MalformedPacket);
         assert_eq!(decoder.version(), Some(Version::V5));
     }
@@ -376,18 +442,31 @@ mod tests {
     fn too_large_is_known_from_the_header() {
         let mut decoder = Decoder::new(Peer::Client, 100);
         let result = decoder.feed(&[0x10, 0xFF, 0xFF, 0xFF, 0x7F], &mut Vec::new());
-        assert_eq!(result, Err(DecodeError::TooLarge { size: 268_435_460, limit: 100 }));
+        assert_eq!(
+            result,
+            Err(DecodeError::TooLarge {
+                size: 268_435_460,
+                limit: 100
+            })
+        );
         assert_eq!(decoder.buffered(), 0);
         // the whole packet counts, and exactly the limit is allowed [MQTT-3.2.2-15]
         for (limit, fits) in [(CONNECT.len(), true), (CONNECT.len() - 1, false)] {
-            assert_eq!(Decoder::new(Peer::Client, limit).feed(CONNECT, &mut Vec::new()).is_ok(), fits);
+            assert_eq!(
+                Decoder::new(Peer::Client, limit)
+                    .feed(CONNECT, &mut Vec::new())
+                    .is_ok(),
+                fits
+            );
         }
     }
 
     #[test]
     fn a_promised_length_reserves_nothing() {
         let mut decoder = Decoder::with_version(Peer::Client, Version::V311, usize::MAX);
-        decoder.feed(&[0x30, 0xFF, 0xFF, 0xFF, 0x7F, 0], &mut Vec::new()).unwrap();
+        decoder
+            .feed(&[0x30, 0xFF, 0xFF, 0xFF, 0x7F, 0], &mut Vec::new())
+            .unwrap();
         for _ in 0..1000 {
             decoder.feed(&[1], &mut Vec::new()).unwrap();
             assert!(decoder.buffer.capacity() <= 2 * decoder.buffered());
@@ -417,7 +496,9 @@ mod tests {
         for chunk in bytes.chunks(1000) {
             decoder.feed(chunk, &mut packets).unwrap();
         }
-        let Some(Packet::Publish(publish)) = packets.pop() else { panic!("no PUBLISH") };
+        let Some(Packet::Publish(publish)) = packets.pop() else {
+            panic!("no PUBLISH")
+        };
         assert_eq!(publish.payload, payload);
         assert!(publish.payload.is_unique());
     }
@@ -425,7 +506,11 @@ mod tests {
     #[test]
     fn mqtt_2_1_3_1_reserved_flags_are_malformed() {
         for first in [0xC1, 0x42, 0x60, 0x6A, 0x80, 0x8A, 0xA0, 0xAA, 0xE1] {
-            assert_eq!(server().feed(&[first], &mut Vec::new()), Err(Malformed::HeaderFlags.into()), "{first:#x}");
+            assert_eq!(
+                server().feed(&[first], &mut Vec::new()),
+                Err(Malformed::HeaderFlags.into()),
+                "{first:#x}"
+            );
         }
         // 3.1 repeats PUBREL, SUBSCRIBE and UNSUBSCRIBE with DUP
         for first in [0x62, 0x6A, 0x82, 0x8A, 0xA2, 0xAA] {
@@ -437,10 +522,19 @@ mod tests {
     #[test]
     fn packets_of_the_other_side_are_protocol_errors() {
         for first in [0x20, 0x90, 0xB0, 0xD0] {
-            assert_eq!(server().feed(&[first], &mut Vec::new()), Err(ProtocolFault::WrongDirection.into()));
+            assert_eq!(
+                server().feed(&[first], &mut Vec::new()),
+                Err(ProtocolFault::WrongDirection.into())
+            );
         }
         let mut client = Decoder::with_version(Peer::Server, Version::V311, 100);
-        assert_eq!(client.feed(&[0xE0], &mut Vec::new()), Err(ProtocolFault::WrongDirection.into()));
-        assert_eq!(server().feed(&[0xF0], &mut Vec::new()), Err(Malformed::ReservedPacketType.into()));
+        assert_eq!(
+            client.feed(&[0xE0], &mut Vec::new()),
+            Err(ProtocolFault::WrongDirection.into())
+        );
+        assert_eq!(
+            server().feed(&[0xF0], &mut Vec::new()),
+            Err(Malformed::ReservedPacketType.into())
+        );
     }
 }

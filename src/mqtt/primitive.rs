@@ -35,7 +35,10 @@ impl<'a> Reader<'a> {
 
     /// The next `count` bytes.
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.rest.split_at_checked(count).ok_or(Malformed::Truncated)?;
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(count)
+            .ok_or(Malformed::Truncated)?;
         self.rest = rest;
         Ok(taken)
     }
@@ -92,7 +95,11 @@ impl<'a> Reader<'a> {
 
     /// Ends reading: whatever is left does not belong there.
     pub fn finish(self) -> Result<(), Malformed> {
-        if self.is_empty() { Ok(()) } else { Err(Malformed::TrailingBytes) }
+        if self.is_empty() {
+            Ok(())
+        } else {
+            Err(Malformed::TrailingBytes)
+        }
     }
 
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
@@ -125,7 +132,11 @@ pub fn parse_varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, Malformed> {
             };
         }
     }
-    if bytes.len() < 4 { Ok(None) } else { Err(Malformed::VarintTooLong) }
+    if bytes.len() < 4 {
+        Ok(None)
+    } else {
+        Err(Malformed::VarintTooLong)
+    }
 }
 
 /// How many bytes `value` takes as a Variable Byte Integer.
@@ -223,20 +234,32 @@ mod tests {
             assert_eq!((out.as_slice(), varint_len(value)), (bytes, bytes.len()));
             assert_eq!(Reader::new(bytes).varint(), Ok(value as u32));
         }
-        assert_eq!(Reader::new(&[0x80; 4]).varint(), Err(Malformed::VarintTooLong));
+        assert_eq!(
+            Reader::new(&[0x80; 4]).varint(),
+            Err(Malformed::VarintTooLong)
+        );
         assert_eq!(parse_varint(&[0x80; 3]), Ok(None));
     }
 
     #[test]
     fn mqtt_1_5_5_1_a_longer_form_than_needed_is_malformed() {
         for bytes in [&[0x80, 0][..], &[0xFF, 0x80, 0], &[0x81, 0x80, 0x80, 0]] {
-            assert_eq!(Reader::new(bytes).varint(), Err(Malformed::VarintNotMinimal));
+            assert_eq!(
+                Reader::new(bytes).varint(),
+                Err(Malformed::VarintNotMinimal)
+            );
         }
     }
 
     #[test]
     fn mqtt_1_5_4_texts_are_utf8_without_nul() {
-        for bad in [&b"\xED\xA0\x80"[..], b"\xC0\x80", b"a\xFF", b"\xE2\x82", b"\xF4\x90\x80\x80"] {
+        for bad in [
+            &b"\xED\xA0\x80"[..],
+            b"\xC0\x80",
+            b"a\xFF",
+            b"\xE2\x82",
+            b"\xF4\x90\x80\x80",
+        ] {
             assert_eq!(check_text(bad), Err(Malformed::IllFormedUtf8), "{bad:?}");
         }
         assert_eq!(check_text(b"a\0"), Err(Malformed::NulInText));
@@ -246,7 +269,10 @@ mod tests {
 
     #[test]
     fn fields_that_reach_beyond_the_end_are_refused() {
-        assert_eq!(Reader::new(&[0, 3, b'a', b'b']).text(), Err(Malformed::Truncated));
+        assert_eq!(
+            Reader::new(&[0, 3, b'a', b'b']).text(),
+            Err(Malformed::Truncated)
+        );
         assert_eq!(Reader::new(&[0]).u16(), Err(Malformed::Truncated));
         assert_eq!(Reader::new(&[0, 0, 0]).u32(), Err(Malformed::Truncated));
         assert_eq!(Reader::new(&[]).u8(), Err(Malformed::Truncated));

@@ -142,8 +142,12 @@ impl Property {
             Property::SubscriptionIdentifier => matches!(carrier, Publish | Subscribe),
             Property::TopicAlias => carrier == Publish,
             Property::WillDelayInterval => carrier == Will,
-            Property::RequestProblemInformation | Property::RequestResponseInformation => carrier == Connect,
-            Property::ReceiveMaximum | Property::TopicAliasMaximum | Property::MaximumPacketSize => {
+            Property::RequestProblemInformation | Property::RequestResponseInformation => {
+                carrier == Connect
+            }
+            Property::ReceiveMaximum
+            | Property::TopicAliasMaximum
+            | Property::MaximumPacketSize => {
                 matches!(carrier, Connect | ConnAck)
             }
             Property::SessionExpiryInterval => matches!(carrier, Connect | ConnAck | Disconnect),
@@ -213,7 +217,10 @@ pub fn read_bool(reader: &mut Reader<'_>) -> Result<bool, DecodeError> {
 }
 
 /// The value of a User Property [MQTT-1.5.7-1], added to those before it.
-pub fn read_user(reader: &mut Reader<'_>, user: &mut Vec<(Box<str>, Box<str>)>) -> Result<(), DecodeError> {
+pub fn read_user(
+    reader: &mut Reader<'_>,
+    user: &mut Vec<(Box<str>, Box<str>)>,
+) -> Result<(), DecodeError> {
     if user.len() == MAX_USER_PROPERTIES {
         return Err(DecodeError::TooManyUserProperties);
     }
@@ -227,7 +234,9 @@ pub fn read_explanation(
     carrier: Carrier,
 ) -> Result<Option<Box<Explanation>>, DecodeError> {
     let mut explanation = None;
-    read_properties(reader, carrier, |property, value| Explanation::read(&mut explanation, property, value))?;
+    read_properties(reader, carrier, |property, value| {
+        Explanation::read(&mut explanation, property, value)
+    })?;
     Ok(explanation)
 }
 
@@ -311,7 +320,9 @@ impl MessageProperties {
                 TopicName::check(topic)?; // [MQTT-3.3.2-14]
                 this.response_topic = Some(topic.into());
             }
-            Property::CorrelationData => this.correlation_data = Some(Bytes::copy_from_slice(value.binary()?)),
+            Property::CorrelationData => {
+                this.correlation_data = Some(Bytes::copy_from_slice(value.binary()?))
+            }
             Property::UserProperty => read_user(value, &mut this.user)?,
             _ => return Err(Malformed::PropertyNotAllowed.into()),
         }
@@ -323,10 +334,17 @@ impl MessageProperties {
         let text = |text: &str| 3 + text_len(text);
         let mut length = 0;
         length += if self.payload_is_utf8.is_some() { 2 } else { 0 };
-        length += if expiry.or(self.message_expiry).is_some() { 5 } else { 0 };
+        length += if expiry.or(self.message_expiry).is_some() {
+            5
+        } else {
+            0
+        };
         length += self.content_type.as_deref().map_or(0, text);
         length += self.response_topic.as_deref().map_or(0, text);
-        length += self.correlation_data.as_ref().map_or(0, |data| 3 + data.len().min(MAX_FIELD));
+        length += self
+            .correlation_data
+            .as_ref()
+            .map_or(0, |data| 3 + data.len().min(MAX_FIELD));
         for (name, value) in &self.user {
             length += 5 + text_len(name) + text_len(value);
         }
@@ -366,7 +384,8 @@ pub struct Explanation {
 impl Explanation {
     /// The explanation if it explains anything: an empty one is not sent.
     pub(super) fn worth_sending(this: &Option<Box<Self>>) -> Option<&Self> {
-        this.as_deref().filter(|this| this.reason_string.is_some() || !this.user.is_empty())
+        this.as_deref()
+            .filter(|this| this.reason_string.is_some() || !this.user.is_empty())
     }
 
     /// Takes one of the two properties it consists of; `holder` stays `None` until there is one.

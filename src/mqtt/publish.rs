@@ -90,8 +90,16 @@ impl Publish {
             return Err(Malformed::DupAtQos0.into()); // [MQTT-3.3.1-2]
         }
         let topic = reader.binary()?;
-        let topic = if topic.is_empty() { None } else { Some(known_topic(topic, last_topic)?) };
-        let packet_id = if qos > Qos::AtMostOnce { Some(reader.packet_id()?) } else { None }; // [MQTT-2.2.1-2]
+        let topic = if topic.is_empty() {
+            None
+        } else {
+            Some(known_topic(topic, last_topic)?)
+        };
+        let packet_id = if qos > Qos::AtMostOnce {
+            Some(reader.packet_id()?)
+        } else {
+            None
+        }; // [MQTT-2.2.1-2]
         let mut publish = Publish {
             dup,
             qos,
@@ -104,7 +112,9 @@ impl Publish {
             payload: Bytes::new(),
         };
         if version.is_v5() {
-            read_properties(&mut reader, Carrier::Publish, |property, value| publish.read(property, value, from))?;
+            read_properties(&mut reader, Carrier::Publish, |property, value| {
+                publish.read(property, value, from)
+            })?;
         }
         if publish.topic.is_none() && publish.alias.is_none() {
             return Err(match version {
@@ -116,11 +126,17 @@ impl Publish {
         Ok(publish)
     }
 
-    fn read(&mut self, property: Property, value: &mut Reader<'_>, from: Peer) -> Result<(), DecodeError> {
+    fn read(
+        &mut self,
+        property: Property,
+        value: &mut Reader<'_>,
+        from: Peer,
+    ) -> Result<(), DecodeError> {
         match property {
             Property::TopicAlias => {
                 // [MQTT-3.3.2-8]
-                self.alias = Some(NonZeroU16::new(value.u16()?).ok_or(ProtocolFault::TopicAliasZero)?);
+                self.alias =
+                    Some(NonZeroU16::new(value.u16()?).ok_or(ProtocolFault::TopicAliasZero)?);
                 Ok(())
             }
             Property::SubscriptionIdentifier if from == Peer::Client => {
@@ -188,7 +204,10 @@ impl HeadParts<'_> {
         let sizes = self.sizes();
         let mut bytes = Vec::with_capacity(sizes.head);
         let id_at = self.write(&sizes, &mut bytes);
-        PublishHead { bytes: bytes.into_boxed_slice(), id_at }
+        PublishHead {
+            bytes: bytes.into_boxed_slice(),
+            id_at,
+        }
     }
 
     /// Appends the head; says where in it the identifier's place is.
@@ -229,7 +248,11 @@ impl HeadParts<'_> {
         let mut properties = 0;
         if self.version.is_v5() {
             properties += if self.alias.is_some() { 3 } else { 0 };
-            properties += self.subscription_ids.iter().map(|id| 1 + varint_len(*id as usize)).sum::<usize>();
+            properties += self
+                .subscription_ids
+                .iter()
+                .map(|id| 1 + varint_len(*id as usize))
+                .sum::<usize>();
             properties += match self.properties {
                 Some(properties) => properties.wire_len(self.expiry),
                 None if self.expiry.is_some() => 5,
@@ -238,7 +261,11 @@ impl HeadParts<'_> {
             body += varint_len(properties) + properties;
         }
         let remaining = body + self.payload_len;
-        Sizes { head: 1 + varint_len(remaining) + body, remaining, properties }
+        Sizes {
+            head: 1 + varint_len(remaining) + body,
+            remaining,
+            properties,
+        }
     }
 }
 
@@ -247,16 +274,32 @@ mod tests {
     use super::*;
 
     fn decode(version: Version, flags: u8, body: &[u8]) -> Result<Publish, DecodeError> {
-        Publish::decode(flags, body, version, Peer::Client, &mut None, Bytes::copy_from_slice)
+        Publish::decode(
+            flags,
+            body,
+            version,
+            Peer::Client,
+            &mut None,
+            Bytes::copy_from_slice,
+        )
     }
 
     #[test]
     fn publishes_of_each_version_are_read() {
         let publish = decode(Version::V311, 0x0D, &[0, 1, b't', 0, 9, b'p']).unwrap();
-        assert_eq!((publish.dup, publish.qos, publish.retain), (true, Qos::ExactlyOnce, true));
-        assert_eq!((publish.packet_id.map(NonZeroU16::get), &publish.payload[..]), (Some(9), &b"p"[..]));
+        assert_eq!(
+            (publish.dup, publish.qos, publish.retain),
+            (true, Qos::ExactlyOnce, true)
+        );
+        assert_eq!(
+            (publish.packet_id.map(NonZeroU16::get), &publish.payload[..]),
+            (Some(9), &b"p"[..])
+        );
         let publish = decode(Version::V5, 0, &[0, 0, 3, 0x23, 0, 7]).unwrap();
-        assert_eq!((publish.topic, publish.alias.map(NonZeroU16::get)), (None, Some(7)));
+        assert_eq!(
+            (publish.topic, publish.alias.map(NonZeroU16::get)),
+            (None, Some(7))
+        );
         // [MQTT-1.5.4-3]
         let publish = decode(Version::V5, 0, b"\0\x04\xEF\xBB\xBFt\0").unwrap();
         assert_eq!(publish.topic.as_deref(), Some("\u{FEFF}t"));
@@ -265,21 +308,66 @@ mod tests {
     #[test]
     fn publishes_that_break_the_rules_are_refused() {
         let table: [(Version, u8, &[u8], DecodeError); 15] = [
-            (Version::V311, 6, &[0, 1, b't', 0, 1], Malformed::PublishQos.into()),
+            (
+                Version::V311,
+                6,
+                &[0, 1, b't', 0, 1],
+                Malformed::PublishQos.into(),
+            ),
             (Version::V311, 8, &[0, 1, b't'], Malformed::DupAtQos0.into()),
-            (Version::V311, 2, &[0, 1, b't', 0, 0], ProtocolFault::PacketIdZero.into()),
+            (
+                Version::V311,
+                2,
+                &[0, 1, b't', 0, 0],
+                ProtocolFault::PacketIdZero.into(),
+            ),
             (Version::V311, 0, &[0, 2, b't'], Malformed::Truncated.into()),
             (Version::V311, 0, &[0, 0], TopicError::Empty.into()),
-            (Version::V311, 0, &[0, 1, b'#'], TopicError::WildcardInName.into()),
+            (
+                Version::V311,
+                0,
+                &[0, 1, b'#'],
+                TopicError::WildcardInName.into(),
+            ),
             (Version::V311, 0, &[0, 1, 0], Malformed::NulInText.into()),
             (Version::V5, 0, &[0, 0, 0], ProtocolFault::NoTopic.into()),
             (Version::V5, 0, &[0, 1, b't'], Malformed::Truncated.into()),
-            (Version::V5, 0, &[0, 1, b't', 3, 0x23, 0, 0], ProtocolFault::TopicAliasZero.into()),
-            (Version::V5, 0, &[0, 1, b't', 2, 0x0B, 1], ProtocolFault::SubscriptionIdFromClient.into()),
-            (Version::V5, 0, &[0, 1, b't', 2, 0x01, 2], ProtocolFault::NotABoolean.into()),
-            (Version::V5, 0, &[0, 1, b't', 4, 0x08, 0, 1, b'+'], TopicError::WildcardInName.into()),
-            (Version::V5, 0, &[0, 1, b't', 4, 0x03, 0, 2, b'x'], Malformed::Truncated.into()),
-            (Version::V5, 0, &[0, 1, b't', 5, 0x11, 0, 0, 0, 1], Malformed::PropertyNotAllowed.into()),
+            (
+                Version::V5,
+                0,
+                &[0, 1, b't', 3, 0x23, 0, 0],
+                ProtocolFault::TopicAliasZero.into(),
+            ),
+            (
+                Version::V5,
+                0,
+                &[0, 1, b't', 2, 0x0B, 1],
+                ProtocolFault::SubscriptionIdFromClient.into(),
+            ),
+            (
+                Version::V5,
+                0,
+                &[0, 1, b't', 2, 0x01, 2],
+                ProtocolFault::NotABoolean.into(),
+            ),
+            (
+                Version::V5,
+                0,
+                &[0, 1, b't', 4, 0x08, 0, 1, b'+'],
+                TopicError::WildcardInName.into(),
+            ),
+            (
+                Version::V5,
+                0,
+                &[0, 1, b't', 4, 0x03, 0, 2, b'x'],
+                Malformed::Truncated.into(),
+            ),
+            (
+                Version::V5,
+                0,
+                &[0, 1, b't', 5, 0x11, 0, 0, 0, 1],
+                Malformed::PropertyNotAllowed.into(),
+            ),
         ];
         for (version, flags, body, error) in table {
             assert_eq!(decode(version, flags, body), Err(error), "{flags} {body:?}");
@@ -305,7 +393,10 @@ mod tests {
 
     #[test]
     fn a_head_is_the_packet_without_flags_identifier_and_payload() {
-        let properties = MessageProperties { message_expiry: Some(60), ..Default::default() };
+        let properties = MessageProperties {
+            message_expiry: Some(60),
+            ..Default::default()
+        };
         let parts = HeadParts {
             version: Version::V5,
             topic: "t",
@@ -320,11 +411,28 @@ mod tests {
         assert_eq!(head.id_at, Some(6));
         assert_eq!(
             *head.bytes,
-            [0x30, 0xD9, 1, 0, 1, b't', 0, 0, 11, 0x23, 0, 3, 0x0B, 0xC8, 1, 0x02, 0, 0, 0, 7]
+            [
+                0x30, 0xD9, 1, 0, 1, b't', 0, 0, 11, 0x23, 0, 3, 0x0B, 0xC8, 1, 0x02, 0, 0, 0, 7
+            ]
         );
-        let plain = HeadParts { version: Version::V311, with_id: false, payload_len: 2, ..parts }.encode();
-        assert_eq!((&*plain.bytes, plain.id_at), (&[0x30, 5, 0, 1, b't'][..], None));
-        let bare = HeadParts { properties: None, alias: None, subscription_ids: &[], with_id: false, ..parts };
+        let plain = HeadParts {
+            version: Version::V311,
+            with_id: false,
+            payload_len: 2,
+            ..parts
+        }
+        .encode();
+        assert_eq!(
+            (&*plain.bytes, plain.id_at),
+            (&[0x30, 5, 0, 1, b't'][..], None)
+        );
+        let bare = HeadParts {
+            properties: None,
+            alias: None,
+            subscription_ids: &[],
+            with_id: false,
+            ..parts
+        };
         assert_eq!(bare.encode().bytes[6..], [5, 0x02, 0, 0, 0, 7]);
     }
 }

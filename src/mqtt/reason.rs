@@ -119,8 +119,13 @@ impl ReasonCode {
             ReasonCode::NoMatchingSubscribers => matches!(packet, PubAck | PubRec),
             ReasonCode::NoSubscriptionExisted => packet == UnsubAck,
             ReasonCode::ContinueAuthentication | ReasonCode::ReAuthenticate => packet == Auth,
-            ReasonCode::UnspecifiedError | ReasonCode::ImplementationSpecificError | ReasonCode::NotAuthorized => {
-                matches!(packet, ConnAck | PubAck | PubRec | SubAck | UnsubAck | Disconnect)
+            ReasonCode::UnspecifiedError
+            | ReasonCode::ImplementationSpecificError
+            | ReasonCode::NotAuthorized => {
+                matches!(
+                    packet,
+                    ConnAck | PubAck | PubRec | SubAck | UnsubAck | Disconnect
+                )
             }
             ReasonCode::UnsupportedProtocolVersion
             | ReasonCode::ClientIdentifierNotValid
@@ -149,12 +154,18 @@ impl ReasonCode {
             ReasonCode::TopicNameInvalid | ReasonCode::PayloadFormatInvalid => {
                 matches!(packet, ConnAck | PubAck | PubRec | Disconnect)
             }
-            ReasonCode::PacketIdentifierInUse => matches!(packet, PubAck | PubRec | SubAck | UnsubAck),
+            ReasonCode::PacketIdentifierInUse => {
+                matches!(packet, PubAck | PubRec | SubAck | UnsubAck)
+            }
             ReasonCode::PacketIdentifierNotFound => matches!(packet, PubRel | PubComp),
-            ReasonCode::QuotaExceeded => matches!(packet, ConnAck | PubAck | PubRec | SubAck | Disconnect),
+            ReasonCode::QuotaExceeded => {
+                matches!(packet, ConnAck | PubAck | PubRec | SubAck | Disconnect)
+            }
             ReasonCode::SharedSubscriptionsNotSupported
             | ReasonCode::SubscriptionIdentifiersNotSupported
-            | ReasonCode::WildcardSubscriptionsNotSupported => matches!(packet, SubAck | Disconnect),
+            | ReasonCode::WildcardSubscriptionsNotSupported => {
+                matches!(packet, SubAck | Disconnect)
+            }
         }
     }
 
@@ -171,7 +182,9 @@ impl ReasonCode {
             | ReasonCode::ServerMoved
             | ReasonCode::ConnectionRateExceeded => Some(3),
             ReasonCode::BadUserNameOrPassword => Some(4),
-            ReasonCode::NotAuthorized | ReasonCode::Banned | ReasonCode::BadAuthenticationMethod => Some(5),
+            ReasonCode::NotAuthorized
+            | ReasonCode::Banned
+            | ReasonCode::BadAuthenticationMethod => Some(5),
             _ => None,
         }
     }
@@ -191,7 +204,9 @@ impl ReasonCode {
 
     /// Reads a code that `packet` may carry.
     pub(super) fn read(reader: &mut Reader<'_>, packet: PacketType) -> Result<Self, Malformed> {
-        ReasonCode::from_wire(reader.u8()?).filter(|code| code.allowed_in(packet)).ok_or(Malformed::ReasonCode)
+        ReasonCode::from_wire(reader.u8()?)
+            .filter(|code| code.allowed_in(packet))
+            .ok_or(Malformed::ReasonCode)
     }
 }
 
@@ -201,7 +216,9 @@ mod tests {
 
     #[test]
     fn every_value_reads_back_as_itself() {
-        let known = (0..=255).filter_map(ReasonCode::from_wire).map(|code| (code as u8, code));
+        let known = (0..=255)
+            .filter_map(ReasonCode::from_wire)
+            .map(|code| (code as u8, code));
         assert_eq!(known.clone().count(), 43);
         for (value, code) in known {
             assert_eq!(ReasonCode::from_wire(value), Some(code));

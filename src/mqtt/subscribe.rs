@@ -6,7 +6,8 @@ use super::{
     frame::PacketType,
     primitive::{Reader, put_packet, put_sized, put_text, put_u16, put_varint},
     property::{
-        Carrier, Explanation, Property, put_explanation, put_user, read_explanation, read_properties, read_user,
+        Carrier, Explanation, Property, put_explanation, put_user, read_explanation,
+        read_properties, read_user,
     },
     reason::ReasonCode,
 };
@@ -76,8 +77,12 @@ impl Subscribe {
     /// Reads the body of a SUBSCRIBE.
     pub fn decode(body: &[u8], version: Version) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
-        let mut subscribe =
-            Subscribe { packet_id: reader.packet_id()?, subscription_id: None, user: Vec::new(), filters: Vec::new() };
+        let mut subscribe = Subscribe {
+            packet_id: reader.packet_id()?,
+            subscription_id: None,
+            user: Vec::new(),
+            filters: Vec::new(),
+        };
         if version.is_v5() {
             read_properties(&mut reader, Carrier::Subscribe, |property, value| {
                 match property {
@@ -131,7 +136,10 @@ impl SubscriptionOptions {
         if !version.is_v5() {
             // 3.1.1: [MQTT-3.8.3-4]
             return match qos {
-                Some(qos) if byte <= 2 => Ok(SubscriptionOptions { qos, ..Default::default() }),
+                Some(qos) if byte <= 2 => Ok(SubscriptionOptions {
+                    qos,
+                    ..Default::default()
+                }),
                 _ => Err(Malformed::SubscriptionOptions.into()),
             };
         }
@@ -161,7 +169,9 @@ impl SubscriptionOptions {
             RetainHandling::SendIfNew => 1,
             RetainHandling::DoNotSend => 2,
         };
-        qos | u8::from(self.no_local) << 2 | u8::from(self.retain_as_published) << 3 | retain_handling << 4
+        qos | u8::from(self.no_local) << 2
+            | u8::from(self.retain_as_published) << 3
+            | retain_handling << 4
     }
 }
 
@@ -169,7 +179,11 @@ impl SubAck {
     /// Reads the body of a SUBACK or UNSUBACK.
     pub fn decode(packet: PacketType, body: &[u8], version: Version) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
-        let mut suback = SubAck { packet_id: reader.packet_id()?, reasons: Vec::new(), explanation: None };
+        let mut suback = SubAck {
+            packet_id: reader.packet_id()?,
+            reasons: Vec::new(),
+            explanation: None,
+        };
         if !version.is_v5() && packet == PacketType::UnsubAck {
             reader.finish()?;
             return Ok(suback);
@@ -217,10 +231,16 @@ impl Unsubscribe {
     /// Reads the body of an UNSUBSCRIBE.
     pub fn decode(body: &[u8], version: Version) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
-        let mut unsubscribe = Unsubscribe { packet_id: reader.packet_id()?, user: Vec::new(), filters: Vec::new() };
+        let mut unsubscribe = Unsubscribe {
+            packet_id: reader.packet_id()?,
+            user: Vec::new(),
+            filters: Vec::new(),
+        };
         if version.is_v5() {
             // the table allows nothing else
-            read_properties(&mut reader, Carrier::Unsubscribe, |_, value| read_user(value, &mut unsubscribe.user))?;
+            read_properties(&mut reader, Carrier::Unsubscribe, |_, value| {
+                read_user(value, &mut unsubscribe.user)
+            })?;
         }
         while !reader.is_empty() {
             unsubscribe.filters.push(reader.text()?.into()); // [MQTT-3.10.3-1]
@@ -266,34 +286,70 @@ mod tests {
             retain_handling: RetainHandling::DoNotSend,
         };
         assert_eq!(subscribe(Version::V5, 0b0010_1110), Ok(all));
-        assert_eq!(subscribe(Version::V5, 0x40), Err(Malformed::SubscriptionOptions.into()));
-        assert_eq!(subscribe(Version::V5, 0x80), Err(Malformed::SubscriptionOptions.into()));
-        assert_eq!(subscribe(Version::V5, 0x03), Err(ProtocolFault::SubscriptionQos.into()));
-        assert_eq!(subscribe(Version::V5, 0x30), Err(ProtocolFault::RetainHandling.into()));
+        assert_eq!(
+            subscribe(Version::V5, 0x40),
+            Err(Malformed::SubscriptionOptions.into())
+        );
+        assert_eq!(
+            subscribe(Version::V5, 0x80),
+            Err(Malformed::SubscriptionOptions.into())
+        );
+        assert_eq!(
+            subscribe(Version::V5, 0x03),
+            Err(ProtocolFault::SubscriptionQos.into())
+        );
+        assert_eq!(
+            subscribe(Version::V5, 0x30),
+            Err(ProtocolFault::RetainHandling.into())
+        );
         for options in [0x03, 0x04, 0x80] {
-            assert_eq!(subscribe(Version::V311, options), Err(Malformed::SubscriptionOptions.into()));
+            assert_eq!(
+                subscribe(Version::V311, options),
+                Err(Malformed::SubscriptionOptions.into())
+            );
         }
     }
 
     #[test]
     fn mqtt_3_8_3_4_no_local_on_a_shared_filter_is_a_protocol_error() {
         let body = [&[0, 1, 0, 0, 10][..], b"$share/g/t", &[4]].concat();
-        assert_eq!(Subscribe::decode(&body, Version::V5), Err(ProtocolFault::NoLocalOnShared.into()));
+        assert_eq!(
+            Subscribe::decode(&body, Version::V5),
+            Err(ProtocolFault::NoLocalOnShared.into())
+        );
     }
 
     #[test]
     fn mqtt_3_8_3_2_and_3_10_3_2_at_least_one_filter_is_needed() {
-        assert_eq!(Subscribe::decode(&[0, 1, 0], Version::V5), Err(ProtocolFault::NoFilters.into()));
-        assert_eq!(Unsubscribe::decode(&[0, 1], Version::V311), Err(ProtocolFault::NoFilters.into()));
-        assert_eq!(Subscribe::decode(&[0, 1], Version::V5), Err(Malformed::Truncated.into()));
-        assert_eq!(Subscribe::decode(&[0, 0], Version::V311), Err(ProtocolFault::PacketIdZero.into()));
+        assert_eq!(
+            Subscribe::decode(&[0, 1, 0], Version::V5),
+            Err(ProtocolFault::NoFilters.into())
+        );
+        assert_eq!(
+            Unsubscribe::decode(&[0, 1], Version::V311),
+            Err(ProtocolFault::NoFilters.into())
+        );
+        assert_eq!(
+            Subscribe::decode(&[0, 1], Version::V5),
+            Err(Malformed::Truncated.into())
+        );
+        assert_eq!(
+            Subscribe::decode(&[0, 0], Version::V311),
+            Err(ProtocolFault::PacketIdZero.into())
+        );
     }
 
     #[test]
     fn subscription_identifiers_are_not_zero_and_given_once() {
         let table: [(&[u8], DecodeError); 2] = [
-            (&[0, 1, 2, 0x0B, 0], ProtocolFault::SubscriptionIdZero.into()),
-            (&[0, 1, 4, 0x0B, 1, 0x0B, 2], ProtocolFault::PropertyRepeated.into()),
+            (
+                &[0, 1, 2, 0x0B, 0],
+                ProtocolFault::SubscriptionIdZero.into(),
+            ),
+            (
+                &[0, 1, 4, 0x0B, 1, 0x0B, 2],
+                ProtocolFault::PropertyRepeated.into(),
+            ),
         ];
         for (body, error) in table {
             assert_eq!(Subscribe::decode(body, Version::V5), Err(error));
@@ -310,9 +366,17 @@ mod tests {
         for (packet, version, bytes) in [
             (PacketType::SubAck, Version::V31, &[0x90, 4, 0, 1, 2, 0][..]),
             (PacketType::SubAck, Version::V311, &[0x90, 4, 0, 1, 2, 0x80]),
-            (PacketType::SubAck, Version::V5, &[0x90, 5, 0, 1, 0, 2, 0x87]),
+            (
+                PacketType::SubAck,
+                Version::V5,
+                &[0x90, 5, 0, 1, 0, 2, 0x87],
+            ),
             (PacketType::UnsubAck, Version::V311, &[0xB0, 2, 0, 1]),
-            (PacketType::UnsubAck, Version::V5, &[0xB0, 5, 0, 1, 0, 2, 0x87]),
+            (
+                PacketType::UnsubAck,
+                Version::V5,
+                &[0xB0, 5, 0, 1, 0, 2, 0x87],
+            ),
         ] {
             let mut out = Vec::new();
             suback.encode(packet, version, &mut out);

@@ -60,7 +60,10 @@ impl WriteQueue {
             return self.put(payload);
         }
         self.shared_bytes += payload.len();
-        self.shared.push_back(Shared { place: self.removed + self.joined.len(), payload: payload.clone() });
+        self.shared.push_back(Shared {
+            place: self.removed + self.joined.len(),
+            payload: payload.clone(),
+        });
     }
 
     /// Appends the front of a PUBLISH with what is this receiver's own in it.
@@ -83,7 +86,9 @@ impl WriteQueue {
             let to = shared.place - self.removed;
             for part in [&self.joined[from..to], &shared.payload] {
                 if !part.is_empty() {
-                    let Some(slice) = slices.get_mut(used) else { return used };
+                    let Some(slice) = slices.get_mut(used) else {
+                        return used;
+                    };
                     *slice = IoSlice::new(part);
                     used += 1;
                 }
@@ -100,11 +105,16 @@ impl WriteQueue {
     /// Removes the first `count` bytes: those that are written.
     pub fn advance(&mut self, mut count: usize) {
         while count > 0 {
-            let end = self.shared.front().map_or(self.joined.len(), |shared| shared.place - self.removed);
+            let end = self
+                .shared
+                .front()
+                .map_or(self.joined.len(), |shared| shared.place - self.removed);
             let step = count.min(end - self.written);
             self.written += step;
             count -= step;
-            let Some(shared) = self.shared.front_mut() else { break };
+            let Some(shared) = self.shared.front_mut() else {
+                break;
+            };
             let step = count.min(shared.payload.len());
             bytes::Buf::advance(&mut shared.payload, step);
             self.shared_bytes -= step;
@@ -158,7 +168,11 @@ mod tests {
             let before = queue.len();
             let mut slices = [IoSlice::new(&[]); 3];
             let used = queue.slices(&mut slices);
-            let front: Vec<u8> = slices[..used].iter().flat_map(|slice| slice.to_vec()).take(step).collect();
+            let front: Vec<u8> = slices[..used]
+                .iter()
+                .flat_map(|slice| slice.to_vec())
+                .take(step)
+                .collect();
             assert!(!front.is_empty());
             out.extend_from_slice(&front);
             queue.advance(front.len());
@@ -178,7 +192,9 @@ mod tests {
                 queue.put_payload(&large);
                 queue.put_payload(&Bytes::from_static(b"small"));
                 queue.tail().extend_from_slice(&[round, 2]);
-                expected.extend_from_slice(&[&[round, 1], &large[..], &large, b"small", &[round, 2]].concat());
+                expected.extend_from_slice(
+                    &[&[round, 1], &large[..], &large, b"small", &[round, 2]].concat(),
+                );
             }
             assert_eq!(queue.len(), expected.len());
             assert_eq!(drained(&mut queue, step), expected);
@@ -238,8 +254,15 @@ mod tests {
         .encode();
         let mut queue = WriteQueue::default();
         queue.put(&[0xD0, 0]);
-        queue.put_head(&head, first_byte(true, crate::mqtt::Qos::AtLeastOnce, false), PacketId::new(0x102));
+        queue.put_head(
+            &head,
+            first_byte(true, crate::mqtt::Qos::AtLeastOnce, false),
+            PacketId::new(0x102),
+        );
         queue.put_payload(&Bytes::from_static(b"p"));
-        assert_eq!(drained(&mut queue, 100), [0xD0, 0, 0x3A, 6, 0, 1, b't', 1, 2, b'p']);
+        assert_eq!(
+            drained(&mut queue, 100),
+            [0xD0, 0, 0x3A, 6, 0, 1, b't', 1, 2, b'p']
+        );
     }
 }
