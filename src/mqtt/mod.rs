@@ -14,6 +14,8 @@ pub mod error;
 pub mod frame;
 pub mod primitive;
 pub mod property;
+#[cfg(test)]
+mod proptests;
 pub mod publish;
 pub mod reason;
 pub mod subscribe;
