@@ -86,7 +86,8 @@ impl Broker {
         ));
         METRICS.messages_published.inc();
         let targets = publisher.memo.targets(&self.0.routes, &message.topic);
-        if !retain && !(targets.durable && qos > Qos::AtMostOnce) {
+        let must_survive = targets.durable && qos > Qos::AtMostOnce;
+        if !(retain || must_survive) {
             return Ok(Receipt {
                 offered: self.offer(&targets, &message, None),
                 position: None,

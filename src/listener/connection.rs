@@ -3,7 +3,10 @@
 //! Per wake: read once, handle every packet that came, drain the outbox as far as the window and the write mark allow,
 //! write once. A connection whose peer does not read stops draining its outbox and, above the mark, stops being read.
 
-use super::link::{Link, ReadEnd};
+use super::{
+    link::{Link, ReadEnd},
+    refused::{self, Notes},
+};
 use crate::{
     auth::identity::Identity,
     broker::{
@@ -14,10 +17,14 @@ use crate::{
         subscribe::Replay,
     },
     message::{Delivery, Millis, Origin},
-    metrics::METRICS,
+    metrics::{METRICS, Refusal as Kind},
     mqtt::{
-        Packet, Qos, Version, connack::ConnAck, connect::Connect, error::DecodeError,
-        property::Explanation, reason::ReasonCode,
+        Packet, Qos, Version,
+        connack::{ConnAck, UNSUPPORTED_VERSION},
+        connect::Connect,
+        error::DecodeError,
+        property::Explanation,
+        reason::ReasonCode,
     },
     session::{
         self, Delivered, Incoming, Request,
@@ -57,6 +64,7 @@ pub struct Door {
     connect_timeout: Duration,
     /// Bytes held by all connections that have not finished their CONNECT.
     unauthenticated: AtomicUsize,
+    notes: Arc<Notes>,
 }
 
 /// Why a connection ended, for the log and for the will.
@@ -109,6 +117,8 @@ struct Connection<T> {
     /// More could be drained once the socket has taken what waits.
     more: bool,
     in_share_group: bool,
+    peer: SocketAddr,
+    notes: Arc<Notes>,
     heard: Millis,
     timer: Option<Pin<Box<Sleep>>>,
 }
@@ -120,6 +130,7 @@ impl Door {
             broker,
             connect_timeout,
             unauthenticated: AtomicUsize::new(0),
+            notes: Arc::default(),
         }
     }
 
@@ -133,7 +144,7 @@ impl Door {
             Ok(Ok(connect)) => connect,
             Ok(Err(End::Closed | End::Io(_))) => return,
             Ok(Err(end)) => return self.refuse_bytes(link, peer, end).await,
-            Err(_) => return refused(peer, "no CONNECT in time"),
+            Err(_) => return self.note(Kind::Timeout, peer, "no CONNECT in time"),
         };
         match self.open(&mut link, &connect).await {
             Ok((identity, attached, will)) => {
@@ -141,7 +152,7 @@ impl Door {
                     .await
             }
             Err(refusal) => {
-                refused(peer, refusal);
+                self.note(refused::kind_of_opening(refusal), peer, refusal);
                 refuse(
                     &mut link,
                     connect.version,
@@ -151,6 +162,15 @@ impl Door {
                 let _ = timeout(FAREWELL, link.finish()).await;
             }
         }
+    }
+
+    fn note(&self, kind: Kind, peer: SocketAddr, why: impl std::fmt::Display) {
+        self.notes.refused(kind, peer, why, self.broker.uptime());
+    }
+
+    /// Tells what the log did not show of floods of refusals that are over; to be called now and then.
+    pub fn tell_hidden(&self) {
+        self.notes.tell_hidden(self.broker.uptime());
     }
 
     async fn first_packet<T: AsyncRead + AsyncWrite + Unpin>(
@@ -229,9 +249,12 @@ impl Door {
             keep_alive = attached.session.terms().keep_alive, session_present = attached.present, "connected"
         );
         drop(connect);
-        let mut connection = Connection::new(link, self.broker.clone(), identity, attached);
+        let mut connection = Connection::new(link, self, peer, identity, attached);
         let end = connection.drive().await;
         METRICS.client_disconnected();
+        if let Some(kind) = end.kind() {
+            METRICS.refused(kind).inc();
+        }
         tracing::info!(client = ?client_id, %peer, reason = %end, "disconnected");
         let link = connection.close(&end, will);
         let _ = timeout(FAREWELL, link.finish()).await;
@@ -244,7 +267,7 @@ impl Door {
         peer: SocketAddr,
         end: End,
     ) {
-        refused(peer, &end);
+        self.note(end.kind().unwrap_or(Kind::Busy), peer, &end);
         match end {
             // in the layout of 3.1.1, which every client can read [MQTT-3.1.2-2]
             End::Decode(DecodeError::UnsupportedVersion { .. }) => {
@@ -272,10 +295,6 @@ fn refuse<T>(link: &mut Link<T>, version: Version, reason: ReasonCode, why: &str
         }));
     }
     connack.encode(version, link.out.tail());
-}
-
-fn refused(peer: SocketAddr, why: impl std::fmt::Display) {
-    tracing::info!(%peer, reason = %why, "refused");
 }
 
 fn new_client_id() -> String {
@@ -311,7 +330,14 @@ impl Drop for Held<'_> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
-    fn new(link: Link<T>, broker: Broker, identity: Arc<Identity>, attached: Attached) -> Self {
+    fn new(
+        link: Link<T>,
+        door: &Door,
+        peer: SocketAddr,
+        identity: Arc<Identity>,
+        attached: Attached,
+    ) -> Self {
+        let broker = door.broker.clone();
         let session = &attached.session;
         let origin = Origin {
             client_id: Some(session.client_id().clone()),
@@ -335,6 +361,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             blocked: false,
             more: false,
             in_share_group,
+            peer,
+            notes: door.notes.clone(),
             heard,
             timer: None,
         }
@@ -487,7 +515,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 return Err(End::NotStored);
             }
             Err(refused) => {
-                tracing::debug!(client = ?session.client_id(), %refused, "a message was refused");
+                let why = format_args!("a message of {:?}: {refused}", session.client_id());
+                self.notes.refused(
+                    refused::kind_of_message(refused),
+                    self.peer,
+                    why,
+                    self.broker.uptime(),
+                );
                 refused.reason()
             }
         };
@@ -594,6 +628,18 @@ impl End {
             End::TooSlow | End::NotStored => Some(ReasonCode::QuotaExceeded),
             End::ShuttingDown => Some(ReasonCode::ServerShuttingDown),
             End::Kicked => Some(ReasonCode::AdministrativeAction),
+        }
+    }
+}
+
+impl End {
+    /// The kind of refusal it is, if the client is at fault.
+    fn kind(&self) -> Option<Kind> {
+        match self {
+            End::Decode(error) => Some(refused::kind_of_bytes(error)),
+            End::Violation(violation) => Some(refused::kind_of_violation(*violation)),
+            End::TooSlow | End::NotStored => Some(Kind::Quota),
+            _ => None,
         }
     }
 }
