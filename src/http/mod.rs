@@ -1,3 +1,87 @@
-//! Web ways in: REST, streams, MQTT over WebSocket, dashboard.
+//! Web ways in: REST, streams, MQTT over WebSocket, dashboard, and what operators ask.
+//!
+//! This room turns HTTP into calls of the broker and back. It keeps no message and knows no MQTT packet. Its wire
+//! types are used nowhere below it.
 
+pub mod body;
 pub mod config;
+pub mod dashboard;
+pub mod docs;
+pub mod envelope;
+pub mod extract;
+pub mod front;
+pub mod guards;
+pub mod negotiate;
+pub mod openapi;
+pub mod percent;
+pub mod probes;
+pub mod problem;
+pub mod query;
+pub mod retained;
+pub mod serve;
+pub mod stall;
+pub mod stream;
+pub mod topics;
+pub mod upgrade;
+
+use crate::{broker::Broker, http::extract::TopicRules};
+use axum::{
+    Router, middleware,
+    routing::{MethodRouter, get},
+};
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+
+/// What handlers need.
+pub struct State {
+    /// Where everything goes.
+    pub broker: Broker,
+    /// As the operator wrote it.
+    pub config: config::Config,
+    /// What topics and filters are held to.
+    pub rules: TopicRules,
+    /// What an acknowledgement promises, in words, for `/api/v1`.
+    pub durability: String,
+    /// Takes connections that were upgraded to MQTT over WebSocket.
+    pub mqtt_upgrade: upgrade::MqttUpgrade,
+    /// Renders all metrics as OpenMetrics text.
+    pub metrics: fn() -> String,
+    /// Cancelled when the gateway begins to stop; the same token that [`serve::serve`] gets.
+    pub shutdown: CancellationToken,
+}
+
+/// Every route of the gateway, behind its layers.
+pub fn router(state: State) -> Router {
+    let state = Arc::new(state);
+    let guard = Arc::new(guards::Guard::new(&state.config));
+    Router::new()
+        .route("/", get(upgrade::root))
+        .route("/mqtt", get(upgrade::mqtt))
+        .route("/ws", get(upgrade::mqtt))
+        .route("/api/v1", get(probes::discovery))
+        .route("/api/v1/stream", get(stream::get))
+        .route(extract::TOPICS, topic())
+        .route("/api/v1/topics/", topic())
+        .route("/api/v1/topics/{*topic}", topic())
+        .route("/healthz", get(probes::healthz))
+        .route("/readyz", get(probes::readyz))
+        .route("/metrics", get(probes::metrics))
+        .route("/openapi.json", get(docs::openapi_json))
+        .route("/docs", get(docs::redirect))
+        .route("/docs/", get(docs::file))
+        .route("/docs/{*file}", get(docs::file))
+        .fallback(dashboard::fallback)
+        // from the inside out
+        .layer(middleware::from_fn_with_state(guard, guards::protect))
+        .layer(CatchPanicLayer::custom(front::after_panic))
+        .layer(middleware::from_fn(front::receive))
+        .with_state(state)
+}
+
+fn topic() -> MethodRouter<Arc<State>> {
+    get(retained::get)
+        .post(topics::post)
+        .put(topics::put)
+        .delete(topics::delete)
+}

@@ -1,0 +1,181 @@
+//! A request's body as it came: counted while it arrives, whatever its headers promise.
+
+use crate::http::problem::{Kind, Problem};
+use axum::{
+    body::{Body, BodyDataStream},
+    http::{HeaderMap, HeaderValue, header},
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use std::time::Duration;
+
+/// A body that stops arriving for this long is given up.
+const STALL: Duration = Duration::from_secs(30);
+/// How much of a body that is too large is read and forgotten before the answer. A client that is still sending
+/// when the connection closes would lose the answer.
+const FORGIVEN: usize = 8 * 1024 * 1024;
+/// How long that may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Reads the whole body, at most `limit` bytes.
+pub async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Bytes, Problem> {
+    is_identity(headers)?;
+    let announced = announced(headers);
+    let mut frames = body.into_data_stream();
+    if announced.is_some_and(|length| length > limit as u64) {
+        return Err(too_large(frames, headers, limit).await);
+    }
+    let mut first = Bytes::new();
+    let mut rest = BytesMut::new();
+    while let Some(frame) = next(&mut frames).await? {
+        if first.len() + rest.len() + frame.len() > limit {
+            return Err(too_large(frames, headers, limit).await);
+        }
+        if first.is_empty() && rest.is_empty() {
+            first = frame;
+            continue;
+        }
+        if rest.is_empty() {
+            // announced is at most `limit` here
+            rest.reserve(announced.unwrap_or_default() as usize);
+            rest.extend_from_slice(&first);
+            first = Bytes::new();
+        }
+        rest.extend_from_slice(&frame);
+    }
+    // a single frame is a slice of the connection's read buffer, which a kept message must not pin
+    Ok(if rest.is_empty() {
+        Bytes::copy_from_slice(&first)
+    } else {
+        rest.freeze()
+    })
+}
+
+async fn next(frames: &mut BodyDataStream) -> Result<Option<Bytes>, Problem> {
+    match tokio::time::timeout(STALL, frames.next()).await {
+        Ok(None) => Ok(None),
+        Ok(Some(Ok(frame))) => Ok(Some(frame)),
+        Ok(Some(Err(_))) => Err(Problem::new(
+            Kind::BodyInvalid,
+            "the body ended early or is not framed as it says",
+        )),
+        Err(_) => Err(Problem::new(Kind::BodyInvalid, "the body stopped arriving")),
+    }
+}
+
+/// A payload is kept as it came; nothing is decompressed on the way.
+fn is_identity(headers: &HeaderMap) -> Result<(), Problem> {
+    let identity = |value: &HeaderValue| {
+        value
+            .as_bytes()
+            .trim_ascii()
+            .eq_ignore_ascii_case(b"identity")
+    };
+    match headers
+        .get_all(header::CONTENT_ENCODING)
+        .iter()
+        .all(identity)
+    {
+        true => Ok(()),
+        false => Err(Problem::new(
+            Kind::MediaTypeUnsupported,
+            "send the body without Content-Encoding: its bytes are the payload",
+        )
+        .with_header(
+            header::ACCEPT_ENCODING,
+            HeaderValue::from_static("identity"),
+        )),
+    }
+}
+
+fn announced(headers: &HeaderMap) -> Option<u64> {
+    headers
+        .get(header::CONTENT_LENGTH)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}
+
+async fn too_large(mut frames: BodyDataStream, headers: &HeaderMap, limit: usize) -> Problem {
+    let waits_for_leave = headers.contains_key(header::EXPECT);
+    if !waits_for_leave {
+        let forget = async {
+            let mut forgotten = 0;
+            while let Some(Ok(frame)) = frames.next().await {
+                forgotten += frame.len();
+                if forgotten > FORGIVEN {
+                    break;
+                }
+            }
+        };
+        // late or not, the answer is the same
+        let _ = tokio::time::timeout(PATIENCE, forget).await;
+    }
+    Problem::new(
+        Kind::PayloadTooLarge,
+        format!("a payload may have {limit} bytes (limits.payload)"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::stream;
+
+    fn chunks(sizes: &[usize]) -> Body {
+        let frames: Vec<_> = sizes
+            .iter()
+            .map(|size| Ok::<_, std::io::Error>(vec![7u8; *size]))
+            .collect();
+        Body::from_stream(stream::iter(frames))
+    }
+
+    #[tokio::test]
+    async fn a_body_is_counted_as_it_arrives() {
+        let none = HeaderMap::new();
+        assert_eq!(
+            read(chunks(&[3, 0, 4]), &none, 7).await.unwrap(),
+            vec![7u8; 7]
+        );
+        assert_eq!(read(Body::empty(), &none, 7).await.unwrap(), "");
+        let problem = read(chunks(&[4, 4]), &none, 7).await.unwrap_err();
+        assert_eq!(problem.kind(), Kind::PayloadTooLarge);
+    }
+
+    #[tokio::test]
+    async fn an_announced_length_is_refused_before_it_arrives() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_LENGTH, 8.into());
+        headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
+        let endless = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        assert_eq!(
+            read(endless, &headers, 7).await.unwrap_err().kind(),
+            Kind::PayloadTooLarge
+        );
+    }
+
+    #[tokio::test]
+    async fn a_compressed_body_is_refused() {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::CONTENT_ENCODING,
+            HeaderValue::from_static("identity"),
+        );
+        assert!(read(chunks(&[1]), &headers, 7).await.is_ok());
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        assert_eq!(
+            read(chunks(&[1]), &headers, 7).await.unwrap_err().kind(),
+            Kind::MediaTypeUnsupported
+        );
+    }
+
+    #[tokio::test]
+    async fn a_body_that_breaks_off_is_no_payload() {
+        let broken = stream::iter([Ok(Bytes::from("a")), Err(std::io::Error::other("gone"))]);
+        let problem = read(Body::from_stream(broken), &HeaderMap::new(), 7)
+            .await
+            .unwrap_err();
+        assert_eq!(problem.kind(), Kind::BodyInvalid);
+    }
+}

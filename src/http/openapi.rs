@@ -1,0 +1,155 @@
+//! The OpenAPI 3.1 document, from the annotations beside the handlers.
+
+use crate::http::{envelope, probes, problem, retained, stream, topics, upgrade};
+use serde_json::{Value, json};
+use utoipa::OpenApi;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Tidegate",
+        description = "An MQTT broker that speaks HTTP, SSE and WebSocket: one message, every way in and out.",
+        license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
+    ),
+    paths(
+        topics::post, topics::put, retained::get, topics::delete, stream::get, upgrade::mqtt,
+        probes::discovery, probes::healthz, probes::readyz, probes::metrics,
+    ),
+    components(schemas(envelope::Envelope, envelope::Properties, problem::ProblemBody, problem::Fault)),
+    tags(
+        (name = "topics", description = "The mouth and the state of one topic."),
+        (name = "stream", description = "The flow of messages."),
+        (name = "mqtt", description = "MQTT over WebSocket."),
+        (name = "operations", description = "What machines ask."),
+    )
+)]
+struct Document;
+
+const TOPIC_PATH: &str = "/api/v1/topics/{topic}";
+const TWIN_PATH: &str = "/api/v1/topics";
+
+/// The document as it is served and committed: indented, with a newline at the end.
+pub fn document() -> String {
+    // a document made of strings and numbers always has a JSON form
+    let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
+    add_twins(&mut document);
+    document["paths"]["/api/v1/stream"]["get"]["x-sse-events"] = sse_events();
+    let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// Every operation on a topic also answers without it in the path and with `?topic=`.
+fn add_twins(document: &mut Value) {
+    let mut twins = document["paths"][TOPIC_PATH].clone();
+    for operation in twins
+        .as_object_mut()
+        .into_iter()
+        .flatten()
+        .map(|(_, operation)| operation)
+    {
+        if let Some(id) = operation["operationId"].as_str() {
+            operation["operationId"] = format!("{id}ByQuery").into();
+        }
+        if let Some(summary) = operation["summary"].as_str() {
+            operation["summary"] = format!("{} Topic in the query.", summary).into();
+        }
+        for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+            if parameter["name"] == "topic" {
+                parameter["in"] = "query".into();
+                parameter["description"] =
+                    "A topic name, without wildcards: any that MQTT allows.".into();
+            }
+        }
+    }
+    document["paths"][TWIN_PATH] = twins;
+}
+
+/// What OpenAPI 3.1 cannot say: the events inside a stream. In NDJSON each is an object with its name in `event`.
+fn sse_events() -> Value {
+    json!({
+        "message": {
+            "description": "Unnamed in SSE. A message.",
+            "data": {"$ref": "#/components/schemas/Envelope"}
+        },
+        "ready": {
+            "description": "First: the filters as they were understood, and when the stream ends at the latest.",
+            "data": {
+                "type": "object",
+                "required": ["filters", "live", "resumable", "heartbeat", "expires"],
+                "properties": {
+                    "filters": {"type": "array", "items": {"type": "string"}},
+                    "live": {"type": "boolean"},
+                    "resumable": {"type": "boolean"},
+                    "heartbeat": {"type": "integer"},
+                    "expires": {"type": "string", "format": "date-time"},
+                    "hint": {"type": "string"}
+                }
+            }
+        },
+        "gap": {
+            "description": "Something may be missing: `overflow` (the client was too slow) or `unknown` (its Last-Event-ID is not known here). Retained messages follow.",
+            "data": {
+                "type": "object",
+                "required": ["reason"],
+                "properties": {"reason": {"type": "string"}, "lost_at_most": {"type": "integer"}}
+            }
+        },
+        "heartbeat": {
+            "description": "A comment in SSE, an event in NDJSON."
+        },
+        "bye": {
+            "description": "Last: `max_age`, `shutting_down`, `overloaded`, `kicked`; and whether to come back.",
+            "data": {
+                "type": "object",
+                "required": ["reason", "reconnect"],
+                "properties": {
+                    "reason": {"type": "string"},
+                    "reconnect": {"type": "boolean"},
+                    "status": {"type": "integer"}
+                }
+            }
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_document_is_openapi_3_1_and_always_the_same() {
+        let read: Value = serde_json::from_str(&document()).unwrap();
+        assert_eq!(read["openapi"], "3.1.0");
+        assert_eq!(document(), document());
+    }
+
+    #[test]
+    fn every_topic_operation_has_its_twin() {
+        let read: Value = serde_json::from_str(&document()).unwrap();
+        for method in ["get", "post", "put", "delete"] {
+            let twin = &read["paths"][TWIN_PATH][method];
+            assert!(
+                twin["operationId"].as_str().unwrap().ends_with("ByQuery"),
+                "{method}"
+            );
+            assert!(
+                twin["parameters"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .all(|parameter| parameter["in"] != "path")
+            );
+        }
+    }
+
+    #[test]
+    fn references_lead_somewhere() {
+        let text = document();
+        let read: Value = serde_json::from_str(&text).unwrap();
+        for reference in text.split("\"$ref\": \"#").skip(1) {
+            let pointer = reference.split('"').next().unwrap();
+            assert!(read.pointer(pointer).is_some(), "{pointer}");
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What machines ask: are you alive, are you ready, how are you, what are you.
+
+use crate::http::{State, envelope, problem::Problem, query::Query};
+use axum::{
+    Json,
+    extract::{self as axum_extract, Request},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// Whether the process lives.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// `ok`
+    status: &'static str,
+}
+
+/// Whether the gateway should get traffic.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Readiness {
+    /// `ready` or `not-ready`
+    status: &'static str,
+    /// What decided it.
+    checks: Checks,
+}
+
+/// One word each: `ok`, or what is wrong.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Checks {
+    /// `draining` while the gateway stops.
+    broker: &'static str,
+}
+
+/// What this gateway is and can.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Discovery {
+    /// The gateway's version.
+    version: &'static str,
+    /// Where people read on.
+    docs: &'static str,
+    /// Where programs read on.
+    openapi: &'static str,
+    /// What one client may ask for.
+    limits: PublicLimits,
+    /// What works, by name.
+    features: &'static [&'static str],
+    /// Ways to say who one is.
+    auth: &'static [&'static str],
+    /// What an acknowledgement promises, as the gateway runs.
+    durability: String,
+    /// The gateway's clock.
+    #[schema(format = "date-time")]
+    time: String,
+}
+
+/// Limits that clients should know.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct PublicLimits {
+    /// Largest payload, in bytes.
+    payload: usize,
+    /// Levels of a topic or filter.
+    topic_levels: usize,
+    /// Filters of one stream.
+    filters_per_request: usize,
+}
+
+/// Liveness.
+#[utoipa::path(get, path = "/healthz", operation_id = "health", tag = "operations",
+    responses((status = 200, description = "The process lives.", body = Health)))]
+pub async fn healthz() -> Json<Health> {
+    Json(Health { status: "ok" })
+}
+
+/// Readiness.
+#[utoipa::path(get, path = "/readyz", operation_id = "readiness", tag = "operations",
+    responses((status = 200, description = "Ready.", body = Readiness), (status = 503, description = "Not ready.", body = Readiness)))]
+pub async fn readyz(axum_extract::State(state): axum_extract::State<Arc<State>>) -> Response {
+    let draining = state.broker.is_draining() || state.shutdown.is_cancelled();
+    let (code, status, broker) = match draining {
+        true => (StatusCode::SERVICE_UNAVAILABLE, "not-ready", "draining"),
+        false => (StatusCode::OK, "ready", "ok"),
+    };
+    (
+        code,
+        [(header::CACHE_CONTROL, "no-store")],
+        Json(Readiness {
+            status,
+            checks: Checks { broker },
+        }),
+    )
+        .into_response()
+}
+
+/// Metrics.
+#[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "operations",
+    responses((status = 200, description = "OpenMetrics text.", body = String, content_type = "application/openmetrics-text")))]
+pub async fn metrics(axum_extract::State(state): axum_extract::State<Arc<State>>) -> Response {
+    let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    (
+        [
+            (header::CONTENT_TYPE, content_type),
+            (header::CACHE_CONTROL, "no-store"),
+        ],
+        (state.metrics)(),
+    )
+        .into_response()
+}
+
+/// Discovery.
+#[utoipa::path(get, path = "/api/v1", operation_id = "discover", tag = "operations",
+    responses((status = 200, description = "What this gateway is and can.", body = Discovery)))]
+pub async fn discovery(
+    axum_extract::State(state): axum_extract::State<Arc<State>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    Query::parse(request.uri().query())?.finish()?;
+    let limits = state.broker.limits();
+    let discovery = Discovery {
+        version: env!("CARGO_PKG_VERSION"),
+        docs: "/docs/",
+        openapi: "/openapi.json",
+        limits: PublicLimits {
+            payload: limits.payload,
+            topic_levels: state.rules.levels,
+            filters_per_request: state.rules.filters,
+        },
+        features: &[
+            "publish",
+            "retained",
+            "stream",
+            "ndjson",
+            "mqtt-websocket",
+            "shared-subscriptions",
+        ],
+        auth: &["anonymous"],
+        durability: state.durability.clone(),
+        time: envelope::rfc3339(state.broker.now()),
+    };
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(discovery)).into_response())
+}

@@ -1,0 +1,485 @@
+//! What went wrong, as a status and `application/problem+json`: the only place where errors become answers.
+//!
+//! A [`Problem`] travels in the response's extensions until the outermost layer knows the request's id and writes it
+//! out ([`finish`]). An error that the framework answered in its own words becomes a problem there, too.
+
+use crate::{broker::Refused, mqtt::reason::ReasonCode};
+use axum::{
+    body::Body,
+    http::{HeaderName, HeaderValue, Response, StatusCode, header},
+    response::IntoResponse,
+};
+use serde::Serialize;
+use std::borrow::Cow;
+use utoipa::ToSchema;
+
+/// What a problem's `type` begins with; the page behind it explains the fix.
+pub const TYPE_BASE: &str = "https://tidegate.dev/problems/";
+
+/// The kinds of problems. Their slugs are stable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // the names say it, `row` has their sentences
+pub enum Kind {
+    TopicInvalid,
+    FilterInvalid,
+    ParameterInvalid,
+    BodyInvalid,
+    RequestInvalid,
+    UpgradeInvalid,
+    NotAuthorized,
+    TopicReserved,
+    OriginRejected,
+    NotFound,
+    NotRetained,
+    MethodNotAllowed,
+    NotAcceptable,
+    PayloadTooLarge,
+    UriTooLong,
+    MediaTypeUnsupported,
+    HostRejected,
+    PayloadFormatInvalid,
+    UpgradeRequired,
+    QuotaExceeded,
+    Internal,
+    StorageUnavailable,
+    Overloaded,
+    ShuttingDown,
+}
+
+/// Slug, status, title and the MQTT reason code that says the same, where one exists.
+type Row = (&'static str, StatusCode, &'static str, Option<ReasonCode>);
+
+impl Kind {
+    fn row(self) -> Row {
+        use ReasonCode as R;
+        use StatusCode as S;
+        match self {
+            Kind::TopicInvalid => (
+                "topic-invalid",
+                S::BAD_REQUEST,
+                "Not a topic name",
+                Some(R::TopicNameInvalid),
+            ),
+            Kind::FilterInvalid => (
+                "filter-invalid",
+                S::BAD_REQUEST,
+                "Not a topic filter",
+                Some(R::TopicFilterInvalid),
+            ),
+            Kind::ParameterInvalid => (
+                "parameter-invalid",
+                S::BAD_REQUEST,
+                "An option is not valid",
+                Some(R::ImplementationSpecificError),
+            ),
+            Kind::BodyInvalid => (
+                "body-invalid",
+                S::BAD_REQUEST,
+                "The body is not valid",
+                Some(R::MalformedPacket),
+            ),
+            Kind::RequestInvalid => (
+                "request-invalid",
+                S::BAD_REQUEST,
+                "The request is not valid",
+                None,
+            ),
+            Kind::UpgradeInvalid => (
+                "upgrade-invalid",
+                S::BAD_REQUEST,
+                "The WebSocket handshake is not valid",
+                None,
+            ),
+            Kind::NotAuthorized => (
+                "not-authorized",
+                S::FORBIDDEN,
+                "Not allowed",
+                Some(R::NotAuthorized),
+            ),
+            Kind::TopicReserved => (
+                "topic-reserved",
+                S::FORBIDDEN,
+                "The topic is the gateway's own",
+                Some(R::NotAuthorized),
+            ),
+            Kind::OriginRejected => (
+                "origin-rejected",
+                S::FORBIDDEN,
+                "Web pages of this origin may not do this",
+                None,
+            ),
+            Kind::NotFound => ("not-found", S::NOT_FOUND, "Nothing is here", None),
+            Kind::NotRetained => (
+                "not-retained",
+                S::NOT_FOUND,
+                "The topic has no retained message",
+                None,
+            ),
+            Kind::MethodNotAllowed => (
+                "method-not-allowed",
+                S::METHOD_NOT_ALLOWED,
+                "The resource has no such method",
+                None,
+            ),
+            Kind::NotAcceptable => (
+                "not-acceptable",
+                S::NOT_ACCEPTABLE,
+                "No offered media type is accepted",
+                None,
+            ),
+            Kind::PayloadTooLarge => (
+                "payload-too-large",
+                S::PAYLOAD_TOO_LARGE,
+                "The payload is too large",
+                Some(R::PacketTooLarge),
+            ),
+            Kind::UriTooLong => ("uri-too-long", S::URI_TOO_LONG, "The URI is too long", None),
+            Kind::MediaTypeUnsupported => (
+                "media-type-unsupported",
+                S::UNSUPPORTED_MEDIA_TYPE,
+                "The body's form is not supported",
+                None,
+            ),
+            Kind::HostRejected => (
+                "host-rejected",
+                S::MISDIRECTED_REQUEST,
+                "The gateway does not answer to this name",
+                None,
+            ),
+            Kind::PayloadFormatInvalid => (
+                "payload-format-invalid",
+                S::UNPROCESSABLE_ENTITY,
+                "The payload is not what it says it is",
+                Some(R::PayloadFormatInvalid),
+            ),
+            Kind::UpgradeRequired => (
+                "upgrade-required",
+                S::UPGRADE_REQUIRED,
+                "This is a WebSocket endpoint",
+                None,
+            ),
+            Kind::QuotaExceeded => (
+                "quota-exceeded",
+                S::TOO_MANY_REQUESTS,
+                "A quota is used up",
+                Some(R::QuotaExceeded),
+            ),
+            Kind::Internal => (
+                "internal",
+                S::INTERNAL_SERVER_ERROR,
+                "The gateway made a mistake",
+                Some(R::UnspecifiedError),
+            ),
+            Kind::StorageUnavailable => (
+                "storage-unavailable",
+                S::SERVICE_UNAVAILABLE,
+                "The message could not be stored",
+                Some(R::QuotaExceeded),
+            ),
+            Kind::Overloaded => (
+                "overloaded",
+                S::SERVICE_UNAVAILABLE,
+                "The gateway is busy",
+                Some(R::ServerBusy),
+            ),
+            Kind::ShuttingDown => (
+                "shutting-down",
+                S::SERVICE_UNAVAILABLE,
+                "The gateway is stopping",
+                Some(R::ServerShuttingDown),
+            ),
+        }
+    }
+
+    /// The type's last part.
+    pub fn slug(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The status it is answered with.
+    pub fn status(self) -> StatusCode {
+        self.row().1
+    }
+
+    /// The absolute URI that names the kind.
+    pub fn type_uri(self) -> String {
+        match self {
+            // registered with IANA under its own address
+            Kind::QuotaExceeded => {
+                "https://iana.org/assignments/http-problem-types#quota-exceeded".to_owned()
+            }
+            kind => format!("{TYPE_BASE}{}", kind.slug()),
+        }
+    }
+
+    /// The kind for a status that the framework chose.
+    fn of_status(status: StatusCode) -> Kind {
+        match status {
+            StatusCode::NOT_FOUND => Kind::NotFound,
+            StatusCode::METHOD_NOT_ALLOWED => Kind::MethodNotAllowed,
+            StatusCode::NOT_ACCEPTABLE => Kind::NotAcceptable,
+            StatusCode::PAYLOAD_TOO_LARGE => Kind::PayloadTooLarge,
+            StatusCode::URI_TOO_LONG => Kind::UriTooLong,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Kind::MediaTypeUnsupported,
+            StatusCode::UPGRADE_REQUIRED => Kind::UpgradeRequired,
+            status if status.is_client_error() => Kind::RequestInvalid,
+            _ => Kind::Internal,
+        }
+    }
+}
+
+/// One thing wrong with one part of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Fault {
+    /// The query parameter or header it is about.
+    pub parameter: String,
+    /// What is wrong with it.
+    pub detail: String,
+}
+
+/// An error on its way to the client.
+#[derive(Debug, Clone)]
+pub struct Problem {
+    kind: Kind,
+    detail: Cow<'static, str>,
+    reason: Option<ReasonCode>,
+    errors: Vec<Fault>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    /// A problem of `kind`; `detail` says what it was this time, and how to mend it.
+    pub fn new(kind: Kind, detail: impl Into<Cow<'static, str>>) -> Self {
+        Problem {
+            kind,
+            detail: detail.into(),
+            reason: kind.row().3,
+            errors: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// One query parameter or header is wrong.
+    pub fn parameter(name: &str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Problem {
+            errors: vec![Fault {
+                parameter: name.to_owned(),
+                detail: detail.clone(),
+            }],
+            ..Problem::new(
+                Kind::ParameterInvalid,
+                format!("{}: {detail}", name.escape_debug()),
+            )
+        }
+    }
+
+    /// The same with one more header in the answer.
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// Which kind it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Whether waiting may help: what tells an `EventSource` to come back instead of giving up.
+    pub fn is_temporary(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Overloaded | Kind::ShuttingDown | Kind::QuotaExceeded
+        )
+    }
+
+    /// The JSON text for the request `id`.
+    fn render(&self, id: &str) -> Vec<u8> {
+        let (_, status, title, _) = self.kind.row();
+        let body = ProblemBody {
+            r#type: self.kind.type_uri(),
+            title: title.to_owned(),
+            status: status.as_u16(),
+            detail: self.detail.clone().into_owned(),
+            instance: format!("/requests/{id}"),
+            reason_code: self.reason.map(|reason| reason as u8),
+            errors: self.errors.clone(),
+        };
+        // strings and numbers always have a JSON form
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+}
+
+/// An error as clients see it (RFC 9457).
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub struct ProblemBody {
+    /// Names the kind; stable.
+    #[schema(
+        format = "uri",
+        example = "https://tidegate.dev/problems/topic-invalid"
+    )]
+    r#type: String,
+    /// The kind for people.
+    title: String,
+    /// The HTTP status.
+    #[schema(example = 400)]
+    status: u16,
+    /// What it was this time.
+    detail: String,
+    /// `/requests/` and the answer's Request-Id, for the log.
+    instance: String,
+    /// The MQTT reason code that says the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason_code: Option<u8>,
+    /// Which parts of the request are wrong.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<Fault>,
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        let detail = refused.to_string();
+        let reason = refused.reason();
+        let mut problem = match refused {
+            Refused::NotAuthorized => Problem::new(Kind::NotAuthorized, detail),
+            Refused::TopicReserved => Problem::new(Kind::TopicReserved, detail),
+            Refused::TopicTooDeep => Problem::new(Kind::TopicInvalid, detail),
+            Refused::FilterInvalid(_) => Problem::new(Kind::FilterInvalid, detail),
+            Refused::PayloadTooLarge => Problem::new(Kind::PayloadTooLarge, detail),
+            Refused::PayloadFormatInvalid => Problem::new(Kind::PayloadFormatInvalid, detail),
+            Refused::QuotaExceeded => Problem::new(Kind::QuotaExceeded, detail).retry_later(),
+            Refused::ShuttingDown => Problem::new(Kind::ShuttingDown, detail).retry_later(),
+            Refused::Storage(_) => Problem::new(Kind::StorageUnavailable, detail).retry_later(),
+        };
+        problem.reason = Some(reason);
+        problem
+    }
+}
+
+impl Problem {
+    fn retry_later(self) -> Self {
+        self.with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> axum::response::Response {
+        let mut response = self.kind.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Writes the problem of a response out, if there is one, as the answer to the request `id`.
+pub fn finish(mut response: axum::response::Response, id: &str) -> axum::response::Response {
+    let problem = match response.extensions_mut().remove::<Problem>() {
+        Some(problem) => problem,
+        None => match in_other_words(response.status()) {
+            Some(problem) => problem,
+            None => return response,
+        },
+    };
+    let (mut head, _) = response.into_parts();
+    head.headers.remove(header::CONTENT_LENGTH);
+    head.headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/problem+json"),
+    );
+    head.headers
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    head.headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    for (name, value) in &problem.headers {
+        head.headers.append(name, value.clone());
+    }
+    Response::from_parts(head, Body::from(problem.render(id)))
+}
+
+/// The problem behind an error status that somebody else chose.
+fn in_other_words(status: StatusCode) -> Option<Problem> {
+    if !status.is_client_error() && !status.is_server_error() {
+        return None;
+    }
+    let detail = status.canonical_reason().unwrap_or("the request failed");
+    Some(Problem::new(Kind::of_status(status), detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(response: axum::response::Response) -> serde_json::Value {
+        let body = futures_util::FutureExt::now_or_never(axum::body::to_bytes(
+            response.into_body(),
+            65_536,
+        ));
+        serde_json::from_slice(&body.unwrap().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_problem_names_its_type_its_request_and_the_mqtt_reason() {
+        let response = finish(
+            Problem::new(Kind::TopicInvalid, "it is empty").into_response(),
+            "r-1",
+        );
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(
+            response.headers()[header::CONTENT_TYPE],
+            "application/problem+json"
+        );
+        assert_eq!(
+            read(response),
+            serde_json::json!({
+                "type": "https://tidegate.dev/problems/topic-invalid", "title": "Not a topic name", "status": 400,
+                "detail": "it is empty", "instance": "/requests/r-1", "reason_code": 0x90,
+            })
+        );
+    }
+
+    #[test]
+    fn a_wrong_parameter_is_named() {
+        let body = read(finish(
+            Problem::parameter("qos", "0, 1 or 2").into_response(),
+            "r",
+        ));
+        assert_eq!(
+            body["errors"],
+            serde_json::json!([{"parameter": "qos", "detail": "0, 1 or 2"}])
+        );
+    }
+
+    #[test]
+    fn the_frameworks_own_errors_become_problems() {
+        let plain = (
+            StatusCode::METHOD_NOT_ALLOWED,
+            [(header::ALLOW, "GET")],
+            "text",
+        )
+            .into_response();
+        let response = finish(plain, "r");
+        assert_eq!(response.headers()[header::ALLOW], "GET");
+        assert_eq!(
+            read(response)["type"],
+            "https://tidegate.dev/problems/method-not-allowed"
+        );
+    }
+
+    #[test]
+    fn an_answer_that_is_no_error_is_left_alone() {
+        let response = finish(
+            (StatusCode::NOT_MODIFIED, [(header::ETAG, "\"x\"")]).into_response(),
+            "r",
+        );
+        assert_eq!(response.headers().get(header::CONTENT_TYPE), None);
+    }
+
+    #[test]
+    fn what_passes_says_when_to_try_again() {
+        let response = finish(Problem::from(Refused::ShuttingDown).into_response(), "r");
+        assert_eq!(response.headers()[header::RETRY_AFTER], "1");
+        assert_eq!(read(response)["reason_code"], 0x8B);
+    }
+}

@@ -1,0 +1,289 @@
+//! `/api/v1/topics/{topic}`: publish to a topic, and set, read or clear what it retains.
+
+use crate::{
+    auth::identity::Identity,
+    broker::{Draft, Receipt},
+    http::{
+        State, body, extract,
+        problem::{Kind, Problem, ProblemBody},
+        query::Query,
+    },
+    mqtt::{Qos, topic::TopicName},
+};
+use axum::{
+    Json,
+    extract::{self as axum_extract, Request},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use serde::Serialize;
+use std::sync::Arc;
+use utoipa::ToSchema;
+
+/// The cursor of what was published.
+static CURSOR: HeaderName = HeaderName::from_static("mqtt-cursor");
+static PREFER: HeaderName = HeaderName::from_static("prefer");
+static PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+/// Headers that change what a request means, and that this version does not obey. Silently doing something else
+/// would be worse than refusing.
+const NOT_YET: [HeaderName; 4] = [
+    HeaderName::from_static("idempotency-key"),
+    header::IF_MATCH,
+    header::IF_NONE_MATCH,
+    header::IF_UNMODIFIED_SINCE,
+];
+
+/// What became of a publish.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Published {
+    /// The message's place in the log; `null` if it was not recorded.
+    #[schema(example = "k7q2m9xa-10482")]
+    cursor: Option<String>,
+    /// Where it was published to.
+    #[schema(example = "home/kitchen/temp")]
+    topic: String,
+    /// As published.
+    qos: u8,
+    /// MQTT's: 0.
+    reason_code: u8,
+}
+
+/// Publish bytes.
+///
+/// The body is the payload, byte for byte. `200` means what PUBACK means: with `qos=1`, the default, everything that
+/// must survive is durable. The topic is the rest of the path; its slashes may be written `%2F`. Every topic, also
+/// those that URLs cannot carry in a path, can be given as `/api/v1/topics?topic=`.
+#[utoipa::path(
+    post,
+    path = "/api/v1/topics/{topic}",
+    operation_id = "publish",
+    tag = "topics",
+    params(
+        ("topic" = String, Path, description = "A topic name, without wildcards. As one segment, `/` is `%2F`.", example = "home%2Fkitchen%2Ftemp"),
+        ("qos" = Option<u8>, Query, description = "Quality of service.", minimum = 0, maximum = 2),
+        ("retain" = Option<bool>, Query, description = "Also keep it as the topic's retained message; with an empty body, clear that."),
+        ("expiry" = Option<u32>, Query, description = "Seconds after which it is not delivered any more.", minimum = 1),
+        ("response_topic" = Option<String>, Query, description = "Where to answer."),
+        ("correlation" = Option<String>, Query, description = "What to answer with, base64url."),
+        ("payload_format" = Option<String>, Query, description = "`utf8` or `bytes`; `utf8` is checked."),
+        ("user" = Option<Vec<String>>, Query, description = "A user property, `name=value`; repeatable, in order."),
+        ("Content-Type" = Option<String>, Header, description = "The content type property; `application/x-www-form-urlencoded` counts as none."),
+        ("Prefer" = Option<String>, Header, description = "`return=minimal` asks for 204 without a body."),
+    ),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "Any bytes of any type."),
+    responses(
+        (status = 200, description = "Published.", body = Published, headers(("Mqtt-Cursor" = String, description = "Present if it was recorded."))),
+        (status = 204, description = "Published, as `Prefer: return=minimal` asked."),
+        (status = 400, description = "`topic-invalid`, `parameter-invalid`, `body-invalid`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "`not-authorized`, `topic-reserved`, `origin-rejected`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "`payload-too-large`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "`media-type-unsupported`: Content-Encoding", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`payload-format-invalid`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`quota-exceeded`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "`overloaded`, `shutting-down`, `storage-unavailable`", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn post(
+    axum_extract::State(state): axum_extract::State<Arc<State>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (head, draft) = draft(&state, request).await?;
+    publish(&state, &head, draft).await
+}
+
+/// Set the retained message.
+///
+/// As POST with `retain=true`, but never by accident a deletion: an empty body is refused.
+#[utoipa::path(
+    put,
+    path = "/api/v1/topics/{topic}",
+    operation_id = "setRetained",
+    tag = "topics",
+    params(
+        ("topic" = String, Path, description = "A topic name, without wildcards. As one segment, `/` is `%2F`.", example = "home%2Flamp"),
+        ("qos" = Option<u8>, Query, description = "Quality of service.", minimum = 0, maximum = 2),
+        ("expiry" = Option<u32>, Query, description = "Seconds after which it is gone.", minimum = 1),
+        ("response_topic" = Option<String>, Query, description = "Where to answer."),
+        ("correlation" = Option<String>, Query, description = "What to answer with, base64url."),
+        ("payload_format" = Option<String>, Query, description = "`utf8` or `bytes`; `utf8` is checked."),
+        ("user" = Option<Vec<String>>, Query, description = "A user property, `name=value`; repeatable, in order."),
+    ),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "Any bytes of any type, at least one."),
+    responses(
+        (status = 200, description = "Set.", body = Published, headers(("Mqtt-Cursor" = String, description = "Present if it was recorded."))),
+        (status = 204, description = "Set, as `Prefer: return=minimal` asked."),
+        (status = 400, description = "As POST; `body-invalid` if the body is empty", body = ProblemBody, content_type = "application/problem+json"),
+        (status = "default", description = "As POST", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn put(
+    axum_extract::State(state): axum_extract::State<Arc<State>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (head, draft) = draft(&state, request).await?;
+    if draft.payload.is_empty() {
+        return Err(Problem::new(
+            Kind::BodyInvalid,
+            "an empty retained message is none: use DELETE to clear the topic",
+        ));
+    }
+    publish(&state, &head, draft).await
+}
+
+/// Clear the retained message.
+///
+/// Publishes an empty retained message, as MQTT does it. `204` also if nothing was retained.
+#[utoipa::path(
+    delete,
+    path = "/api/v1/topics/{topic}",
+    operation_id = "clearRetained",
+    tag = "topics",
+    params(("topic" = String, Path, description = "A topic name, without wildcards. As one segment, `/` is `%2F`.", example = "home%2Flamp")),
+    responses(
+        (status = 204, description = "Nothing is retained any more."),
+        (status = "default", description = "As POST", body = ProblemBody, content_type = "application/problem+json"),
+    )
+)]
+pub async fn delete(
+    axum_extract::State(state): axum_extract::State<Arc<State>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (head, _) = request.into_parts();
+    refuse_what_is_not_obeyed(&head.headers)?;
+    let mut query = Query::parse(head.uri.query())?;
+    let topic = extract::topic(&head.uri, &mut query, &state.rules)?;
+    query.finish()?;
+    let draft = Draft {
+        topic,
+        payload: Bytes::new(),
+        qos: Qos::AtLeastOnce,
+        retain: true,
+        properties: None,
+    };
+    let receipt = send(&state, draft).await?;
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    add_cursor(response.headers_mut(), &receipt);
+    Ok(response)
+}
+
+/// Reads a request to publish: everything about it is checked before its body is awaited.
+async fn draft(state: &State, request: Request) -> Result<(Parts, Draft), Problem> {
+    let (head, body) = request.into_parts();
+    refuse_what_is_not_obeyed(&head.headers)?;
+    let mut query = Query::parse(head.uri.query())?;
+    let topic = extract::topic(&head.uri, &mut query, &state.rules)?;
+    let options = extract::publish_options(&mut query, &head.headers, &state.rules)?;
+    query.finish()?;
+    let is_put = head.method == axum::http::Method::PUT;
+    if is_put && options.retain == Some(false) {
+        return Err(Problem::parameter(
+            "retain",
+            "PUT sets the retained message; use POST to publish without",
+        ));
+    }
+    let payload = body::read(body, &head.headers, state.broker.limits().payload).await?;
+    let draft = Draft {
+        topic,
+        payload,
+        qos: options.qos,
+        retain: is_put || options.retain == Some(true),
+        properties: options.properties,
+    };
+    Ok((head, draft))
+}
+
+async fn publish(state: &State, head: &Parts, draft: Draft) -> Result<Response, Problem> {
+    let (topic, qos) = (draft.topic.clone(), draft.qos);
+    let receipt = send(state, draft).await?;
+    let mut response = match wants_minimal(&head.headers) {
+        true => (
+            StatusCode::NO_CONTENT,
+            [(PREFERENCE_APPLIED.clone(), "return=minimal")],
+        )
+            .into_response(),
+        false => Json(published(&receipt, &topic, qos)).into_response(),
+    };
+    add_cursor(response.headers_mut(), &receipt);
+    Ok(response)
+}
+
+/// Publishes and, above QoS 0, waits until everything that must survive is durable.
+async fn send(state: &State, draft: Draft) -> Result<Receipt, Problem> {
+    let waits = draft.qos != Qos::AtMostOnce;
+    let mut publisher = state.broker.publisher(Identity::anonymous(), None);
+    let receipt = state.broker.publish(&mut publisher, draft)?;
+    if waits {
+        state.broker.durable(receipt.position).await?;
+    }
+    Ok(receipt)
+}
+
+fn published(receipt: &Receipt, topic: &TopicName, qos: Qos) -> Published {
+    Published {
+        cursor: receipt.position.map(|position| position.to_string()),
+        topic: topic.to_string(),
+        qos: qos as u8,
+        // "no matching subscribers" would tell who listens
+        reason_code: 0,
+    }
+}
+
+fn add_cursor(headers: &mut HeaderMap, receipt: &Receipt) {
+    let cursor = receipt
+        .position
+        .and_then(|position| HeaderValue::try_from(position.to_string()).ok());
+    if let Some(cursor) = cursor {
+        headers.insert(CURSOR.clone(), cursor);
+    }
+}
+
+fn wants_minimal(headers: &HeaderMap) -> bool {
+    headers
+        .get_all(&PREFER)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|preference| preference.trim().eq_ignore_ascii_case("return=minimal"))
+}
+
+fn refuse_what_is_not_obeyed(headers: &HeaderMap) -> Result<(), Problem> {
+    match NOT_YET.iter().find(|name| headers.contains_key(*name)) {
+        None => Ok(()),
+        Some(name) => Err(Problem::parameter(
+            name.as_str(),
+            "this version does not support the header here",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minimal_answers_are_asked_for_among_other_preferences() {
+        let prefers = |value| {
+            let mut headers = HeaderMap::new();
+            headers.insert(PREFER.clone(), HeaderValue::from_static(value));
+            wants_minimal(&headers)
+        };
+        assert!(prefers("return=minimal"));
+        assert!(prefers("respond-async, Return=Minimal"));
+        assert!(!prefers("return=representation"));
+    }
+
+    #[test]
+    fn a_header_that_would_change_the_meaning_is_refused() {
+        for name in ["idempotency-key", "if-match", "if-none-match"] {
+            let mut headers = HeaderMap::new();
+            headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::from_static("\"x\""),
+            );
+            assert!(refuse_what_is_not_obeyed(&headers).is_err(), "{name}");
+        }
+        assert!(refuse_what_is_not_obeyed(&HeaderMap::new()).is_ok());
+    }
+}
