@@ -1,11 +1,14 @@
 //! The composition root: bind, build each room from its settings, run, and drain when told to stop.
 
+mod banner;
+
 use crate::{
     broker::Broker,
     config::Settings,
-    listener::{connection::Door, tcp},
+    http::{self, extract::TopicRules},
+    listener::{connection::Door, tcp, websocket},
     message::Epoch,
-    observe::sys,
+    observe::{prometheus::render_openmetrics, sys},
     store::memory::MemoryStore,
 };
 use std::{
@@ -71,33 +74,97 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     );
     open_data_folder(&settings.store.path)?;
     let mqtt = bind("mqtt.bind", settings.mqtt.bind).await?;
+    let web = bind("http.bind", settings.http.bind).await?;
+    let listening = [("mqtt", mqtt.local_addr()?), ("http", web.local_addr()?)];
 
     let store = MemoryStore::new(new_epoch()?, settings.store.max_bytes);
     let permits = Arc::new(Semaphore::new(settings.limits.connections));
     let broker = Broker::new(settings.broker, settings.limits, Box::new(store));
     let door = Arc::new(Door::new(broker.clone(), settings.mqtt.connect_timeout));
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
+    let drain = settings.http.drain;
+    let router = http::router(web_state(&broker, &door, settings.http, stop.clone()));
 
-    announce(&[("mqtt", mqtt.local_addr()?)])?;
-    let timekeeper = broker.clone();
     let background = [
-        tokio::spawn(async move { timekeeper.keep_time().await }),
+        tokio::spawn(keep_time(broker.clone())),
         tokio::spawn(sys::publish(broker.clone())),
+        tokio::spawn(tell_hidden(door.clone())),
     ];
-    tokio::spawn(tcp::serve(mqtt, permits, door, tasks.clone(), stop.clone()));
+    tokio::spawn(tcp::serve(
+        mqtt,
+        permits.clone(),
+        door,
+        tasks.clone(),
+        stop.clone(),
+    ));
+    let web = tokio::spawn(http::serve::serve(
+        web,
+        router,
+        permits,
+        drain,
+        stop.clone(),
+    ));
+    announce(&listening)?;
+    banner::show(
+        &listening,
+        settings.auth.anonymous,
+        settings.log.format,
+        DURABILITY,
+    );
 
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
+    broker.drain();
     stop.cancel();
     broker.shut_down();
     tasks.close();
     let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;
+    let _ = web.await;
     background.iter().for_each(|task| task.abort());
     tracing::info!("stopped");
     Ok(())
+}
+
+fn web_state(
+    broker: &Broker,
+    door: &Arc<Door>,
+    config: http::config::Config,
+    stop: CancellationToken,
+) -> http::State {
+    let limits = broker.limits();
+    let rules = TopicRules {
+        levels: limits.topic_levels,
+        filters: limits.filters_per_request,
+        allow_controls: broker.config().allow_controls,
+    };
+    let (door, max_packet) = (door.clone(), limits.packet());
+    http::State {
+        broker: broker.clone(),
+        config,
+        rules,
+        durability: DURABILITY.to_owned(),
+        mqtt_upgrade: Arc::new(move |io, peer| {
+            let door = door.clone();
+            Box::pin(async move { websocket::serve(&door, io, peer, max_packet).await })
+        }),
+        metrics: render_openmetrics,
+        shutdown: stop,
+    }
+}
+
+async fn keep_time(broker: Broker) {
+    broker.keep_time().await;
+}
+
+async fn tell_hidden(door: Arc<Door>) {
+    let mut round = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        round.tick().await;
+        door.tell_hidden();
+    }
 }
 
 async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
