@@ -36,6 +36,8 @@ enum Command {
     Pub(publish::Args),
     /// Subscribe over MQTT and print what comes
     Sub(subscribe::Args),
+    /// Print the OpenAPI document of the web API
+    Openapi,
 }
 
 /// Everything the process does, from its arguments to its exit code.
@@ -46,6 +48,10 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(args) => run::check(args),
         Command::Pub(args) => client::block_on(publish::publish(args)),
         Command::Sub(args) => client::block_on(subscribe::subscribe(args)),
+        Command::Openapi => {
+            print!("{}", crate::http::openapi::document());
+            ExitCode::SUCCESS
+        }
     }
 }
 
