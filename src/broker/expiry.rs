@@ -8,6 +8,9 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
 /// How often the log is cleaned and expired retained messages are looked for.
 const ROUND: Duration = Duration::from_secs(1);
 
+/// Void timers that are not worth looking for.
+const VOID_TIMERS: usize = 1024;
+
 /// What is due when, soonest first.
 #[derive(Default)]
 pub struct Timers {
@@ -16,12 +19,12 @@ pub struct Timers {
 }
 
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Timer {
+pub(super) struct Timer {
     due: Millis,
-    client_id: Arc<str>,
+    pub(super) client_id: Arc<str>,
     /// The connection that ended: a later one makes the timer void.
-    number: u64,
-    session_ends: bool,
+    pub(super) number: u64,
+    pub(super) session_ends: bool,
 }
 
 impl Timers {
@@ -35,11 +38,19 @@ impl Timers {
         self.sooner.notify_one();
     }
 
+    /// Drops timers that a reconnection made void, once they are many more than the sessions that wait.
+    fn thin_out(&self, waiting: usize, stands: impl Fn(&Arc<str>, u64) -> bool) {
+        let mut queue = self.queue.lock();
+        if queue.len() > 2 * waiting + VOID_TIMERS {
+            queue.retain(|Reverse(timer)| stands(&timer.client_id, timer.number));
+        }
+    }
+
     fn next_due(&self) -> Option<Millis> {
         self.queue.lock().peek().map(|timer| timer.0.due)
     }
 
-    fn take_due(&self, now: Millis) -> Option<Timer> {
+    pub(super) fn take_due(&self, now: Millis) -> Option<Timer> {
         let mut queue = self.queue.lock();
         let is_due = queue.peek().is_some_and(|timer| timer.0.due <= now);
         if is_due {
@@ -66,6 +77,7 @@ impl Broker {
                 () = self.0.timers.sooner.notified() => {}
                 _ = round.tick() => {
                     self.clean_log();
+                    self.0.timers.thin_out(self.parked(), |id, number| self.is_parked(id, number));
                     swept = self.0.retained.sweep(swept.as_ref(), self.now());
                 }
             }

@@ -247,3 +247,6 @@ impl Broker {
         METRICS.stored_bytes.set(stored_bytes as u64);
     }
 }
+
+#[cfg(test)]
+mod tests;

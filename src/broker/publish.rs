@@ -100,6 +100,9 @@ impl Broker {
             true => self.0.store.append(&message).map_err(Refused::Storage)?,
             false => self.0.store.pass(),
         };
+        if self.0.store.is_over_limit() {
+            self.clean_log();
+        }
         if retain {
             self.0.retained.set(&message, position);
         }

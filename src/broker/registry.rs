@@ -251,6 +251,17 @@ impl Broker {
         }
     }
 
+    /// Sessions that wait for their clients.
+    pub(super) fn parked(&self) -> usize {
+        METRICS.sessions_parked.get() as usize
+    }
+
+    /// Whether the session that this connection left still waits.
+    pub(super) fn is_parked(&self, client_id: &Arc<str>, number: u64) -> bool {
+        let slots = self.0.registry.slots.lock();
+        matches!(slots.get(client_id), Some(Slot::Parked(parked)) if parked.number == number)
+    }
+
     /// Connections that have a session now.
     pub fn online(&self) -> usize {
         self.0
@@ -439,11 +450,12 @@ impl Broker {
         if groups.is_empty() {
             return;
         }
-        let has_other = |id| {
-            groups
-                .iter()
-                .any(|group| group.id() == id && group.next(Some(outbox.key())).is_some())
-        };
+        // asked before any outbox is locked: a group looks into the outboxes of its members
+        let others = groups
+            .iter()
+            .filter(|group| group.next(Some(outbox.key())).is_some());
+        let others: Vec<_> = others.map(|group| group.id()).collect();
+        let has_other = |id| others.contains(&id);
         let mut released = session.release_shared(has_other);
         released.extend(outbox.release_shared(has_other));
         for delivery in released {

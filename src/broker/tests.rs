@@ -1,0 +1,350 @@
+use super::{
+    outbox::{CloseReason, Outbox},
+    registry::{Attached, Ending, StoredWill},
+    stream::StreamItem,
+    *,
+};
+use crate::{
+    message::Delivery,
+    mqtt::{
+        Version,
+        connect::{Connect, ConnectProperties, Will},
+        subscribe::{Subscribe, SubscriptionOptions},
+        topic::TopicFilter,
+        write_queue::WriteQueue,
+    },
+    session::opening::{Opening, Refusal, negotiate},
+    store::memory::MemoryStore,
+};
+
+fn broker(max_queued_messages: usize) -> Broker {
+    let config = Config {
+        max_queued_messages,
+        ..Config::default()
+    };
+    let store = MemoryStore::new(Epoch(*b"testtest"), 1 << 20);
+    Broker::new(config, Limits::default(), Box::new(store))
+}
+
+fn opening(broker: &Broker, client_id: &str, expiry: u32) -> Opening {
+    let connect = Connect {
+        version: Version::V5,
+        bridge: false,
+        clean_start: false,
+        keep_alive: 0,
+        client_id: client_id.into(),
+        will: None,
+        username: None,
+        password: None,
+        properties: ConnectProperties {
+            session_expiry: Some(expiry),
+            ..Default::default()
+        },
+    };
+    negotiate(&connect, broker.limits(), u32::MAX, String::new).unwrap()
+}
+
+async fn connect(broker: &Broker, client_id: &str, expiry: u32) -> Attached {
+    broker
+        .connect(&opening(broker, client_id, expiry), false)
+        .await
+        .unwrap()
+}
+
+fn subscribe(broker: &Broker, attached: &mut Attached, filter: &str, qos: Qos) {
+    let request = Subscribe {
+        packet_id: 1.try_into().unwrap(),
+        subscription_id: None,
+        user: Vec::new(),
+        filters: vec![(
+            filter.into(),
+            SubscriptionOptions {
+                qos,
+                ..Default::default()
+            },
+        )],
+    };
+    broker
+        .subscribe(
+            &Identity::anonymous(),
+            &mut attached.session,
+            &attached.outbox,
+            &request,
+        )
+        .unwrap();
+}
+
+fn publish(broker: &Broker, topic: &str, payload: &str, qos: Qos) -> Receipt {
+    let draft = Draft {
+        topic: TopicName::parse(topic).unwrap(),
+        payload: Bytes::from(payload.to_owned()),
+        qos,
+        retain: false,
+        properties: None,
+    };
+    broker
+        .publish(&mut broker.publisher(Identity::anonymous(), None), draft)
+        .unwrap()
+}
+
+fn publish_numbers(broker: &Broker, topic: &str, range: std::ops::Range<usize>) {
+    for number in numbers(range) {
+        publish(broker, topic, &number, Qos::AtLeastOnce);
+    }
+}
+
+/// Takes everything that waits for a session, as its connection would.
+fn receive(broker: &Broker, attached: &mut Attached) -> Vec<String> {
+    let mut received = Vec::new();
+    loop {
+        let mut batch = Vec::new();
+        attached.outbox.take(&mut batch, 100, 100);
+        if batch.is_empty() && attached.outbox.is_behind() {
+            batch = broker.catch_up(&mut attached.session, &attached.outbox, 100);
+        }
+        if batch.is_empty() && !attached.outbox.is_behind() {
+            return received;
+        }
+        for delivery in batch {
+            received.push(payload(&delivery));
+            attached
+                .session
+                .deliver(delivery, broker.now(), &mut WriteQueue::default());
+        }
+        broker.note_taken(&attached.session, &attached.outbox);
+    }
+}
+
+fn payload(delivery: &Delivery) -> String {
+    String::from_utf8(delivery.message.payload.to_vec()).unwrap()
+}
+
+fn numbers(range: std::ops::Range<usize>) -> Vec<String> {
+    range.map(|n| n.to_string()).collect()
+}
+
+#[tokio::test]
+async fn a_durable_session_gets_what_it_missed_once_and_in_order_then_goes_on_live() {
+    let broker = broker(1000);
+    let mut away = connect(&broker, "away", 100).await;
+    subscribe(&broker, &mut away, "t/#", Qos::AtLeastOnce);
+    publish_numbers(&broker, "t/x", 0..3);
+    assert_eq!(receive(&broker, &mut away), numbers(0..3));
+    broker.detach(away, None, Ending::Broken);
+    publish_numbers(&broker, "t/x", 3..6);
+    publish(
+        &broker,
+        "t/x",
+        "lost: QoS 0 waits for nobody",
+        Qos::AtMostOnce,
+    );
+    publish(&broker, "other", "not asked for", Qos::AtLeastOnce);
+    let mut back = connect(&broker, "away", 100).await;
+    assert!(back.present);
+    publish(&broker, "t/x", "6", Qos::AtLeastOnce);
+    assert_eq!(receive(&broker, &mut back), numbers(3..7));
+    publish(&broker, "t/x", "7", Qos::ExactlyOnce);
+    assert_eq!(receive(&broker, &mut back), numbers(7..8));
+}
+
+#[tokio::test]
+async fn a_durable_session_that_overflows_reads_the_log_and_misses_nothing() {
+    let broker = broker(4);
+    let mut slow = connect(&broker, "slow", 100).await;
+    subscribe(&broker, &mut slow, "t", Qos::AtLeastOnce);
+    publish_numbers(&broker, "t", 0..20);
+    assert!(slow.outbox.is_behind());
+    assert_eq!(receive(&broker, &mut slow), numbers(0..20));
+    assert!(!slow.outbox.is_behind());
+}
+
+#[tokio::test]
+async fn a_clean_session_that_overflows_at_qos_1_is_closed_and_at_qos_0_loses_the_newest() {
+    let broker = broker(4);
+    let mut careful = connect(&broker, "careful", 0).await;
+    let mut careless = connect(&broker, "careless", 0).await;
+    subscribe(&broker, &mut careful, "t", Qos::AtLeastOnce);
+    subscribe(&broker, &mut careless, "t", Qos::AtMostOnce);
+    publish_numbers(&broker, "t", 0..6);
+    assert_eq!(careful.outbox.closing(), Some(CloseReason::TooSlow));
+    assert_eq!(careless.outbox.closing(), None);
+    assert_eq!(receive(&broker, &mut careless), numbers(0..4));
+}
+
+#[tokio::test]
+async fn what_waits_for_an_absent_session_is_limited_and_the_oldest_goes() {
+    let broker = broker(3);
+    let mut away = connect(&broker, "away", 100).await;
+    subscribe(&broker, &mut away, "t", Qos::AtLeastOnce);
+    broker.detach(away, None, Ending::Broken);
+    publish_numbers(&broker, "t", 0..10);
+    let mut back = connect(&broker, "away", 100).await;
+    assert_eq!(receive(&broker, &mut back), numbers(7..10));
+}
+
+#[tokio::test]
+async fn the_log_is_cleaned_behind_the_last_who_needs_it() {
+    let broker = broker(1000);
+    let mut first = connect(&broker, "first", 100).await;
+    let mut second = connect(&broker, "second", 100).await;
+    subscribe(&broker, &mut first, "t", Qos::AtLeastOnce);
+    subscribe(&broker, &mut second, "t", Qos::AtLeastOnce);
+    publish_numbers(&broker, "t", 0..5);
+    receive(&broker, &mut first);
+    broker.clean_log();
+    assert_eq!(broker.0.store.size().0, 5);
+    receive(&broker, &mut second);
+    broker.clean_log();
+    assert_eq!(broker.0.store.size().0, 0);
+}
+
+#[tokio::test]
+async fn a_message_nobody_durable_wants_is_not_recorded() {
+    let broker = broker(1000);
+    let mut clean = connect(&broker, "clean", 0).await;
+    subscribe(&broker, &mut clean, "t", Qos::ExactlyOnce);
+    assert_eq!(publish(&broker, "t", "x", Qos::ExactlyOnce).position, None);
+    assert_eq!(receive(&broker, &mut clean), ["x"]);
+}
+
+#[tokio::test]
+async fn a_takeover_moves_the_session_with_what_waits_in_it() {
+    let broker = broker(1000);
+    let mut old = connect(&broker, "c", 0).await;
+    subscribe(&broker, &mut old, "t", Qos::AtLeastOnce);
+    publish(&broker, "t", "x", Qos::AtLeastOnce);
+    let newcomer = tokio::spawn({
+        let (broker, opening) = (broker.clone(), opening(&broker, "c", 0));
+        async move { broker.connect(&opening, false).await }
+    });
+    wait_until_closed(&old.outbox).await;
+    assert_eq!(old.outbox.closing(), Some(CloseReason::TakenOver));
+    broker.detach(old, None, Ending::Broken);
+    let mut new = newcomer.await.unwrap().unwrap();
+    assert!(new.present && new.outbox.closing().is_none());
+    assert_eq!(receive(&broker, &mut new), ["x"]);
+}
+
+#[tokio::test]
+async fn of_two_who_wait_for_the_same_session_the_later_gets_it() {
+    let broker = broker(1000);
+    let old = connect(&broker, "c", 0).await;
+    let wait_for_it = || {
+        let (broker, opening) = (broker.clone(), opening(&broker, "c", 0));
+        tokio::spawn(async move { broker.connect(&opening, false).await })
+    };
+    let first = wait_for_it();
+    wait_until_closed(&old.outbox).await;
+    let second = wait_for_it();
+    // the first learns that it was overtaken before the session changes hands
+    assert_eq!(first.await.unwrap().err(), Some(Refusal::TakenOver));
+    broker.detach(old, None, Ending::Broken);
+    assert!(second.await.unwrap().is_ok());
+}
+
+async fn wait_until_closed(outbox: &Arc<Outbox>) {
+    std::future::poll_fn(|cx| outbox.poll_wait(cx, true)).await;
+}
+
+#[tokio::test]
+async fn a_will_waits_for_its_delay_and_is_dropped_if_the_client_returns() {
+    let broker = broker(1000);
+    let mut watcher = connect(&broker, "watcher", 0).await;
+    subscribe(&broker, &mut watcher, "will/#", Qos::AtLeastOnce);
+    let will = |topic: &str, delay| StoredWill {
+        identity: Identity::anonymous(),
+        will: Will {
+            topic: TopicName::parse(topic).unwrap(),
+            payload: Bytes::from(topic.to_owned()),
+            qos: Qos::AtLeastOnce,
+            retain: false,
+            delay,
+            properties: None,
+        },
+    };
+    let leave = async |client_id, delay, ending| {
+        let attached = connect(&broker, client_id, 100).await;
+        broker.detach(
+            attached,
+            Some(will(&format!("will/{client_id}"), delay)),
+            ending,
+        );
+    };
+    leave("polite", 0, Ending::Goodbye).await;
+    leave("stopped", 0, Ending::Stopped).await;
+    leave("returns", 50, Ending::Broken).await;
+    leave("waits", 50, Ending::Broken).await;
+    leave("gone", 0, Ending::Broken).await;
+    connect(&broker, "returns", 100).await;
+    assert_eq!(receive(&broker, &mut watcher), ["will/gone"]);
+    while let Some(timer) = broker.0.timers.take_due(broker.now().plus_seconds(60)) {
+        broker.due(&timer.client_id, timer.number, timer.session_ends);
+    }
+    assert_eq!(receive(&broker, &mut watcher), ["will/waits"]);
+}
+
+#[tokio::test]
+async fn a_share_group_with_a_durable_member_loses_nothing_while_nobody_is_there() {
+    let broker = broker(1000);
+    let mut member = connect(&broker, "member", 100).await;
+    subscribe(&broker, &mut member, "$share/g/t", Qos::AtLeastOnce);
+    publish(&broker, "t", "0", Qos::AtLeastOnce);
+    assert_eq!(receive(&broker, &mut member), ["0"]);
+    broker.detach(member, None, Ending::Broken);
+    publish_numbers(&broker, "t", 1..4);
+    broker.clean_log();
+    let mut back = connect(&broker, "member", 100).await;
+    broker.serve_groups(&back.session);
+    // the first was sent and not acknowledged: it is in the window, to be sent again
+    assert_eq!(back.session.in_flight(), 1);
+    publish(&broker, "t", "4", Qos::AtLeastOnce);
+    assert_eq!(receive(&broker, &mut back), numbers(1..5));
+}
+
+#[tokio::test]
+async fn a_leaving_member_hands_its_unacknowledged_qos_1_to_the_others() {
+    let broker = broker(1000);
+    let mut leaver = connect(&broker, "leaver", 0).await;
+    subscribe(&broker, &mut leaver, "$share/g/t", Qos::AtLeastOnce);
+    publish_numbers(&broker, "t", 0..4);
+    let mut batch = Vec::new();
+    leaver.outbox.take(&mut batch, 2, 2);
+    for delivery in batch {
+        leaver
+            .session
+            .deliver(delivery, broker.now(), &mut WriteQueue::default());
+    }
+    let mut stays = connect(&broker, "stays", 0).await;
+    subscribe(&broker, &mut stays, "$share/g/t", Qos::AtLeastOnce);
+    broker.detach(leaver, None, Ending::Broken);
+    assert_eq!(receive(&broker, &mut stays), numbers(0..4));
+}
+
+#[tokio::test]
+async fn a_stream_is_told_how_much_it_missed_and_is_gone_when_dropped() {
+    let broker = broker(1000);
+    let filters = [
+        TopicFilter::parse("t/#").unwrap(),
+        TopicFilter::parse("t/+").unwrap(),
+    ];
+    let mut stream = broker.stream(Identity::anonymous(), &filters).unwrap();
+    publish(&broker, "t/x", "0", Qos::ExactlyOnce);
+    let StreamItem::Message(first) = stream.next().await else {
+        panic!("a message comes first")
+    };
+    assert_eq!(
+        (payload(&first).as_str(), first.subscription_ids.as_deref()),
+        ("0", Some(&[1, 2][..]))
+    );
+    publish_numbers(&broker, "t/x", 0..3000);
+    let StreamItem::Overflow { lost } = stream.next().await else {
+        panic!("the gap comes before what is left")
+    };
+    let mut rest = Vec::new();
+    while let Some(StreamItem::Message(delivery)) = stream.try_next() {
+        rest.push(payload(&delivery));
+    }
+    assert_eq!(rest, numbers(lost as usize..3000));
+    drop(stream);
+    assert_eq!(publish(&broker, "t/x", "x", Qos::AtMostOnce).offered, 0);
+}
