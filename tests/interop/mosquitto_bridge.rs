@@ -47,9 +47,23 @@ async fn messages_cross_the_bridge_both_ways_once() {
     // up: wait until all three bridges have subscribed, which they do before they forward
     for version in VERSIONS {
         let echo = format!("down/{version}/probe");
-        let mut publisher = Client::tcp(&gateway, &Opening::v311(&format!("probe-{version}"))).await;
-        publisher.publish(&Publish::new(&echo, "down", 1).retained()).await;
-        let arguments = ["-h", "127.0.0.1", "-p", &local, "-t", &echo, "-C", "1", "-W", "20"];
+        let mut publisher =
+            Client::tcp(&gateway, &Opening::v311(&format!("probe-{version}"))).await;
+        publisher
+            .publish(&Publish::new(&echo, "down", 1).retained())
+            .await;
+        let arguments = [
+            "-h",
+            "127.0.0.1",
+            "-p",
+            &local,
+            "-t",
+            &echo,
+            "-C",
+            "1",
+            "-W",
+            "20",
+        ];
         let (arguments, probed) = (arguments.map(str::to_owned), echo.clone());
         let heard = tokio::task::spawn_blocking(move || {
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -63,16 +77,36 @@ async fn messages_cross_the_bridge_both_ways_once() {
             }
             panic!("{probed} did not come down the bridge")
         });
-        assert_eq!(within("a message down the bridge", heard).await.expect("it ran").trim(), "down", "{version}");
+        assert_eq!(
+            within("a message down the bridge", heard)
+                .await
+                .expect("it ran")
+                .trim(),
+            "down",
+            "{version}"
+        );
     }
     let publish = |topic: String, payload: &'static str| {
         let local = local.clone();
         tokio::task::spawn_blocking(move || {
-            let arguments = ["-h", "127.0.0.1", "-p", &local, "-t", &topic, "-q", "1", "-m", payload];
+            let arguments = [
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &local,
+                "-t",
+                &topic,
+                "-q",
+                "1",
+                "-m",
+                payload,
+            ];
             run("mosquitto_pub", &arguments, b"").succeeded("mosquitto_pub");
         })
     };
-    publish("up/room/temperature".into(), "21").await.expect("it ran");
+    publish("up/room/temperature".into(), "21")
+        .await
+        .expect("it ran");
     let mut topics = vec![];
     for _ in VERSIONS {
         let got = watcher.receive().await;
@@ -80,10 +114,15 @@ async fn messages_cross_the_bridge_both_ways_once() {
         topics.push(got.topic);
     }
     topics.sort();
-    assert_eq!(topics, VERSIONS.map(|version| format!("up/{version}/room/temperature")));
+    assert_eq!(
+        topics,
+        VERSIONS.map(|version| format!("up/{version}/room/temperature"))
+    );
     // both ways: what goes up must not come back down, or it would go round for ever
     for version in VERSIONS {
-        publish(format!("both/{version}/a"), "once").await.expect("it ran");
+        publish(format!("both/{version}/a"), "once")
+            .await
+            .expect("it ran");
         assert_eq!(watcher.receive().await.text(), "once", "{version}");
     }
     publish("up/marker".into(), "end").await.expect("it ran");
@@ -95,5 +134,9 @@ async fn messages_cross_the_bridge_both_ways_once() {
 
 /// The broker is not in every user's path.
 fn mosquitto() -> &'static str {
-    if std::path::Path::new("/usr/sbin/mosquitto").exists() { "/usr/sbin/mosquitto" } else { "mosquitto" }
+    if std::path::Path::new("/usr/sbin/mosquitto").exists() {
+        "/usr/sbin/mosquitto"
+    } else {
+        "mosquitto"
+    }
 }

@@ -25,7 +25,13 @@ impl Finished {
     }
     /// Asserts exit 0 and returns stdout.
     pub fn succeeded(self, what: &str) -> String {
-        assert_eq!(self.code, Some(0), "{what} failed; stdout:\n{}\nstderr:\n{}", self.text(), self.stderr);
+        assert_eq!(
+            self.code,
+            Some(0),
+            "{what} failed; stdout:\n{}\nstderr:\n{}",
+            self.text(),
+            self.stderr
+        );
         self.text()
     }
 }
@@ -48,8 +54,16 @@ pub fn run(program: &str, arguments: &[&str], input: &[u8]) -> Finished {
     let output = child.wait_with_output().expect("it was started");
     let _ = feeder.join();
     let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert_ne!(output.status.code(), Some(127), "{program} is not installed ({stderr}); {HINT}");
-    Finished { code: output.status.code(), stdout: output.stdout, stderr }
+    assert_ne!(
+        output.status.code(),
+        Some(127),
+        "{program} is not installed ({stderr}); {HINT}"
+    );
+    Finished {
+        code: output.status.code(),
+        stdout: output.stdout,
+        stderr,
+    }
 }
 
 /// A program that runs beside the test and is read line by line.
@@ -77,7 +91,11 @@ impl Running {
                 let _ = sender.send(String::from_utf8_lossy(&line).into_owned());
             }
         });
-        Self { name: format!("{program} {arguments:?}"), child, lines }
+        Self {
+            name: format!("{program} {arguments:?}"),
+            child,
+            lines,
+        }
     }
 
     /// The next line that `wanted` accepts; others are passed over.
@@ -85,7 +103,10 @@ impl Running {
         let end = Instant::now() + DEADLINE;
         let mut passed = vec![];
         loop {
-            match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            match self
+                .lines
+                .recv_timeout(end.saturating_duration_since(Instant::now()))
+            {
                 Ok(line) if wanted(&line) => return line,
                 Ok(line) => passed.push(line),
                 Err(e) => panic!("{}: {e}; it said {passed:?}. {HINT}", self.name),
