@@ -110,17 +110,24 @@ async fn packets_are_split_over_frames_and_joined_in_them() {
             together.extend(wire::publish(version, &message));
         }
         together.extend(wire::pingreq());
-        let half_of_the_next = wire::publish(version, &Publish::new(&topic, "in two frames", 0));
-        let (first, second) = half_of_the_next.split_at(half_of_the_next.len() / 2);
+        // the last packet begins in this frame and ends in the next one
+        let last = wire::publish(version, &Publish::new(&topic, "in two frames", 0));
+        let (first, second) = last.split_at(last.len() / 2);
         together.extend(first);
         client.send(&together).await;
+        client.send(second).await;
+        let mut got = vec![];
+        for _ in 2..=40 {
+            got.push(client.receive().await.text());
+        }
+        // the one at QoS 0 may overtake those that wait for acknowledgements
+        got.retain(|text| text != "in two frames");
+        let wanted: Vec<String> = (2..40).map(|id| id.to_string()).collect();
+        assert_eq!(got, wanted, "{version:?}");
         for id in 2..40 {
-            assert_eq!(client.receive().await.text(), id.to_string(), "{version:?}");
             client.acknowledgement(PUBACK, id).await;
         }
         client.take("PINGRESP", |p| *p == Packet::Pingresp).await;
-        client.send(second).await;
-        assert_eq!(client.receive().await.text(), "in two frames");
     }
 }
 

@@ -96,18 +96,6 @@ async fn the_content_type_is_a_property_but_not_the_one_curl_adds_uninvited() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn cloud_event_headers_become_user_properties() {
-    let gateway = Gateway::shared();
-    let (topic, mut watcher) = watched(&gateway, "publishing/cloud").await;
-    let request = Request::post(&format!("/api/v1/topics/{topic}"), "x")
-        .header("ce-type", "com.example.made");
-    assert_eq!(request.send(gateway.http).await.status, 200);
-    let got = watcher.receive().await;
-    let pair = crate::support::wire::Value::Pair("type".into(), "com.example.made".into());
-    assert_eq!(got.properties.all(property::USER), [&pair]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn options_that_are_wrong_or_unknown_are_problems_that_name_them() {
     let gateway = Gateway::shared();
     for (query, parameter) in [
