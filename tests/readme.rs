@@ -136,7 +136,10 @@ impl Drop for Shell {
     fn drop(&mut self) {
         // the whole group: the commands of a pipeline would outlive their shell
         let group = format!("-{}", self.child.id());
-        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        let _ = Command::new("kill")
+            .args(["-KILL", "--", &group])
+            .stderr(Stdio::null())
+            .status();
         let _ = self.child.wait();
     }
 }
