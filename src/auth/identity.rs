@@ -37,6 +37,11 @@ impl Identity {
         })
     }
 
+    /// Whether the connection declared itself a bridge.
+    pub fn is_bridge(&self) -> bool {
+        self.bridge
+    }
+
     /// Whether a message on `topic` may be published.
     pub fn may_publish(&self, topic: &TopicName) -> Result<(), Denied> {
         if topic.is_reserved() && !(self.bridge && topic.starts_with(BRIDGE_STATE)) {

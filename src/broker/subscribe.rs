@@ -60,10 +60,14 @@ impl Broker {
         request: &Subscribe,
     ) -> Result<(Vec<ReasonCode>, Vec<Replay>), Violation> {
         let (mut reasons, mut replays) = (Vec::with_capacity(request.filters.len()), Vec::new());
-        for (nth, (text, options)) in request.filters.iter().enumerate() {
+        for (nth, (text, asked)) in request.filters.iter().enumerate() {
             let admitted = match nth < self.0.limits.filters_per_request {
-                true => self.admit_filter(identity, session, text, *options)?,
+                true => self.admit_filter(identity, session, text, *asked)?,
                 false => Err(ReasonCode::QuotaExceeded),
+            };
+            let options = match identity.is_bridge() {
+                true => for_a_bridge(*asked, text),
+                false => *asked,
             };
             reasons.push(match admitted {
                 Ok(filter) => {
@@ -71,7 +75,7 @@ impl Broker {
                         session,
                         outbox,
                         filter,
-                        *options,
+                        options,
                         request.subscription_id,
                     ));
                     granted(options.qos)
@@ -201,6 +205,15 @@ impl Broker {
             share: None,
         });
         deliveries.collect()
+    }
+}
+
+/// What a bridge of MQTT 3 means but cannot say: nothing of its own comes back, and retained stays retained.
+fn for_a_bridge(asked: SubscriptionOptions, filter: &str) -> SubscriptionOptions {
+    SubscriptionOptions {
+        no_local: !filter.starts_with("$share/"),
+        retain_as_published: true,
+        ..asked
     }
 }
 

@@ -142,7 +142,11 @@ impl Door {
         let mut link = Link::new(stream, self.broker.limits().connect);
         let connect = match timeout(self.connect_timeout, self.first_packet(&mut link)).await {
             Ok(Ok(connect)) => connect,
-            Ok(Err(End::Closed | End::Io(_))) => return,
+            // the transport may have a word of its own to say: over WebSocket, why it closes
+            Ok(Err(End::Closed | End::Io(_))) => {
+                let _ = timeout(FAREWELL, link.finish()).await;
+                return;
+            }
             Ok(Err(end)) => return self.refuse_bytes(link, peer, end).await,
             Err(_) => return self.note(Kind::Timeout, peer, "no CONNECT in time"),
         };

@@ -1,0 +1,150 @@
+//! Receive maximum and maximum packet size, both ways.
+
+use crate::support::{
+    gateway::Gateway,
+    mqtt::Client,
+    unique,
+    wire::{self, Opening, PUBACK, PUBREC, Packet, Publish, Value, Version, property},
+};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mqtt_3_3_4_9_the_gateway_sends_no_more_than_the_clients_receive_maximum() {
+    let gateway = Gateway::shared();
+    for qos in [1, 2] {
+        let topic = unique("limits/outbound");
+        let opening =
+            Opening::v5(&unique("out")).property(property::RECEIVE_MAXIMUM, Value::Two(3));
+        let mut subscriber = Client::tcp(&gateway, &opening).await;
+        subscriber.subscribe(&[(&topic, qos)]).await;
+        let mut publisher = Client::tcp(&gateway, &Opening::v5(&unique("in"))).await;
+        for n in 0..10 {
+            publisher
+                .publish(&Publish::new(&topic, n.to_string(), qos))
+                .await;
+        }
+        let mut open: Vec<Publish> = vec![];
+        for n in 0..3 {
+            match subscriber.next().await {
+                Some(Packet::Publish(publish)) => {
+                    assert_eq!(publish.text(), n.to_string());
+                    open.push(publish);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        // three are open: the next packet must be the answer to a ping, not a fourth PUBLISH
+        subscriber.send(&wire::pingreq()).await;
+        assert_eq!(subscriber.next().await, Some(Packet::Pingresp), "QoS {qos}");
+        for publish in open {
+            subscriber.acknowledge(&publish).await;
+        }
+        for n in 3..10 {
+            assert_eq!(subscriber.receive().await.text(), n.to_string());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn qos_0_is_not_held_back_by_the_receive_maximum() {
+    let gateway = Gateway::shared();
+    let topic = unique("limits/qos0");
+    let opening = Opening::v5(&unique("out")).property(property::RECEIVE_MAXIMUM, Value::Two(1));
+    let mut subscriber = Client::tcp(&gateway, &opening).await;
+    subscriber.subscribe(&[(&topic, 1)]).await;
+    let mut publisher = Client::tcp(&gateway, &Opening::v5(&unique("in"))).await;
+    publisher.publish(&Publish::new(&topic, "held", 1)).await;
+    assert_eq!(subscriber.receive_only().await.text(), "held");
+    publisher.publish(&Publish::new(&topic, "free", 0)).await;
+    assert_eq!(subscriber.receive_only().await.text(), "free");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mqtt_3_3_4_7_a_client_above_the_gateways_receive_maximum_is_told_and_closed() {
+    let gateway = Gateway::start(&["--set", "limits.receive_maximum=4"]);
+    let opening = Opening::v5(&unique("flood"));
+    let (mut client, welcome) = Client::tcp_with_welcome(&gateway, &opening).await;
+    assert_eq!(
+        welcome.properties.number(property::RECEIVE_MAXIMUM),
+        Some(4)
+    );
+    for id in 1..=5 {
+        let mut message = Publish::new("limits/inbound", "x", 2);
+        message.id = id;
+        client.try_send(&wire::publish(Version::V5, &message)).await;
+    }
+    // QoS 2 without PUBREL keeps the identifiers open, so the fifth is one too many
+    let mut recorded = 0;
+    let reason = loop {
+        match client.next().await {
+            Some(Packet::Ack { kind: PUBREC, .. }) => recorded += 1,
+            Some(Packet::Disconnect { code, .. }) => break code,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((recorded, reason), (4, 0x93));
+    assert_eq!(client.next().await, None);
+    gateway.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mqtt_3_1_2_25_a_message_too_large_for_a_client_is_dropped_for_it_alone() {
+    let gateway = Gateway::shared();
+    let topic = unique("limits/small");
+    let opening =
+        Opening::v5(&unique("small")).property(property::MAXIMUM_PACKET_SIZE, Value::Four(200));
+    let mut small = Client::tcp(&gateway, &opening).await;
+    let mut large = Client::tcp(&gateway, &Opening::v5(&unique("large"))).await;
+    for client in [&mut small, &mut large] {
+        client.subscribe(&[(&topic, 2)]).await;
+    }
+    let mut publisher = Client::tcp(&gateway, &Opening::v5(&unique("in"))).await;
+    for qos in 0..=2 {
+        publisher
+            .publish(&Publish::new(&topic, vec![b'x'; 300], qos))
+            .await;
+        publisher.publish(&Publish::new(&topic, "fits", qos)).await;
+        assert_eq!(small.receive().await.text(), "fits", "QoS {qos}");
+        assert_eq!(large.receive().await.payload.len(), 300);
+        assert_eq!(large.receive().await.text(), "fits");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_packet_above_the_gateways_maximum_is_refused_before_it_is_read() {
+    let gateway = Gateway::shared();
+    let (mut client, welcome) =
+        Client::tcp_with_welcome(&gateway, &Opening::v5(&unique("big"))).await;
+    let most = welcome
+        .properties
+        .number(property::MAXIMUM_PACKET_SIZE)
+        .expect("the gateway has a limit");
+    assert_eq!(most, (1 << 20) + (256 << 10), "limits.payload and 256 KiB");
+    // the header alone condemns it
+    let mut head = vec![0x30];
+    wire::put_var(&mut head, most + 1);
+    client.send(&head).await;
+    assert_eq!(client.closed().await, Some(0x95), "packet too large");
+    let mut old = Client::tcp(&gateway, &Opening::v311(&unique("big"))).await;
+    old.send(&head).await;
+    assert_eq!(old.closed().await, None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payload_above_the_limit_is_refused() {
+    let gateway = Gateway::shared();
+    let topic = unique("limits/payload");
+    let mut message = Publish::new(&topic, vec![0; (1 << 20) + 1], 1);
+    message.id = 1;
+    let mut client = Client::tcp(&gateway, &Opening::v5(&unique("big"))).await;
+    client.try_send(&wire::publish(Version::V5, &message)).await;
+    // a PUBACK has no code for it, so either answer is right: closed with 0x95, or refused with 0x97 or 0x83
+    match client.next().await {
+        Some(Packet::Disconnect { code: 0x95, .. }) => {}
+        Some(Packet::Ack {
+            kind: PUBACK,
+            code: 0x83 | 0x97,
+            ..
+        }) => {}
+        other => panic!("1 MiB and a byte: {other:?}"),
+    }
+}

@@ -1,0 +1,11 @@
+//! Real clients, as people use them, against one gateway. A client that is not installed is a failure:
+//! `tests/run.sh` installs them all.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod curl;
+mod mosquitto;
+mod mosquitto_bridge;
+mod program;
+mod scripts;

@@ -1,0 +1,10 @@
+//! Bad neighbours: readers that never read, peers that vanish, input that is wrong in every way there is.
+//!
+//! A pair of healthy clients talks through the same gateway all the while and must notice nothing.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+mod canary;
+mod slow_readers;

@@ -1,0 +1,190 @@
+//! A `tidegate run` process on free ports with a data folder of its own, gone when the value is dropped.
+
+use std::{
+    io::{BufRead, BufReader},
+    net::SocketAddr,
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::{Arc, Mutex, PoisonError, Weak, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::DEADLINE;
+
+/// The running gateway of a test.
+pub struct Gateway {
+    child: Child,
+    /// Where MQTT over TCP is spoken.
+    pub mqtt: SocketAddr,
+    /// Where everything web is spoken, MQTT over WebSocket included.
+    pub http: SocketAddr,
+    log: Arc<Mutex<String>>,
+    _data: tempfile::TempDir,
+}
+
+impl Gateway {
+    /// Starts a gateway with further command line arguments and waits until it says `ready`.
+    pub fn start(arguments: &[&str]) -> Self {
+        let data = tempfile::tempdir().expect("a folder for the gateway's data");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+        command
+            .args([
+                "run",
+                "--mqtt",
+                "127.0.0.1:0",
+                "--http",
+                "127.0.0.1:0",
+                "--data",
+            ])
+            .arg(data.path())
+            .args(arguments)
+            .current_dir(data.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
+            command.env_remove(name);
+        }
+        let mut child = command.spawn().expect("the built tidegate starts");
+
+        let log = Arc::new(Mutex::new(String::new()));
+        let stderr = child.stderr.take().expect("stderr is a pipe");
+        let sink = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                let mut log = sink.lock().unwrap_or_else(PoisonError::into_inner);
+                log.push_str(&line);
+                log.push('\n');
+            }
+        });
+        let stdout = child.stdout.take().expect("stdout is a pipe");
+        let (lines, said) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let _ = lines.send(line);
+            }
+        });
+
+        let (mut mqtt, mut http) = (None, None);
+        let end = Instant::now() + DEADLINE;
+        loop {
+            match said.recv_timeout(end.saturating_duration_since(Instant::now())) {
+                Ok(line) if line == "ready" => break,
+                Ok(line) => {
+                    if let Some(address) = line.strip_prefix("listening mqtt ") {
+                        mqtt = Some(address.parse().expect("an address after `listening mqtt`"));
+                    } else if let Some(address) = line.strip_prefix("listening http ") {
+                        http = Some(address.parse().expect("an address after `listening http`"));
+                    }
+                }
+                Err(_) => {
+                    let _ = child.kill();
+                    let status = child.wait();
+                    let log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                    panic!("the gateway did not say `ready` ({status:?}); its log:\n{log}");
+                }
+            }
+        }
+        Self {
+            child,
+            mqtt: mqtt.expect("`listening mqtt` before `ready`"),
+            http: http.expect("`listening http` before `ready`"),
+            log,
+            _data: data,
+        }
+    }
+
+    /// The gateway that all tests of this process share while any of them runs.
+    pub fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Gateway>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let started = Arc::new(Self::start(&[]));
+            *shared = Arc::downgrade(&started);
+            started
+        })
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the gateway has written to stderr so far.
+    pub fn log(&self) -> String {
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Resident memory in bytes, as the kernel counts it.
+    pub fn resident(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
+            .expect("the gateway is alive");
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .expect("a VmRSS line");
+        let kilobytes: u64 = line
+            .split_whitespace()
+            .nth(1)
+            .and_then(|n| n.parse().ok())
+            .expect("a number");
+        kilobytes * 1024
+    }
+
+    /// Asks the gateway to end, as an init system does.
+    pub fn terminate(&self) {
+        let sent = Command::new("kill")
+            .args(["-TERM", &self.pid().to_string()])
+            .status()
+            .expect("kill runs");
+        assert!(
+            sent.success(),
+            "the gateway was gone before SIGTERM; its log:\n{}",
+            self.log()
+        );
+    }
+
+    /// Waits at most `limit` for the process to end by itself.
+    pub fn exited_within(&mut self, limit: Duration) -> Option<ExitStatus> {
+        let end = Instant::now() + limit;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the child can be waited for") {
+                return Some(status);
+            }
+            if Instant::now() > end {
+                return None;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// SIGTERM; the gateway must exit 0 within 10 s. Returns how long it took.
+    pub fn stop(mut self) -> Duration {
+        let asked = Instant::now();
+        self.terminate();
+        let status = self.exited_within(Duration::from_secs(10));
+        assert_eq!(
+            status.and_then(|s| s.code()),
+            Some(0),
+            "exit 0 within 10 s of SIGTERM; its log:\n{}",
+            self.log()
+        );
+        asked.elapsed()
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            let log = self.log();
+            let skip = log.lines().count().saturating_sub(40);
+            let tail: Vec<&str> = log.lines().skip(skip).collect();
+            eprintln!("--- end of the gateway's log ---\n{}", tail.join("\n"));
+        }
+    }
+}

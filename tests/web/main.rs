@@ -1,0 +1,12 @@
+//! The web API as `openapi.json` and the README promise it, seen from a bare socket.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod documents;
+mod foreign_pages;
+mod problems;
+mod publishing;
+mod state;
+mod streaming;
+mod topics;

@@ -1,0 +1,235 @@
+//! `PUT`, `GET`, `HEAD`, `DELETE` of a topic's retained message, and the guard against stored scripts.
+
+use serde_json::json;
+
+use crate::support::{
+    gateway::Gateway,
+    http::{Request, Response},
+    mqtt::Client,
+    unique,
+    wire::{Opening, Publish, property},
+};
+
+fn target(stem: &str) -> (String, String) {
+    let topic = unique(stem);
+    (format!("/api/v1/topics/{topic}"), topic)
+}
+
+async fn put(gateway: &Gateway, target: &str, body: &str) -> Response {
+    Request::put(target, body).send(gateway.http).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn put_sets_get_reads_delete_clears() {
+    let gateway = Gateway::shared();
+    let (target, topic) = target("state/basic");
+    Request::get(&target)
+        .send(gateway.http)
+        .await
+        .assert_problem(404, "not-retained");
+    let answer = put(&gateway, &target, "on").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let got = Request::get(&target).send(gateway.http).await;
+    assert_eq!((got.status, got.text().as_str()), (200, "on"));
+    assert_eq!(
+        got.header("content-type"),
+        Some("text/plain; charset=utf-8")
+    );
+    assert_eq!(got.header("mqtt-qos"), Some("1"));
+    assert!(got.header("last-modified").is_some());
+    assert_eq!(got.header("cache-control"), Some("no-cache, private"));
+    let head = Request::new("HEAD", &target).send(gateway.http).await;
+    assert_eq!(head.status, 200);
+    for name in [
+        "etag",
+        "content-type",
+        "content-length",
+        "mqtt-qos",
+        "mqtt-topic",
+    ] {
+        assert_eq!(head.header(name), got.header(name), "HEAD repeats {name}");
+    }
+    let mut subscriber = Client::tcp(&gateway, &Opening::v5(&unique("out"))).await;
+    subscriber.subscribe(&[(&topic, 1)]).await;
+    assert!(subscriber.receive().await.retain);
+    for _ in 0..2 {
+        let gone = Request::new("DELETE", &target).send(gateway.http).await;
+        assert_eq!(
+            (gone.status, gone.body.len()),
+            (204, 0),
+            "also when nothing is stored"
+        );
+    }
+    Request::get(&target)
+        .send(gateway.http)
+        .await
+        .assert_problem(404, "not-retained");
+    assert_eq!(
+        Request::new("HEAD", &target)
+            .send(gateway.http)
+            .await
+            .status,
+        404
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_put_is_refused_with_a_hint() {
+    let gateway = Gateway::shared();
+    let (target, _) = target("state/empty");
+    let answer = put(&gateway, &target, "").await;
+    assert_eq!(answer.status, 400, "{}", answer.text());
+    assert!(answer.text().contains("DELETE"), "{}", answer.text());
+    assert!(
+        answer
+            .header("content-type")
+            .is_some_and(|v| v.starts_with("application/problem+json"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_etag_saves_the_transfer_until_the_state_changes() {
+    let gateway = Gateway::shared();
+    let (target, topic) = target("state/etag");
+    assert_eq!(put(&gateway, &target, "one").await.status, 200);
+    let first = Request::get(&target).send(gateway.http).await;
+    let etag = first.header("etag").expect("an ETag").to_owned();
+    assert!(etag.starts_with('"') && etag.ends_with('"'), "{etag}");
+    for value in [
+        etag.clone(),
+        format!("\"other\", {etag}"),
+        format!("W/{etag}"),
+        "*".to_owned(),
+    ] {
+        let unchanged = Request::get(&target)
+            .header("If-None-Match", &value)
+            .send(gateway.http)
+            .await;
+        assert_eq!(
+            (unchanged.status, unchanged.body.len()),
+            (304, 0),
+            "{value}"
+        );
+        assert_eq!(unchanged.header("etag"), Some(etag.as_str()));
+    }
+    // the same bytes again are a new state, and an MQTT publisher moves it like anybody else
+    let mut client = Client::tcp(&gateway, &Opening::v311(&unique("in"))).await;
+    client
+        .publish(&Publish::new(&topic, "one", 1).retained())
+        .await;
+    let changed = Request::get(&target)
+        .header("If-None-Match", &etag)
+        .send(gateway.http)
+        .await;
+    assert_eq!((changed.status, changed.text().as_str()), (200, "one"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_condition_that_cannot_be_kept_yet_is_refused_and_never_ignored() {
+    let gateway = Gateway::shared();
+    let (target, _) = target("state/condition");
+    put(&gateway, &target, "kept").await;
+    for (name, value) in [
+        ("If-Match", "\"x\""),
+        ("If-None-Match", "*"),
+        ("Idempotency-Key", "\"k\""),
+    ] {
+        let answer = Request::put(&target, "lost")
+            .header(name, value)
+            .send(gateway.http)
+            .await;
+        answer.assert_problem(400, "parameter-invalid");
+    }
+    assert_eq!(
+        Request::get(&target).send(gateway.http).await.text(),
+        "kept"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stored_payload_cannot_become_a_page_of_this_origin() {
+    let gateway = Gateway::shared();
+    for (kind, shown) in [
+        ("text/html", "application/octet-stream"),
+        ("image/svg+xml", "application/octet-stream"),
+        ("application/xhtml+xml", "application/octet-stream"),
+        ("text/javascript", "application/octet-stream"),
+        ("text/plain\u{1}", "application/octet-stream"),
+        ("text/plain\r\nSet-Cookie: a=b", "application/octet-stream"),
+        ("application/json", "application/json"),
+        ("image/png", "image/png"),
+        ("video/mp4", "video/mp4"),
+    ] {
+        let (target, topic) = target("state/script");
+        let mut client = Client::tcp(&gateway, &Opening::v5(&unique("in"))).await;
+        let mut message = Publish::new(&topic, "<script>alert(1)</script>", 1).retained();
+        message.properties = message.properties.text(property::CONTENT_TYPE, kind);
+        assert_eq!(client.publish(&message).await, 0, "{kind}");
+        let got = Request::get(&target).send(gateway.http).await;
+        assert_eq!(got.status, 200, "{kind}");
+        assert_eq!(got.header("content-type"), Some(shown), "{kind}");
+        let download = got
+            .header("content-disposition")
+            .is_some_and(|v| v.starts_with("attachment"));
+        assert_eq!(download, shown == "application/octet-stream", "{kind}");
+        assert_eq!(got.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(
+            got.header("content-security-policy"),
+            Some("default-src 'none'; sandbox")
+        );
+        assert_eq!(
+            got.header("cross-origin-resource-policy"),
+            Some("same-origin")
+        );
+        assert_eq!(got.header("set-cookie"), None);
+        let original = got.header("mqtt-content-type").unwrap_or_default();
+        assert!(
+            !original.contains(['\u{1}', '\r', '\n']),
+            "sanitised: {original:?}"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_envelope_is_given_on_request_only() {
+    let gateway = Gateway::shared();
+    let (target, topic) = target("state/envelope");
+    let answer = Request::put(
+        &format!("{target}?qos=2&user=a=1&user=a=2"),
+        r#"{"on":true}"#,
+    )
+    .header("Content-Type", "application/json")
+    .send(gateway.http)
+    .await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let plain = Request::get(&target)
+        .header("Accept", "application/json")
+        .send(gateway.http)
+        .await;
+    assert_eq!(
+        plain.json(),
+        json!({"on": true}),
+        "a caller asking for JSON wants its own JSON"
+    );
+    let media_type = "application/vnd.tidegate.message+json";
+    for request in [
+        Request::get(&format!("{target}?envelope=1")),
+        Request::get(&target).header("Accept", media_type),
+    ] {
+        let got = request.send(gateway.http).await.json();
+        assert_eq!(got["topic"], topic);
+        assert_eq!(got["payload"], r#"{"on":true}"#);
+        assert_eq!(got["encoding"], "utf8");
+        assert_eq!(
+            (&got["qos"], &got["retain"], &got["size"]),
+            (&json!(2), &json!(true), &json!(11))
+        );
+        assert_eq!(got["properties"]["content_type"], "application/json");
+        assert_eq!(got["properties"]["user"], json!([["a", "1"], ["a", "2"]]));
+        let time = got["time"].as_str().expect("a time");
+        assert!(
+            time.ends_with('Z') && time.contains('T'),
+            "RFC 3339: {time}"
+        );
+    }
+}
