@@ -1,0 +1,33 @@
+// The line that says what gateway this is and what it promises.
+
+import { byteCount } from './text.js';
+
+const EVERY_MS = 30_000;
+
+/** Keeps `line` telling what `/api/v1` says, for as long as the page is open. */
+export function watchGateway(line) {
+  const look = async () => {
+    if (document.hidden) return;
+    try {
+      const response = await fetch('api/v1', { cache: 'no-store', signal: AbortSignal.timeout(EVERY_MS / 2) });
+      if (!response.ok) throw new Error(`it answered ${response.status}`);
+      show(line, await response.json());
+    } catch (error) {
+      line.dataset.state = 'down';
+      line.textContent = `The gateway cannot be reached: ${error.message}`;
+    }
+  };
+  look();
+  setInterval(look, EVERY_MS);
+  document.addEventListener('visibilitychange', look);
+}
+
+function show(line, gateway) {
+  delete line.dataset.state;
+  const version = document.createElement('b');
+  version.textContent = gateway.version ?? '';
+  const rest = [gateway.durability && `durability ${gateway.durability}`];
+  if (gateway.limits?.payload) rest.push(`payloads up to ${byteCount(gateway.limits.payload)}`);
+  if (gateway.auth?.includes('anonymous')) rest.push('no users: everybody who reaches it may do everything');
+  line.replaceChildren('version ', version, ...rest.filter(Boolean).map((part) => ` · ${part}`));
+}
