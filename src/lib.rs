@@ -1,4 +1,39 @@
 //! Tidegate: one MQTT broker core with many ways in and out.
+//!
+//! Every listener turns its input into one [`message::Message`] and calls one synchronous function,
+//! [`broker::Broker::publish`]; every exit reads an [`broker::outbox::Outbox`] that stands in one routing tree. So N ways
+//! in and M ways out cost N + M pieces of code, and the hot path is one page: `broker/publish.rs`, `broker/outbox.rs`,
+//! `listener/connection.rs`.
+//!
+//! # The rooms
+//!
+//! From the foundation up. A room imports only from lower floors; `tests/house.rs` checks it.
+//!
+//! | floor | room | what it is for |
+//! |------:|------|----------------|
+//! | 1 | [`metrics`] | counters and gauges that any room may bump; imports nothing |
+//! | 1 | [`mqtt`] | the wire: bytes to packets and back, 3.1, 3.1.1 and 5.0 in one model; pure |
+//! | 2 | [`message`] | the message everyone shares, and its renderings that are made once; pure |
+//! | 3 | [`session`] | the conversation: one client's protocol state; packets in, packets and requests out; pure |
+//! | 3 | [`routing`] | who wants it: the topic tree, share groups, a publisher's memo, retained messages; pure |
+//! | 3 | [`auth`] | who may: an identity and its permissions |
+//! | 4 | [`store`] | what survives: the log and its positions. In memory only, so far |
+//! | 5 | [`broker`] | the switch: the only room that joins routing, store, auth and who is online |
+//! | 6 | [`observe`] | looking in: log lines, `/metrics`, `$SYS` |
+//! | 7 | [`listener`] | MQTT ways in: the accept loop and the driver of a connection, over TCP and WebSocket |
+//! | 8 | [`http`] | web ways in and out: REST, SSE, NDJSON, upgrades, dashboard, documents, problems |
+//! | 9 | [`config`] | what the operator wrote: file, environment, flags; all faults at once |
+//! | 10 | [`app`] | the composition root: bind, build, run, drain |
+//! | 11 | [`cli`] | the command line: `run`, `check-config`, `pub`, `sub`, `openapi` |
+//!
+//! # The life of a PUBLISH
+//!
+//! 1. The connection's task reads what is there, decodes it where it lies, and hands packet by packet to its session.
+//! 2. The session resolves aliases, notes QoS 1/2 identifiers and asks for a publish.
+//! 3. The broker asks the identity, looks the topic up in the publisher's memo, and offers the message to each outbox.
+//!    If it is retained or somebody durable wants it, all this happens under the order lock and it gets a position.
+//! 4. The acknowledgements of the whole read leave in one write.
+//! 5. An outbox that was empty wakes its reader, which drains it in batches into one write, or one body chunk.
 
 pub mod app;
 pub mod auth;

@@ -22,7 +22,7 @@ impl Default for Config {
         Config {
             max_expiry: Duration::from_secs(7 * 24 * 60 * 60),
             max_queued_messages: 100_000,
-            max_queued_bytes: 64 * 1024 * 1024,
+            max_queued_bytes: 16 * 1024 * 1024,
             sys_interval: Duration::from_secs(10),
             allow_controls: false,
         }
