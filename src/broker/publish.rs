@@ -51,7 +51,7 @@ impl Broker {
     }
 
     fn admit(&self, draft: &Draft) -> Result<(), Refused> {
-        if topic::levels(&draft.topic) > self.0.limits.topic_levels {
+        if topic::is_deeper(&draft.topic, self.0.limits.topic_levels) {
             return Err(Refused::TopicTooDeep);
         }
         if draft.payload.len() > self.0.limits.payload {

@@ -81,7 +81,7 @@ impl Broker {
         }
         for filter in filters {
             identity.may_subscribe(filter)?;
-            if topic::levels(filter.pattern()) > self.0.limits.topic_levels {
+            if topic::is_deeper(filter.pattern(), self.0.limits.topic_levels) {
                 return Err(Refused::TopicTooDeep);
             }
         }

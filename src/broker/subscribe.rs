@@ -104,7 +104,7 @@ impl Broker {
             return Err(Violation::NoLocalOnShared);
         }
         Ok(
-            if topic::levels(filter.pattern()) > self.0.limits.topic_levels {
+            if topic::is_deeper(filter.pattern(), self.0.limits.topic_levels) {
                 Err(ReasonCode::TopicFilterInvalid)
             } else if identity.may_subscribe(&filter).is_err() {
                 Err(ReasonCode::NotAuthorized)

@@ -113,12 +113,8 @@ fn within_web_limits(text: &str, rules: &TopicRules) -> Result<(), String> {
             c.escape_unicode()
         ));
     }
-    let levels = topic::levels(text);
-    if levels > rules.levels {
-        return Err(format!(
-            "it has {levels} levels, at most {} are allowed",
-            rules.levels
-        ));
+    if topic::is_deeper(text, rules.levels) {
+        return Err(format!("it has more than {} levels", rules.levels));
     }
     Ok(())
 }

@@ -1,6 +1,12 @@
 //! Topic names and topic filters: checked once, then trusted by their type.
 
-use std::{borrow::Borrow, fmt, ops::Deref, sync::Arc};
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{Hash, Hasher},
+    ops::Deref,
+    sync::Arc,
+};
 
 /// Longest topic name or filter in bytes [MQTT-4.7.3-3].
 pub const MAX_BYTES: usize = 65_535;
@@ -32,8 +38,21 @@ pub enum TopicError {
 }
 
 /// A topic a message is published to: not empty, no wildcards, no U+0000. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Eq, PartialOrd, Ord)]
 pub struct TopicName(Arc<str>);
+
+impl PartialEq for TopicName {
+    fn eq(&self, other: &Self) -> bool {
+        // a publisher's decoder hands out the same text for the same topic
+        Arc::ptr_eq(&self.0, &other.0) || self.0 == other.0
+    }
+}
+
+impl Hash for TopicName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl TopicName {
     /// Checks `text` and takes a copy.
@@ -135,9 +154,10 @@ pub fn matches(pattern: &str, topic: &str) -> bool {
     levels.next().is_none()
 }
 
-/// How many levels a topic or filter has.
-pub fn levels(text: &str) -> usize {
-    memchr::memchr_iter(b'/', text.as_bytes()).count() + 1
+/// Whether a topic or filter has more than `limit` levels.
+pub fn is_deeper(text: &str, limit: usize) -> bool {
+    // each level beyond the first costs a byte: most texts need no count
+    text.len() >= limit && memchr::memchr_iter(b'/', text.as_bytes()).count() >= limit
 }
 
 fn check_text(text: &str) -> Result<(), TopicError> {

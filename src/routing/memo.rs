@@ -11,8 +11,16 @@ const CAPACITY: usize = 256;
 /// Topic to targets, each valid while the generation it was made in stands.
 pub struct Memo<S> {
     publisher: Option<u64>,
-    last: Option<(TopicName, Stamp, Arc<Targets<S>>)>,
+    last: Option<Last<S>>,
     others: HashMap<TopicName, (Stamp, Arc<Targets<S>>)>,
+}
+
+/// The topic of the message before: most publishers stay with one for a while.
+struct Last<S> {
+    topic: TopicName,
+    shard: usize,
+    stamp: Stamp,
+    targets: Arc<Targets<S>>,
 }
 
 impl<S: Subscriber> Memo<S> {
@@ -27,14 +35,15 @@ impl<S: Subscriber> Memo<S> {
 
     /// Whom a message on `topic` is for, now.
     pub fn targets(&mut self, routes: &Routes<S>, topic: &TopicName) -> Arc<Targets<S>> {
-        // read before the match: a change in between makes the entry stale, never wrong
-        let stamp = routes.stamp(topic);
-        if let Some((known, made, targets)) = &self.last
-            && *made == stamp
-            && known == topic
+        if let Some(last) = &self.last
+            && last.topic == *topic
+            && last.stamp == routes.stamp(last.shard)
         {
-            return targets.clone();
+            return last.targets.clone();
         }
+        let shard = routes.shard(topic);
+        // read before the match: a change in between makes the entry stale, never wrong
+        let stamp = routes.stamp(shard);
         let targets = match self.others.get(topic) {
             Some((made, targets)) if *made == stamp => targets.clone(),
             _ => {
@@ -46,7 +55,12 @@ impl<S: Subscriber> Memo<S> {
                 targets
             }
         };
-        self.last = Some((topic.clone(), stamp, targets.clone()));
+        self.last = Some(Last {
+            topic: topic.clone(),
+            shard,
+            stamp,
+            targets: targets.clone(),
+        });
         targets
     }
 

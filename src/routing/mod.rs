@@ -164,13 +164,16 @@ impl<S: Subscriber> Routes<S> {
         }
     }
 
-    /// The generations that decide about `topic` now.
-    pub fn stamp(&self, topic: &str) -> Stamp {
+    /// Which tree, beside the one for leading wildcards, decides about `topic`.
+    pub fn shard(&self, topic: &str) -> usize {
+        let first = memchr::memchr(b'/', topic.as_bytes()).map_or(topic, |at| &topic[..at]);
+        self.hasher.hash_one(first) as usize % SHARDS
+    }
+
+    /// The generations that decide about the topics of a shard now.
+    pub fn stamp(&self, shard: usize) -> Stamp {
         Stamp {
-            shard: self
-                .shard_of_topic(topic)
-                .generation
-                .load(Ordering::Acquire),
+            shard: self.shards[shard].generation.load(Ordering::Acquire),
             wild: self.wild.generation.load(Ordering::Acquire),
         }
     }
@@ -207,8 +210,7 @@ impl<S: Subscriber> Routes<S> {
     }
 
     fn shard_of_topic(&self, topic: &str) -> &Shard<S> {
-        let first = topic.split('/').next().unwrap_or(topic);
-        &self.shards[self.hasher.hash_one(first) as usize % SHARDS]
+        &self.shards[self.shard(topic)]
     }
 }
 

@@ -100,7 +100,7 @@ pub fn negotiate(
         return Err(Refusal::AuthenticationMethod);
     }
     if let Some(will) = &connect.will {
-        if topic::levels(&will.topic) > limits.topic_levels {
+        if topic::is_deeper(&will.topic, limits.topic_levels) {
             return Err(Refusal::WillTopic);
         }
         if will.payload.len() > limits.payload {
