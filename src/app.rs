@@ -6,7 +6,7 @@ use crate::{
     broker::Broker,
     config::Settings,
     http::{self, extract::TopicRules},
-    listener::{connection::Door, tcp, websocket},
+    listener::{connection::Door, refused::Notes, tcp, websocket},
     message::Epoch,
     observe::{prometheus::render_openmetrics, sys},
     store::memory::MemoryStore,
@@ -80,15 +80,26 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
     let store = MemoryStore::new(new_epoch()?, settings.store.max_bytes);
     let permits = Arc::new(Semaphore::new(settings.limits.connections));
     let broker = Broker::new(settings.broker, settings.limits, Box::new(store));
-    let door = Arc::new(Door::new(broker.clone(), settings.mqtt.connect_timeout));
+    let notes = Arc::new(Notes::default());
+    let door = Arc::new(Door::new(
+        broker.clone(),
+        settings.mqtt.connect_timeout,
+        notes.clone(),
+    ));
     let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
     let drain = settings.http.drain;
-    let router = http::router(web_state(&broker, &door, settings.http, stop.clone()));
+    let router = http::router(web_state(
+        &broker,
+        &door,
+        &notes,
+        settings.http,
+        stop.clone(),
+    ));
 
     let background = [
         tokio::spawn(keep_time(broker.clone())),
         tokio::spawn(sys::publish(broker.clone())),
-        tokio::spawn(tell_hidden(door.clone())),
+        tokio::spawn(tell_hidden(notes.clone(), broker.clone())),
     ];
     tokio::spawn(tcp::serve(
         mqtt,
@@ -131,6 +142,7 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
 fn web_state(
     broker: &Broker,
     door: &Arc<Door>,
+    notes: &Arc<Notes>,
     config: http::config::Config,
     stop: CancellationToken,
 ) -> http::State {
@@ -150,6 +162,7 @@ fn web_state(
             let door = door.clone();
             Box::pin(async move { websocket::serve(&door, io, peer, max_packet).await })
         }),
+        notes: notes.clone(),
         metrics: render_openmetrics,
         shutdown: stop,
     }
@@ -159,11 +172,11 @@ async fn keep_time(broker: Broker) {
     broker.keep_time().await;
 }
 
-async fn tell_hidden(door: Arc<Door>) {
+async fn tell_hidden(notes: Arc<Notes>, broker: Broker) {
     let mut round = tokio::time::interval(Duration::from_secs(1));
     loop {
         round.tick().await;
-        door.tell_hidden();
+        notes.tell_hidden(broker.uptime());
     }
 }
 

@@ -1,8 +1,15 @@
 //! The outermost layers: every answer carries an id, every error its problem, and a panic stays one request's.
 
-use crate::http::problem::{self, Kind, Problem};
+use crate::{
+    http::{
+        State,
+        problem::{self, Kind, Problem},
+        serve::Connection,
+    },
+    metrics::{METRICS, Refusal},
+};
 use axum::{
-    extract::Request,
+    extract::{self, Request},
     http::{HeaderName, HeaderValue},
     middleware::Next,
     response::{IntoResponse, Response},
@@ -10,7 +17,7 @@ use axum::{
 use std::{
     any::Any,
     sync::{
-        LazyLock,
+        Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
@@ -22,17 +29,30 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// Gives the request an id, notes how it went, and writes out the problem it ended in.
 ///
 /// The query is never logged: it may carry secrets.
-pub async fn receive(request: Request, next: Next) -> Response {
+pub async fn receive(
+    extract::State(state): extract::State<Arc<State>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let id = next_id();
+    let peer = request
+        .extensions()
+        .get::<Connection>()
+        .map(|connection| connection.peer);
     let method = request.method().clone();
     let path = tracing::enabled!(tracing::Level::DEBUG).then(|| request.uri().path().to_owned());
     let begun = Instant::now();
     let response = next.run(request).await;
-    let refused = response
-        .extensions()
-        .get::<Problem>()
-        .map(|problem| problem.kind().slug());
+    let problem = response.extensions().get::<Problem>();
+    let refused = problem.map(|problem| problem.kind().slug());
+    if let (Some(problem), Some(peer)) = (problem, peer)
+        && let Some(kind) = counted_as(problem.kind())
+    {
+        let why = format_args!("{}: {}", problem.kind().slug(), id);
+        state.notes.refused(kind, peer, why, state.broker.uptime());
+    }
     let status = response.status().as_u16();
+    METRICS.responses(status).inc();
     tracing::debug!(
         target: "tidegate::http", id, %method, path, status, refused, micros = begun.elapsed().as_micros() as u64,
         "answered"
@@ -42,6 +62,22 @@ pub async fn receive(request: Request, next: Next) -> Response {
         response.headers_mut().insert(REQUEST_ID.clone(), value);
     }
     response
+}
+
+/// The kind of refusal a problem is; what merely is not there is none.
+fn counted_as(kind: Kind) -> Option<Refusal> {
+    match kind {
+        Kind::HostRejected => Some(Refusal::Host),
+        Kind::OriginRejected => Some(Refusal::Origin),
+        Kind::NotAuthorized | Kind::TopicReserved => Some(Refusal::NotAuthorized),
+        Kind::TopicInvalid | Kind::FilterInvalid => Some(Refusal::Topic),
+        Kind::PayloadTooLarge | Kind::UriTooLong => Some(Refusal::TooLarge),
+        Kind::PayloadFormatInvalid => Some(Refusal::Malformed),
+        Kind::QuotaExceeded => Some(Refusal::Quota),
+        Kind::StorageUnavailable | Kind::Overloaded | Kind::ShuttingDown => Some(Refusal::Busy),
+        Kind::NotFound | Kind::NotRetained | Kind::Internal => None,
+        _ => Some(Refusal::Request),
+    }
 }
 
 /// What a client is told when a handler panicked: nothing but its request's id.

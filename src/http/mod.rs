@@ -24,7 +24,7 @@ pub mod stream;
 pub mod topics;
 pub mod upgrade;
 
-use crate::{broker::Broker, http::extract::TopicRules};
+use crate::{broker::Broker, http::extract::TopicRules, listener::refused::Notes};
 use axum::{
     Router, middleware,
     routing::{MethodRouter, get},
@@ -45,6 +45,8 @@ pub struct State {
     pub durability: String,
     /// Takes connections that were upgraded to MQTT over WebSocket.
     pub mqtt_upgrade: upgrade::MqttUpgrade,
+    /// Where refusals are noted, together with those of MQTT clients.
+    pub notes: Arc<Notes>,
     /// Renders all metrics as OpenMetrics text.
     pub metrics: fn() -> String,
     /// Cancelled when the gateway begins to stop; the same token that [`serve::serve`] gets.
@@ -75,7 +77,10 @@ pub fn router(state: State) -> Router {
         // from the inside out
         .layer(middleware::from_fn_with_state(guard, guards::protect))
         .layer(CatchPanicLayer::custom(front::after_panic))
-        .layer(middleware::from_fn(front::receive))
+        .layer(middleware::from_fn_with_state(
+            state.clone(),
+            front::receive,
+        ))
         .with_state(state)
 }
 

@@ -3,14 +3,17 @@
 //! hyper answers what is no HTTP at all by itself, with a bare 400, 414 or 431: no request exists yet to have a
 //! problem.
 
-use crate::{http::stall::WriteDeadline, listener::tcp::accept};
+use crate::{
+    http::stall::WriteDeadline,
+    listener::tcp::{Place, accept},
+};
 use axum::{Router, body::Body, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
@@ -34,7 +37,7 @@ pub struct Connection {
     /// Our end, as the peer reached it.
     pub local: SocketAddr,
     /// Counts the connection until it is gone, upgraded or not.
-    permit: Arc<OwnedSemaphorePermit>,
+    place: Arc<Place>,
     tasks: TaskTracker,
     cut: CancellationToken,
 }
@@ -42,13 +45,13 @@ pub struct Connection {
 impl Connection {
     /// Runs what the connection was upgraded to. It counts as this connection, and is cut when connections are.
     pub fn spawn(&self, conversation: impl Future<Output = ()> + Send + 'static) {
-        let (permit, cut) = (self.permit.clone(), self.cut.clone());
+        let (place, cut) = (self.place.clone(), self.cut.clone());
         self.tasks.spawn(async move {
             tokio::select! {
                 () = conversation => {}
                 () = cut.cancelled() => {}
             }
-            drop(permit);
+            drop(place);
         });
     }
 }
@@ -71,7 +74,7 @@ pub async fn serve(
         listener,
         permits,
         shutdown.clone(),
-        |stream, peer, permit| {
+        |stream, peer, place| {
             // a socket without a local address is gone already
             let Ok(local) = stream.local_addr() else {
                 return;
@@ -79,7 +82,7 @@ pub async fn serve(
             let connection = Connection {
                 peer,
                 local,
-                permit: Arc::new(permit),
+                place: Arc::new(place),
                 tasks: tasks.clone(),
                 cut: cut.clone(),
             };

@@ -125,12 +125,12 @@ struct Connection<T> {
 
 impl Door {
     /// A door to this broker; a client's CONNECT must be complete within `connect_timeout`.
-    pub fn new(broker: Broker, connect_timeout: Duration) -> Self {
+    pub fn new(broker: Broker, connect_timeout: Duration, notes: Arc<Notes>) -> Self {
         Door {
             broker,
             connect_timeout,
             unauthenticated: AtomicUsize::new(0),
-            notes: Arc::default(),
+            notes,
         }
     }
 
@@ -170,11 +170,6 @@ impl Door {
 
     fn note(&self, kind: Kind, peer: SocketAddr, why: impl std::fmt::Display) {
         self.notes.refused(kind, peer, why, self.broker.uptime());
-    }
-
-    /// Tells what the log did not show of floods of refusals that are over; to be called now and then.
-    pub fn tell_hidden(&self) {
-        self.notes.tell_hidden(self.broker.uptime());
     }
 
     async fn first_packet<T: AsyncRead + AsyncWrite + Unpin>(

@@ -6,6 +6,6 @@
 pub mod config;
 pub mod connection;
 mod link;
-mod refused;
+pub mod refused;
 pub mod tcp;
 pub mod websocket;

@@ -16,12 +16,31 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 /// How long written data may stay unacknowledged by the peer's machine before the connection counts as broken.
 const USER_TIMEOUT: Duration = Duration::from_secs(45);
 
+/// The right to serve one socket; counts it as open until dropped.
+#[derive(Debug)]
+pub struct Place {
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Place {
+    fn new(permit: OwnedSemaphorePermit) -> Self {
+        METRICS.sockets_open.inc();
+        Place { _permit: permit }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        METRICS.sockets_open.dec();
+    }
+}
+
 /// Accepts until stopped. A permit is taken before each accept: at the limit, peers wait in the kernel's queue.
 pub async fn accept(
     listener: TcpListener,
     permits: Arc<Semaphore>,
     stop: CancellationToken,
-    serve: impl Fn(TcpStream, SocketAddr, OwnedSemaphorePermit),
+    serve: impl Fn(TcpStream, SocketAddr, Place),
 ) {
     loop {
         let permit = tokio::select! {
@@ -37,7 +56,7 @@ pub async fn accept(
             Ok((stream, peer)) => {
                 METRICS.sockets_opened.inc();
                 if prepare(&stream).is_ok() {
-                    serve(stream, peer, permit);
+                    serve(stream, peer, Place::new(permit));
                 }
             }
             Err(error) => {
@@ -56,13 +75,11 @@ pub async fn serve(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) {
-    accept(listener, permits, stop, |stream, peer, permit| {
+    accept(listener, permits, stop, |stream, peer, place| {
         let door = door.clone();
         tasks.spawn(async move {
-            METRICS.sockets_open.inc();
             door.serve(stream, peer, "tcp").await;
-            METRICS.sockets_open.dec();
-            drop(permit);
+            drop(place);
         });
     })
     .await;

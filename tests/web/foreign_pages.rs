@@ -177,3 +177,26 @@ async fn configured_origins_and_hosts_are_welcome() {
         .assert_problem(403, "origin-rejected");
     gateway.stop();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_refusal_and_every_answer_is_counted() {
+    let gateway = Gateway::start(&[]);
+    let read = async |line: &str| {
+        let metrics = Request::get("/metrics").send(gateway.http).await.text();
+        let found = metrics.lines().find_map(|l| l.strip_prefix(line));
+        let number = found.unwrap_or_else(|| panic!("{line} in\n{metrics}"));
+        number.trim().parse::<u64>().unwrap()
+    };
+    for _ in 0..3 {
+        Request::post("/api/v1/topics/counted", "x")
+            .header("Origin", "http://evil.example")
+            .send(gateway.http)
+            .await
+            .assert_problem(403, "origin-rejected");
+    }
+    assert_eq!(read(r#"tidegate_refused_total{reason="origin"}"#).await, 3);
+    assert_eq!(
+        read(r#"tidegate_http_responses_total{status="4xx"}"#).await,
+        3
+    );
+}
