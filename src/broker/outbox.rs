@@ -103,9 +103,9 @@ impl Subscriber for Arc<Outbox> {
         self.durable.load(Ordering::Relaxed)
     }
 
-    fn has_room(&self) -> bool {
+    fn has_room(&self, weight: usize) -> bool {
         let inner = self.inner.lock();
-        inner.mode != Mode::Offline && inner.close.is_none() && !inner.is_full(self.bounds, 0)
+        inner.mode != Mode::Offline && inner.close.is_none() && !inner.is_full(self.bounds, weight)
     }
 }
 

@@ -158,7 +158,8 @@ impl Broker {
         position: Option<Position>,
         except: Option<u64>,
     ) -> bool {
-        while let Some(member) = group.next(except) {
+        // asked with the weight: a member with room for less would be asked again and again
+        while let Some(member) = group.next(message.weight(), except) {
             let delivery = Delivery {
                 message: message.clone(),
                 qos: member.qos.min(message.qos),

@@ -453,7 +453,7 @@ impl Broker {
         // asked before any outbox is locked: a group looks into the outboxes of its members
         let others = groups
             .iter()
-            .filter(|group| group.next(Some(outbox.key())).is_some());
+            .filter(|group| group.next(0, Some(outbox.key())).is_some());
         let others: Vec<_> = others.map(|group| group.id()).collect();
         let has_other = |id| others.contains(&id);
         let mut released = session.release_shared(has_other);

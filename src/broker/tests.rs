@@ -348,3 +348,20 @@ async fn a_stream_is_told_how_much_it_missed_and_is_gone_when_dropped() {
     drop(stream);
     assert_eq!(publish(&broker, "t/x", "x", Qos::AtMostOnce).offered, 0);
 }
+
+#[tokio::test]
+async fn a_share_group_with_room_for_less_than_the_message_does_not_hold_up_its_publisher() {
+    let config = Config {
+        max_queued_bytes: 1000,
+        ..Config::default()
+    };
+    let store = MemoryStore::new(Epoch(*b"testtest"), 1 << 20);
+    let broker = Broker::new(config, Limits::default(), Box::new(store));
+    let mut member = connect(&broker, "member", 100).await;
+    subscribe(&broker, &mut member, "$share/g/t", Qos::AtLeastOnce);
+    publish(&broker, "t", &"a".repeat(700), Qos::AtLeastOnce);
+    publish(&broker, "t", &"b".repeat(700), Qos::AtLeastOnce);
+    assert_eq!(receive(&broker, &mut member), ["a".repeat(700)]);
+    broker.serve_groups(&member.session);
+    assert_eq!(receive(&broker, &mut member), ["b".repeat(700)]);
+}

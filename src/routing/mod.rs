@@ -31,8 +31,8 @@ pub trait Subscriber: Clone {
     fn key(&self) -> u64;
     /// Whether what it misses must be kept for it.
     fn is_durable(&self) -> bool;
-    /// Whether it is online and would take one more message.
-    fn has_room(&self) -> bool;
+    /// Whether it is online and would take one more message of this weight.
+    fn has_room(&self, weight: usize) -> bool;
 }
 
 /// All subscriptions: a tree per hash of the first level, and one for filters that begin with a wildcard.

@@ -110,14 +110,14 @@ impl<S: Subscriber> Group<S> {
             .any(|m| m.qos > Qos::AtMostOnce && m.subscriber.is_durable())
     }
 
-    /// The next member with room, in turn; never the one with key `except`.
-    pub fn next(&self, except: Option<u64>) -> Option<Member<S>> {
+    /// The next member with room for a message of this weight, in turn; never the one with key `except`.
+    pub fn next(&self, weight: usize, except: Option<u64>) -> Option<Member<S>> {
         let mut state = self.state.lock();
         let count = state.members.len();
         for step in 0..count {
             let at = (state.turn + step) % count;
             let member = &state.members[at];
-            if member.subscriber.has_room() && Some(member.subscriber.key()) != except {
+            if member.subscriber.has_room(weight) && Some(member.subscriber.key()) != except {
                 let member = member.clone();
                 state.turn = at + 1;
                 return Some(member);

@@ -19,7 +19,7 @@ impl Subscriber for Someone {
     fn is_durable(&self) -> bool {
         self.durable
     }
-    fn has_room(&self) -> bool {
+    fn has_room(&self, _weight: usize) -> bool {
         self.room
     }
 }
@@ -166,10 +166,10 @@ fn a_share_group_takes_turns_among_members_with_room() {
     }
     let group = routes.matching("a", None).shared.remove(0);
     let turns: Vec<u64> = (0..4)
-        .map(|_| group.next(None).unwrap().subscriber.key)
+        .map(|_| group.next(1, None).unwrap().subscriber.key)
         .collect();
     assert_eq!(turns, [1, 3, 1, 3]);
-    assert_eq!(group.next(Some(1)).unwrap().subscriber.key, 3);
+    assert_eq!(group.next(1, Some(1)).unwrap().subscriber.key, 3);
     for key in 1..=3 {
         assert!(routes.unsubscribe(&filter("$share/g/a"), key));
     }
