@@ -382,6 +382,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 return reason.into();
             }
             self.fill();
+            if self.in_share_group {
+                // what waited while no member had room: this one may have come online, or have sent what it had
+                self.broker.serve_groups(&self.attached.session);
+            }
             match poll_fn(|cx| self.poll_event(cx)).await {
                 Event::Packets | Event::Outbox | Event::Room => {}
                 Event::Timer if self.is_silent() => return Violation::KeepAlive.into(),
@@ -447,13 +451,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     fn handle(&mut self, packet: Packet) -> Result<(), End> {
         let (session, out) = (&mut self.attached.session, &mut self.link.out);
         match session.handle(packet, out)? {
-            Request::Nothing => {}
+            // what acknowledgements made room for is delivered when all packets are handled
+            Request::Nothing | Request::Room => {}
             Request::Publish(incoming) => return self.publish(incoming),
-            Request::Room => {
-                if self.in_share_group {
-                    self.broker.serve_groups(session);
-                }
-            }
             Request::Subscribe(request) => {
                 let outbox = &self.attached.outbox;
                 let (reasons, replays) =

@@ -314,3 +314,21 @@ async fn an_acknowledged_message_is_not_repeated_on_a_live_connection() {
     client.send(&wire::ack(PUBACK, first.id)).await;
     client.ping().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_share_group_was_sent_while_nobody_was_there_waits_for_the_first_who_comes() {
+    let gateway = Gateway::shared();
+    let (topic, id) = (unique("sessions/shared"), unique("sleeper"));
+    let filter = format!("$share/g/{topic}");
+    let (mut client, _) = resume(&gateway, &lasting(Version::V311, &id)).await;
+    client.subscribe(&[(&filter, 1)]).await;
+    client.disconnect().await;
+    let mut publisher = Client::tcp(&gateway, &Opening::v311(&unique("in"))).await;
+    for text in ["one", "two"] {
+        publisher.publish(&Publish::new(&topic, text, 1)).await;
+    }
+    let (mut client, _) = resume(&gateway, &lasting(Version::V311, &id)).await;
+    for text in ["one", "two"] {
+        assert_eq!(client.receive().await.text(), text);
+    }
+}
