@@ -40,10 +40,16 @@ impl Timers {
 
     /// Drops timers that a reconnection made void, once they are many more than the sessions that wait.
     fn thin_out(&self, waiting: usize, stands: impl Fn(&Arc<str>, u64) -> bool) {
-        let mut queue = self.queue.lock();
-        if queue.len() > 2 * waiting + VOID_TIMERS {
-            queue.retain(|Reverse(timer)| stands(&timer.client_id, timer.number));
-        }
+        let mut thinned = {
+            let mut queue = self.queue.lock();
+            if queue.len() <= 2 * waiting + VOID_TIMERS {
+                return;
+            }
+            std::mem::take(&mut *queue)
+        };
+        // without the lock: `stands` asks the registry, whose holder may be about to add a timer
+        thinned.retain(|Reverse(timer)| stands(&timer.client_id, timer.number));
+        self.queue.lock().append(&mut thinned);
     }
 
     fn next_due(&self) -> Option<Millis> {
@@ -85,5 +91,24 @@ impl Broker {
                 self.due(&timer.client_id, timer.number, timer.session_ends);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn void_timers_are_thinned_out_without_holding_up_those_who_add_new_ones() {
+        let timers = Timers::default();
+        for number in 0..=VOID_TIMERS as u64 {
+            timers.add(Millis(number), "c".into(), number, true);
+        }
+        timers.thin_out(0, |_, number| {
+            assert!(timers.queue.try_lock().is_some());
+            number == 7
+        });
+        assert_eq!(timers.take_due(Millis(9999)).map(|timer| timer.number), Some(7));
+        assert!(timers.take_due(Millis(9999)).is_none());
     }
 }
