@@ -177,15 +177,16 @@ impl Broker {
             && !heir.hand_over.is_closed()
         {
             slots.remove(&client_id);
+            // a session without an expiry ends with its connection, also if another waits for it [MQTT-3.1.2-6 of 3.1.1]
+            let ends = heir.clean_start || !session.is_durable();
             // the delay of a will ends at once with the session, and is cancelled by its resumption
-            let will = will
-                .filter(|w| ending == Ending::Broken && (w.will.delay == 0 || heir.clean_start));
+            let will = will.filter(|w| ending == Ending::Broken && (w.will.delay == 0 || ends));
             let attached = self.succeed(
                 &mut slots,
                 session,
                 outbox,
                 None,
-                heir.clean_start,
+                ends,
                 heir.terms,
                 heir.number,
             );

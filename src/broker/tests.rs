@@ -210,11 +210,11 @@ async fn a_message_nobody_durable_wants_is_not_recorded() {
 #[tokio::test]
 async fn a_takeover_moves_the_session_with_what_waits_in_it() {
     let broker = broker(1000);
-    let mut old = connect(&broker, "c", 0).await;
+    let mut old = connect(&broker, "c", 100).await;
     subscribe(&broker, &mut old, "t", Qos::AtLeastOnce);
     publish(&broker, "t", "x", Qos::AtLeastOnce);
     let newcomer = tokio::spawn({
-        let (broker, opening) = (broker.clone(), opening(&broker, "c", 0));
+        let (broker, opening) = (broker.clone(), opening(&broker, "c", 100));
         async move { broker.connect(&opening, false).await }
     });
     wait_until_closed(&old.outbox).await;

@@ -332,3 +332,24 @@ async fn what_a_share_group_was_sent_while_nobody_was_there_waits_for_the_first_
         assert_eq!(client.receive().await.text(), text);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mqtt_3_1_2_6_a_clean_session_is_not_resumed_by_who_takes_its_identifier_over() {
+    let gateway = Gateway::shared();
+    for version in [Version::V311, Version::V5] {
+        let (topic, id) = (unique("sessions/clean"), unique("taken"));
+        let mut old = Client::tcp(&gateway, &Opening::new(version, &id)).await;
+        old.subscribe(&[(&topic, 1)]).await;
+        let (mut heir, present) = resume(&gateway, &lasting(version, &id)).await;
+        assert!(!present, "{version:?}");
+        let mut publisher = Client::tcp(&gateway, &Opening::v311(&unique("in"))).await;
+        publisher
+            .publish(&Publish::new(&topic, "not subscribed", 1))
+            .await;
+        heir.subscribe(&[("sessions/marker", 1)]).await;
+        publisher
+            .publish(&Publish::new("sessions/marker", "", 1))
+            .await;
+        assert_eq!(heir.receive_until("sessions/marker").await, []);
+    }
+}
