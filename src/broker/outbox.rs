@@ -18,7 +18,7 @@ use std::{
     collections::VecDeque,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
 };
@@ -71,7 +71,9 @@ pub struct Outbox {
     key: u64,
     kind: Kind,
     bounds: Bounds,
-    durable: AtomicBool,
+    /// Whether what it misses is kept for it. Stays so when a session is resumed without an expiry: what waits in the
+    /// log for it must still be read in order.
+    durable: bool,
     /// A copy of the session's cursor, for cleaning the log.
     taken_through: AtomicU64,
     inner: Mutex<Inner>,
@@ -100,7 +102,7 @@ impl Subscriber for Arc<Outbox> {
     }
 
     fn is_durable(&self) -> bool {
-        self.durable.load(Ordering::Relaxed)
+        self.durable
     }
 
     fn has_room(&self, weight: usize) -> bool {
@@ -143,7 +145,7 @@ impl Outbox {
             key,
             kind,
             bounds,
-            durable: AtomicBool::new(durable),
+            durable,
             taken_through: AtomicU64::new(head),
             inner: Mutex::new(Inner {
                 queue: VecDeque::new(),
@@ -165,7 +167,7 @@ impl Outbox {
     pub fn offer(&self, delivery: Delivery) -> Offer {
         let in_log = delivery.position.is_some()
             && delivery.qos > Qos::AtMostOnce
-            && self.durable.load(Ordering::Relaxed)
+            && self.durable
             && self.kind == Kind::Session;
         let mut inner = self.inner.lock();
         match inner.mode {
@@ -349,11 +351,6 @@ impl Outbox {
             !leaves
         });
         released
-    }
-
-    /// Whether what it misses is kept for it, from now on.
-    pub(super) fn set_durable(&self, durable: bool) -> bool {
-        self.durable.swap(durable, Ordering::Relaxed) != durable
     }
 
     /// Records up to here are not needed for it any more.

@@ -335,9 +335,6 @@ impl Broker {
         }
         // a waiting will is dropped here: a new connection within the delay suppresses it [MQTT-3.1.3-9]
         session.resume(terms);
-        if outbox.set_durable(session.is_durable()) {
-            self.0.routes.touch();
-        }
         self.forget_surplus(&mut session);
         outbox.go_online();
         slots.insert(

@@ -365,3 +365,17 @@ async fn a_share_group_with_room_for_less_than_the_message_does_not_hold_up_its_
     broker.serve_groups(&member.session);
     assert_eq!(receive(&broker, &mut member), ["b".repeat(700)]);
 }
+
+#[tokio::test]
+async fn a_session_resumed_for_the_last_time_gets_what_it_missed_before_what_comes_now() {
+    let broker = broker(1000);
+    let mut client = connect(&broker, "client", 100).await;
+    subscribe(&broker, &mut client, "t", Qos::AtLeastOnce);
+    broker.detach(client, None, Ending::Broken);
+    publish_numbers(&broker, "t", 0..3);
+    // from now on the session ends with its connection
+    let mut back = connect(&broker, "client", 0).await;
+    broker.clean_log();
+    publish_numbers(&broker, "t", 3..5);
+    assert_eq!(receive(&broker, &mut back), numbers(0..5));
+}

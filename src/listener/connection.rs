@@ -26,6 +26,7 @@ use crate::{
         property::Explanation,
         reason::ReasonCode,
     },
+    routing::Subscriber,
     session::{
         self, Delivered, Incoming, Request,
         opening::{Refusal, negotiate},
@@ -573,7 +574,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 }
             }
         }
-        if session.is_durable() {
+        if outbox.is_durable() {
             self.broker.note_taken(session, outbox);
         }
         self.batch.shrink_to(BATCH);

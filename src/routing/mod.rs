@@ -29,7 +29,7 @@ const SHARDS: usize = 64;
 pub trait Subscriber: Clone {
     /// Unique among all subscribers.
     fn key(&self) -> u64;
-    /// Whether what it misses must be kept for it.
+    /// Whether what it misses must be kept for it; never changes.
     fn is_durable(&self) -> bool;
     /// Whether it is online and would take one more message of this weight.
     fn has_room(&self, weight: usize) -> bool;
@@ -155,13 +155,6 @@ impl<S: Subscriber> Routes<S> {
             .read()
             .find(filter.pattern())?
             .group(filter.share()?)
-    }
-
-    /// Makes every memo look again: something about subscribers changed that targets were built from.
-    pub fn touch(&self) {
-        for shard in self.shards.iter().chain([&self.wild]) {
-            shard.generation.fetch_add(1, Ordering::Release);
-        }
     }
 
     /// Which tree, beside the one for leading wildcards, decides about `topic`.
