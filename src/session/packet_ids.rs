@@ -23,7 +23,7 @@ impl Default for PacketIds {
 }
 
 impl PacketIds {
-    /// A free identifier, now in use. The window keeps far fewer than 65,535 in use.
+    /// A free identifier, now in use. Only while fewer than 65,535 are in use.
     pub fn take(&mut self) -> PacketId {
         loop {
             self.last = self.last.wrapping_add(1);

@@ -81,7 +81,11 @@ impl Sending {
     /// How many new messages may be sent: the window's room, once what is older has been sent again.
     pub fn quota(&self) -> usize {
         if self.to_resend == 0 {
-            self.maximum.saturating_sub(self.unacknowledged)
+            // releases of former connections take no room in the window, but keep their identifiers
+            let free_ids = usize::from(u16::MAX).saturating_sub(self.window.len());
+            self.maximum
+                .saturating_sub(self.unacknowledged)
+                .min(free_ids)
         } else {
             0
         }
@@ -277,5 +281,27 @@ impl<'a> Outgoing<'a> {
             packet_id,
         );
         out.put_payload(&self.delivery.message.payload);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_never_completes_qos_2_runs_out_of_identifiers_not_the_gateway() {
+        let mut sending = Sending::new(9);
+        for _ in 0..u16::MAX {
+            let packet_id = sending.next_id();
+            sending.window.push_back(InFlight {
+                packet_id,
+                phase: Phase::Release,
+                sent: true,
+            });
+        }
+        sending.resume(9);
+        assert_eq!(sending.quota(), 0);
+        assert!(sending.completed(PacketId::MIN));
+        assert_eq!((sending.quota(), sending.next_id()), (1, PacketId::MIN));
     }
 }
