@@ -12,6 +12,8 @@ const KEPT: usize = 32;
 pub struct Receiving {
     /// Accepted QoS 2 messages whose PUBREL has not come.
     unreleased: HashSet<PacketId>,
+    /// Those of them that a former connection sent: a new connection begins with its whole window (4.9).
+    former: HashSet<PacketId>,
     /// QoS 1 messages handed to the broker and not answered yet.
     unanswered: usize,
     /// Receive Maximum we announced; `None` on 3.x, which has none.
@@ -32,6 +34,7 @@ impl Receiving {
     pub fn new(maximum: Option<u16>) -> Self {
         Receiving {
             unreleased: HashSet::new(),
+            former: HashSet::new(),
             unanswered: 0,
             maximum,
         }
@@ -41,6 +44,7 @@ impl Receiving {
     pub fn resume(&mut self, maximum: Option<u16>) {
         self.maximum = maximum;
         self.unanswered = 0;
+        self.former.clone_from(&self.unreleased);
     }
 
     /// Takes note of a PUBLISH.
@@ -52,10 +56,8 @@ impl Receiving {
             return Ok(Arrival::Repeated(packet_id));
         }
         // [MQTT-3.3.4-7]
-        if self
-            .maximum
-            .is_some_and(|maximum| self.unreleased.len() + self.unanswered >= maximum.into())
-        {
+        let open = self.unreleased.len() - self.former.len() + self.unanswered;
+        if self.maximum.is_some_and(|maximum| open >= maximum.into()) {
             return Err(Violation::ReceiveMaximumExceeded);
         }
         match qos {
@@ -86,6 +88,7 @@ impl Receiving {
 
     fn free(&mut self, packet_id: PacketId) {
         self.unreleased.remove(&packet_id);
+        self.former.remove(&packet_id);
         if self.unreleased.is_empty() && self.unreleased.capacity() > KEPT {
             self.unreleased = HashSet::new();
         }

@@ -323,3 +323,27 @@ fn a_disconnect_may_shorten_the_session_but_not_give_life_to_one_that_had_none()
         Err(Violation::ExpiryAfterNone)
     );
 }
+
+#[test]
+fn a_resumed_session_begins_with_its_whole_receive_maximum() {
+    let (mut session, mut out) = (session(Version::V5, 9), WriteQueue::default());
+    let mut send = |session: &mut Session, packet_id| {
+        session.handle(incoming(Qos::ExactlyOnce, packet_id, false), &mut out)
+    };
+    for packet_id in [1, 2] {
+        send(&mut session, packet_id).unwrap();
+    }
+    session.resume(terms(Version::V5, 9));
+    for packet_id in [3, 4] {
+        assert!(matches!(
+            send(&mut session, packet_id),
+            Ok(Request::Publish(_))
+        ));
+    }
+    // still known from before
+    assert_eq!(send(&mut session, 1), Ok(Request::Nothing));
+    assert_eq!(
+        send(&mut session, 5),
+        Err(Violation::ReceiveMaximumExceeded)
+    );
+}
