@@ -409,9 +409,14 @@ impl Session {
             true => self.aliases_out.choose(&delivery.message.topic),
             false => aliases::Choice::None,
         };
-        let packet = sending::Outgoing::new(&delivery, alias, self.terms.version, now);
-        if packet.size() > self.terms.max_packet_out {
+        let mut packet = sending::Outgoing::new(&delivery, alias, self.terms.version, now);
+        if packet.size() > self.terms.max_packet_out && alias != aliases::Choice::None {
+            // an alias may cost more bytes than it saves
             self.aliases_out.take_back(alias);
+            packet =
+                sending::Outgoing::new(&delivery, aliases::Choice::None, self.terms.version, now);
+        }
+        if packet.size() > self.terms.max_packet_out {
             return Delivered::TooLarge;
         }
         let packet_id = (delivery.qos > Qos::AtMostOnce).then(|| self.sending.next_id());

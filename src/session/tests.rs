@@ -347,3 +347,25 @@ fn a_resumed_session_begins_with_its_whole_receive_maximum() {
         Err(Violation::ReceiveMaximumExceeded)
     );
 }
+
+#[test]
+fn a_message_that_only_its_alias_makes_too_large_is_sent_without() {
+    let mut terms = terms(Version::V5, 9);
+    terms.alias_maximum_out = 1;
+    // fixed header 2, topic 3, identifier 2, property length 1
+    terms.max_packet_out = 108;
+    let mut session = Session::new("c".into(), terms, 0);
+    let mut out = WriteQueue::default();
+    for _ in 0..2 {
+        assert_eq!(
+            session.deliver(delivery(Qos::AtLeastOnce, None, 100), NOW, &mut out),
+            Delivered::Sent
+        );
+    }
+    let packets = read(Version::V5, &mut out);
+    let aliases = packets.iter().map(|packet| match packet {
+        Packet::Publish(publish) => (publish.topic.is_some(), publish.alias),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(aliases.collect::<Vec<_>>(), [(true, None); 2]);
+}
