@@ -108,7 +108,10 @@ mod tests {
             assert!(timers.queue.try_lock().is_some());
             number == 7
         });
-        assert_eq!(timers.take_due(Millis(9999)).map(|timer| timer.number), Some(7));
+        assert_eq!(
+            timers.take_due(Millis(9999)).map(|timer| timer.number),
+            Some(7)
+        );
         assert!(timers.take_due(Millis(9999)).is_none());
     }
 }

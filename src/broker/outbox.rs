@@ -13,7 +13,7 @@ use crate::{
     mqtt::Qos,
     routing::Subscriber,
 };
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::VecDeque,
     sync::{
@@ -212,8 +212,24 @@ impl Outbox {
 
     /// Gives a share group's message to this member; given back if it has no room after all.
     pub fn assign(&self, delivery: Delivery) -> Result<(), Delivery> {
-        let mut inner = self.inner.lock();
-        if inner.mode == Mode::Offline || inner.is_full(self.bounds, delivery.message.weight()) {
+        let inner = self.inner.lock();
+        if inner.mode == Mode::Offline || inner.close.is_some() {
+            return Err(delivery);
+        }
+        self.push_within_bounds(inner, delivery)
+    }
+
+    /// As [`Outbox::assign`], also if the member is away: it waits here for a session that is kept.
+    pub(super) fn keep(&self, delivery: Delivery) -> Result<(), Delivery> {
+        self.push_within_bounds(self.inner.lock(), delivery)
+    }
+
+    fn push_within_bounds(
+        &self,
+        mut inner: MutexGuard<'_, Inner>,
+        delivery: Delivery,
+    ) -> Result<(), Delivery> {
+        if inner.is_full(self.bounds, delivery.message.weight()) {
             return Err(delivery);
         }
         let waker = inner.push(delivery);

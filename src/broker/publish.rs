@@ -10,7 +10,11 @@ use crate::{
     message::{Delivery, Message, Origin, Position},
     metrics::METRICS,
     mqtt::{Qos, topic},
-    routing::{Target, Targets, memo::Memo, shared::Group},
+    routing::{
+        Target, Targets,
+        memo::Memo,
+        shared::{Group, Member},
+    },
 };
 use std::sync::Arc;
 
@@ -160,19 +164,41 @@ impl Broker {
     ) -> bool {
         // asked with the weight: a member with room for less would be asked again and again
         while let Some(member) = group.next(message.weight(), except) {
-            let delivery = Delivery {
-                message: message.clone(),
-                qos: member.qos.min(message.qos),
-                retain: message.retain && member.retain_as_published,
-                position,
-                subscription_ids: member.id.map(|id| [id].into()),
-                share: Some(group.id()),
-            };
+            let delivery = shared_delivery(group, &member, message, position);
             if member.subscriber.assign(delivery).is_ok() {
                 return true;
             }
         }
         false
+    }
+
+    /// Leaves a message with a member of the group whose session is kept, although it is away; false if there is none.
+    pub(super) fn keep_for_group(
+        &self,
+        group: &Group<Arc<Outbox>>,
+        message: &Arc<Message>,
+        position: Option<Position>,
+    ) -> bool {
+        group.durable_members().iter().any(|member| {
+            let delivery = shared_delivery(group, member, message, position);
+            member.subscriber.keep(delivery).is_ok()
+        })
+    }
+}
+
+fn shared_delivery(
+    group: &Group<Arc<Outbox>>,
+    member: &Member<Arc<Outbox>>,
+    message: &Arc<Message>,
+    position: Option<Position>,
+) -> Delivery {
+    Delivery {
+        message: message.clone(),
+        qos: member.qos.min(message.qos),
+        retain: message.retain && member.retain_as_published,
+        position,
+        subscription_ids: member.id.map(|id| [id].into()),
+        share: Some(group.id()),
     }
 }
 

@@ -12,6 +12,7 @@ use crate::{
     message::{Millis, Origin},
     metrics::METRICS,
     mqtt::connect::Will,
+    routing::shared::Group,
     session::{
         NEVER, Session,
         opening::{Opening, Refusal, Terms},
@@ -210,7 +211,7 @@ impl Broker {
             }
         } else {
             drop(slots);
-            self.end(&session, &outbox);
+            self.end(&mut session, &outbox);
             if let Some(will) = will {
                 self.publish_will(&client_id, will);
             }
@@ -233,10 +234,10 @@ impl Broker {
             None
         };
         drop(slots);
-        if let Some(Slot::Parked(parked)) = ended {
+        if let Some(Slot::Parked(mut parked)) = ended {
             METRICS.sessions_parked.dec();
             METRICS.sessions_expired.inc();
-            self.end(&parked.session, &parked.outbox);
+            self.end(&mut parked.session, &parked.outbox);
         }
         if let Some(will) = will {
             self.publish_will(client_id, will);
@@ -325,7 +326,7 @@ impl Broker {
     ) -> Attached {
         let client_id = session.client_id().clone();
         if clean_start {
-            self.end(&session, &outbox);
+            self.end(&mut session, &outbox);
             METRICS.sessions.inc();
             if let Some(will) = will {
                 // the session's end makes it due; its heir must not wait for that
@@ -399,7 +400,8 @@ impl Broker {
     }
 
     /// The end of a session: nothing is for it any more [MQTT-4.1.0-2].
-    fn end(&self, session: &Session, outbox: &Arc<Outbox>) {
+    fn end(&self, session: &mut Session, outbox: &Arc<Outbox>) {
+        let groups = self.groups_of(session);
         for subscription in session.subscriptions() {
             if self
                 .0
@@ -412,9 +414,44 @@ impl Broker {
                 }
             }
         }
+        // from here on nobody assigns it anything: what is left of its groups' messages is all there is
         outbox.go_offline();
+        self.leave_to_groups(&groups, session, outbox);
         outbox.retain(|_| false);
         METRICS.sessions.dec();
+    }
+
+    /// Gives what an ended session held at QoS 1 for its share groups to members online, else to those that return.
+    fn leave_to_groups(
+        &self,
+        groups: &[Arc<Group<Arc<Outbox>>>],
+        session: &mut Session,
+        outbox: &Outbox,
+    ) {
+        let mut left = session.release_shared(|_| true);
+        left.extend(outbox.release_shared(|_| true));
+        for delivery in left {
+            let (message, position) = (&delivery.message, delivery.position);
+            let group = groups
+                .iter()
+                .find(|group| Some(group.id()) == delivery.share);
+            let kept = group.is_some_and(|group| {
+                self.assign(group, message, position, None)
+                    || self.keep_for_group(group, message, position)
+            });
+            if !kept {
+                METRICS.publishes_dropped.inc();
+            }
+        }
+    }
+
+    fn groups_of(&self, session: &Session) -> Vec<Arc<Group<Arc<Outbox>>>> {
+        let shared = session
+            .subscriptions()
+            .filter(|s| s.filter.share().is_some());
+        shared
+            .filter_map(|s| self.0.routes.group(&s.filter))
+            .collect()
     }
 
     fn publish_will(&self, client_id: &Arc<str>, stored: StoredWill) {
@@ -439,12 +476,7 @@ impl Broker {
     /// Gives what a share group's member leaves unacknowledged at QoS 1 to the others at once. What no other can take
     /// stays with the session, as does QoS 2 [MQTT-4.8.2-4].
     fn hand_on_shared(&self, session: &mut Session, outbox: &Arc<Outbox>) {
-        let shared = session
-            .subscriptions()
-            .filter(|s| s.filter.share().is_some());
-        let groups: Vec<_> = shared
-            .filter_map(|s| self.0.routes.group(&s.filter))
-            .collect();
+        let groups = self.groups_of(session);
         if groups.is_empty() {
             return;
         }
@@ -460,13 +492,13 @@ impl Broker {
             let group = groups
                 .iter()
                 .find(|group| Some(group.id()) == delivery.share);
-            if let Some(group) = group {
-                self.assign(
-                    group,
-                    &delivery.message,
-                    delivery.position,
-                    Some(outbox.key()),
-                );
+            let taken = group.is_some_and(|group| {
+                let except = Some(outbox.key());
+                self.assign(group, &delivery.message, delivery.position, except)
+            });
+            // the others had less room than it seemed: it stays
+            if !taken && outbox.keep(delivery).is_err() {
+                METRICS.publishes_dropped.inc();
             }
         }
     }

@@ -379,3 +379,47 @@ async fn a_session_resumed_for_the_last_time_gets_what_it_missed_before_what_com
     publish_numbers(&broker, "t", 3..5);
     assert_eq!(receive(&broker, &mut back), numbers(0..5));
 }
+
+#[tokio::test]
+async fn what_a_leaving_member_holds_and_nobody_online_takes_waits_for_a_member_that_returns() {
+    let broker = broker(1000);
+    let mut returns = connect(&broker, "returns", 100).await;
+    subscribe(&broker, &mut returns, "$share/g/t", Qos::AtLeastOnce);
+    broker.detach(returns, None, Ending::Broken);
+    let mut leaver = connect(&broker, "leaver", 0).await;
+    subscribe(&broker, &mut leaver, "$share/g/t", Qos::AtLeastOnce);
+    publish_numbers(&broker, "t", 0..4);
+    let mut batch = Vec::new();
+    leaver.outbox.take(&mut batch, 2, 2);
+    for delivery in batch {
+        leaver
+            .session
+            .deliver(delivery, broker.now(), &mut WriteQueue::default());
+    }
+    broker.detach(leaver, None, Ending::Broken);
+    let mut back = connect(&broker, "returns", 100).await;
+    assert_eq!(receive(&broker, &mut back), numbers(0..4));
+}
+
+#[tokio::test]
+async fn a_leaving_member_keeps_what_the_others_have_no_room_for() {
+    let broker = broker(2);
+    let mut leaver = connect(&broker, "leaver", 100).await;
+    subscribe(&broker, &mut leaver, "$share/g/t", Qos::AtLeastOnce);
+    for number in numbers(0..4) {
+        publish(&broker, "t", &number, Qos::AtLeastOnce);
+        let mut batch = Vec::new();
+        leaver.outbox.take(&mut batch, 1, 1);
+        for delivery in batch {
+            leaver
+                .session
+                .deliver(delivery, broker.now(), &mut WriteQueue::default());
+        }
+    }
+    let mut stays = connect(&broker, "stays", 0).await;
+    subscribe(&broker, &mut stays, "$share/g/t", Qos::AtLeastOnce);
+    broker.detach(leaver, None, Ending::Broken);
+    assert_eq!(receive(&broker, &mut stays), numbers(0..2));
+    let mut back = connect(&broker, "leaver", 100).await;
+    assert_eq!(receive(&broker, &mut back), numbers(2..4));
+}

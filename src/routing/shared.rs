@@ -126,6 +126,13 @@ impl<S: Subscriber> Group<S> {
         None
     }
 
+    /// Members that must not miss a message, online or not.
+    pub fn durable_members(&self) -> Vec<Member<S>> {
+        let state = self.state.lock();
+        let durable = |m: &&Member<S>| m.qos > Qos::AtMostOnce && m.subscriber.is_durable();
+        state.members.iter().filter(durable).cloned().collect()
+    }
+
     /// The offset above which recorded messages still wait for a member, if any do.
     pub fn behind(&self) -> Option<u64> {
         self.state.lock().behind
