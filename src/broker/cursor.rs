@@ -139,25 +139,38 @@ impl Broker {
         }
     }
 
-    /// Cleans the log from its oldest record: what nobody needs goes; above the limit the oldest goes although needed.
+    /// Cleans the log while nothing is being offered.
     pub(super) fn clean_log(&self) {
-        while let Some(record) = self.0.store.oldest() {
-            let needed = self.is_needed(&record);
-            if needed && !self.0.store.is_over_limit() {
+        loop {
+            // a record between its append and its last offer seems needed by nobody; taken anew for every record, so
+            // that a long cleaning holds up no publisher
+            let _order = self.0.order.lock();
+            if !self.clean_oldest() {
                 break;
             }
-            if needed {
-                METRICS.publishes_dropped.inc();
-            }
-            self.0.store.trim(record.offset);
         }
+    }
+
+    /// Cleans the log from its oldest record: what nobody needs goes; above the limit the oldest goes although needed.
+    /// False if it stays. Under the order lock only.
+    pub(super) fn clean_oldest(&self) -> bool {
+        let Some(record) = self.0.store.oldest() else {
+            return false;
+        };
+        let needed = self.is_needed(&record);
+        if needed && !self.0.store.is_over_limit() {
+            return false;
+        }
+        if needed {
+            METRICS.publishes_dropped.inc();
+        }
+        self.0.store.trim(record.offset);
+        true
     }
 
     fn is_needed(&self, record: &Record) -> bool {
         let targets = self.0.routes.matching(&record.message.topic, None);
-        let needs = |receiver: &Arc<Outbox>| {
-            receiver.is_durable() && receiver.taken_through() < record.offset
-        };
+        let needs = |receiver: &Arc<Outbox>| receiver.is_durable() && receiver.needs(record.offset);
         targets
             .direct
             .iter()

@@ -138,6 +138,11 @@ impl Inner {
     }
 }
 
+/// Whether the log has it for its receiver, too.
+fn is_logged(delivery: &Delivery) -> bool {
+    delivery.qos > Qos::AtMostOnce && delivery.position.is_some() && delivery.share.is_none()
+}
+
 impl Outbox {
     /// An empty outbox that takes messages.
     pub fn new(key: u64, kind: Kind, bounds: Bounds, durable: bool, head: u64) -> Self {
@@ -342,9 +347,7 @@ impl Outbox {
     /// Nobody reads. True if nothing recorded was waiting here or in the log.
     pub(super) fn go_offline(&self) -> bool {
         let mut inner = self.inner.lock();
-        let recorded =
-            |d: &Delivery| d.qos > Qos::AtMostOnce && d.position.is_some() && d.share.is_none();
-        let up_to_date = inner.mode == Mode::Live && !inner.queue.iter().any(recorded);
+        let up_to_date = inner.mode == Mode::Live && !inner.queue.iter().any(is_logged);
         inner.mode = Mode::Offline;
         inner.waker = None;
         inner.retain(|queued| queued.share.is_some() && queued.qos > Qos::AtMostOnce);
@@ -367,6 +370,19 @@ impl Outbox {
             !leaves
         });
         released
+    }
+
+    /// Whether it still reads this record from the log, or may have to: a live receiver needs only what is queued, as
+    /// its cursor stands still at what was not for it. Under the order lock only.
+    pub(super) fn needs(&self, offset: u64) -> bool {
+        if self.taken_through() >= offset {
+            return false;
+        }
+        let inner = self.inner.lock();
+        inner.mode != Mode::Live || {
+            let mut recorded = inner.queue.iter().filter(|d| is_logged(d));
+            recorded.any(|queued| queued.position.is_some_and(|at| at.offset <= offset))
+        }
     }
 
     /// Records up to here are not needed for it any more.

@@ -104,14 +104,16 @@ impl Broker {
             true => self.0.store.append(&message).map_err(Refused::Storage)?,
             false => self.0.store.pass(),
         };
-        if self.0.store.is_over_limit() {
-            self.clean_log();
-        }
         if retain {
             self.0.retained.set(&message, position);
         }
+        let offered = self.offer(&targets, &message, Some(position));
+        // not before the offer: who needs this one is known only now
+        if self.0.store.is_over_limit() {
+            while self.clean_oldest() {}
+        }
         Ok(Receipt {
-            offered: self.offer(&targets, &message, Some(position)),
+            offered,
             position: Some(position),
         })
     }

@@ -423,3 +423,47 @@ async fn a_leaving_member_keeps_what_the_others_have_no_room_for() {
     let mut back = connect(&broker, "leaver", 100).await;
     assert_eq!(receive(&broker, &mut back), numbers(2..4));
 }
+
+#[tokio::test]
+async fn what_no_local_keeps_from_its_publisher_is_not_kept_in_the_log_for_it() {
+    let broker = broker(1000);
+    let mut bridge = connect(&broker, "bridge", 100).await;
+    let request = Subscribe {
+        packet_id: 1.try_into().unwrap(),
+        subscription_id: None,
+        user: Vec::new(),
+        filters: vec![(
+            "t".into(),
+            SubscriptionOptions {
+                qos: Qos::AtLeastOnce,
+                no_local: true,
+                ..Default::default()
+            },
+        )],
+    };
+    let anyone = Identity::anonymous();
+    broker
+        .subscribe(&anyone, &mut bridge.session, &bridge.outbox, &request)
+        .unwrap();
+    let mut other = connect(&broker, "other", 100).await;
+    subscribe(&broker, &mut other, "t", Qos::AtLeastOnce);
+    let origin = crate::message::Origin {
+        client_id: Some("bridge".into()),
+        user: None,
+    };
+    let mut publisher = Publisher::new(anyone, origin.into(), Some(bridge.outbox.key()));
+    let draft = Draft {
+        topic: TopicName::parse("t").unwrap(),
+        payload: Bytes::from_static(b"own"),
+        qos: Qos::AtLeastOnce,
+        retain: false,
+        properties: None,
+    };
+    broker.publish(&mut publisher, draft).unwrap();
+    broker.clean_log();
+    assert_eq!(broker.0.store.size().0, 1);
+    assert_eq!(receive(&broker, &mut other), ["own"]);
+    broker.clean_log();
+    assert_eq!(broker.0.store.size().0, 0);
+    assert_eq!(receive(&broker, &mut bridge), [""; 0]);
+}
