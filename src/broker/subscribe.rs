@@ -44,6 +44,11 @@ impl Replay {
         }
     }
 
+    /// The subscription it belongs to.
+    pub fn filter(&self) -> &str {
+        self.filter.as_str()
+    }
+
     /// Whether everything was handed out.
     pub fn is_done(&self) -> bool {
         self.done

@@ -461,6 +461,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     self.broker
                         .subscribe(&self.identity, session, outbox, &request)?;
                 session.answer_subscribe(request.packet_id, reasons, out);
+                // the newer replay of a filter brings all that the older one still had to
+                self.replays
+                    .retain(|pending| !replays.iter().any(|new| new.filter() == pending.filter()));
                 self.replays.extend(replays);
                 self.in_share_group = session.subscriptions().any(|s| s.filter.share().is_some());
             }
@@ -469,6 +472,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     .broker
                     .unsubscribe(session, &self.attached.outbox, &request);
                 session.answer_unsubscribe(request.packet_id, reasons, out);
+                // [MQTT-3.10.4-2]
+                self.replays
+                    .retain(|pending| session.subscription(pending.filter()).is_some());
             }
             Request::Disconnect(disconnect) => {
                 return Err(match disconnect.reason {

@@ -169,3 +169,37 @@ async fn a_shared_subscription_gets_no_retained_messages() {
     publisher.publish(&Publish::new(&topic, "live", 1)).await;
     assert_eq!(member.receive().await.text(), "live");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mqtt_3_10_4_2_what_was_retained_does_not_come_after_unsuback_nor_twice_for_one_subscription()
+ {
+    let gateway = Gateway::shared();
+    let root = unique("retained/replay");
+    let mut publisher = Client::tcp(&gateway, &Opening::v311(&unique("in"))).await;
+    for n in 0..3 {
+        let message = Publish::new(&format!("{root}/{n}"), "x", 1).retained();
+        publisher.publish(&message).await;
+    }
+    let opening = Opening::v5(&unique("narrow"));
+    let window = opening.property(property::RECEIVE_MAXIMUM, Value::Two(1));
+    let mut client = Client::tcp(&gateway, &window).await;
+    let filter = format!("{root}/#");
+    for _ in 0..100 {
+        client.subscribe(&[(&filter, 1)]).await;
+    }
+    let first = client.receive().await;
+    assert_eq!(first.topic, format!("{root}/0"));
+    let mut others = Vec::new();
+    for _ in 0..3 {
+        others.push(client.receive().await.topic);
+    }
+    assert_eq!(others, [0, 1, 2].map(|n| format!("{root}/{n}")));
+    client.subscribe(&[(&filter, 1)]).await;
+    let under_way = client.receive_only().await;
+    client.unsubscribe(&[&filter]).await;
+    client.acknowledge(&under_way).await;
+    let marker = unique("retained/marker");
+    client.subscribe(&[(&marker, 1)]).await;
+    publisher.publish(&Publish::new(&marker, "", 1)).await;
+    assert_eq!(client.receive_until(&marker).await, []);
+}
