@@ -403,7 +403,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     fn poll_event(&mut self, cx: &mut Context<'_>) -> Poll<Event> {
-        match self.link.poll_write(cx) {
+        let waited = self.link.out.len();
+        let written = self.link.poll_write(cx);
+        if waited >= WRITE_MARK && self.link.out.len() < waited {
+            // whoever is not read cannot be heard: that it takes its bytes is its sign of life
+            self.heard = self.broker.now();
+        }
+        match written {
             Poll::Ready(Err(error)) => return Poll::Ready(Event::End(End::Io(error))),
             Poll::Ready(Ok(())) => {
                 self.link.out.release();

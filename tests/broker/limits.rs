@@ -1,8 +1,10 @@
 //! Receive maximum and maximum packet size, both ways.
 
+use tokio::io::AsyncReadExt;
+
 use crate::support::{
     gateway::Gateway,
-    mqtt::Client,
+    mqtt::{Client, Link},
     unique,
     wire::{self, Opening, PUBACK, PUBREC, Packet, Publish, Value, Version, property},
 };
@@ -146,5 +148,35 @@ async fn a_payload_above_the_limit_is_refused() {
             ..
         }) => {}
         other => panic!("1 MiB and a byte: {other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_reader_that_is_not_read_meanwhile_is_not_taken_for_silent() {
+    let gateway = Gateway::shared();
+    let topic = unique("limits/slow");
+    let opening = Opening::v311(&unique("slow")).keep_alive(1);
+    let link = Link::narrow(gateway.mqtt).await;
+    let (mut slow, _) = Client::welcomed(link, &opening).await;
+    slow.subscribe(&[(&topic, 0)]).await;
+    let mut publisher = Client::tcp(&gateway, &Opening::v311(&unique("in"))).await;
+    let payload = vec![b'x'; 1 << 20];
+    for _ in 0..12 {
+        publisher
+            .publish(&Publish::new(&topic, payload.clone(), 0))
+            .await;
+    }
+    publisher.ping().await;
+    let (mut total, mut buffer) = (0, vec![0; 256 * 1024]);
+    let mut pace = tokio::time::interval(std::time::Duration::from_millis(120));
+    while total < 12 << 20 {
+        pace.tick().await;
+        slow.try_send(&wire::pingreq()).await;
+        let Link::Tcp(stream) = &mut slow.link else {
+            unreachable!("made narrow")
+        };
+        let count = stream.read_exact(&mut buffer).await;
+        assert!(count.is_ok(), "closed after {total} bytes");
+        total += buffer.len();
     }
 }
