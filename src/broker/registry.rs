@@ -148,10 +148,15 @@ impl Broker {
                 }
             }
         };
-        match waiting {
-            Ok(attached) => Ok(attached),
-            Err(waiting) => waiting.await.map_err(|_| Refusal::TakenOver),
+        let attached = match waiting {
+            Ok(attached) => attached,
+            Err(waiting) => waiting.await.map_err(|_| Refusal::TakenOver)?,
+        };
+        if self.is_draining() {
+            // it may have come in, or inherited, behind the back of whoever told all connections to end
+            attached.outbox.close(CloseReason::ShuttingDown);
         }
+        Ok(attached)
     }
 
     /// A connection has ended: its session goes to its heir, is parked, or ends.

@@ -467,3 +467,18 @@ async fn what_no_local_keeps_from_its_publisher_is_not_kept_in_the_log_for_it() 
     assert_eq!(broker.0.store.size().0, 0);
     assert_eq!(receive(&broker, &mut bridge), [""; 0]);
 }
+
+#[tokio::test]
+async fn who_inherits_a_session_while_the_gateway_stops_is_told_to_end_too() {
+    let broker = broker(1000);
+    let old = connect(&broker, "c", 100).await;
+    let newcomer = tokio::spawn({
+        let (broker, opening) = (broker.clone(), opening(&broker, "c", 100));
+        async move { broker.connect(&opening, false).await }
+    });
+    wait_until_closed(&old.outbox).await;
+    broker.shut_down();
+    broker.detach(old, None, Ending::Stopped);
+    let new = newcomer.await.unwrap().unwrap();
+    assert_eq!(new.outbox.closing(), Some(CloseReason::ShuttingDown));
+}
