@@ -112,8 +112,9 @@ impl Broker {
                 .routes
                 .subscribe(filter, stream.outbox.clone(), options, Some(nth as u32 + 1));
         }
-        drop(order);
+        // the snapshot ends where the live messages begin: none comes twice
         stream.read_retained();
+        drop(order);
         Ok(stream)
     }
 }
