@@ -3,6 +3,7 @@
 //!
 //! Exit codes: 0 done, 1 it failed, 2 used or configured wrongly, 27 `sub -W` ran out of time.
 
+mod bench;
 mod client;
 mod json_line;
 mod link;
@@ -36,6 +37,8 @@ enum Command {
     Pub(publish::Args),
     /// Subscribe over MQTT and print what comes
     Sub(subscribe::Args),
+    /// Measure an MQTT broker
+    Bench(bench::Args),
     /// Print the OpenAPI document of the web API
     Openapi,
 }
@@ -48,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(args) => run::check(args),
         Command::Pub(args) => client::block_on(publish::publish(args)),
         Command::Sub(args) => client::block_on(subscribe::subscribe(args)),
+        Command::Bench(args) => bench::run(args),
         Command::Openapi => {
             print!("{}", crate::http::openapi::document());
             ExitCode::SUCCESS

@@ -1,0 +1,182 @@
+//! What to measure and how much of it: the cases and their arguments.
+
+use super::{ring::Shape, wire::Door};
+use crate::cli::client;
+use crate::mqtt;
+use std::{fmt, time::Duration};
+
+/// How long traffic runs before it is measured.
+pub const WARM_UP: Duration = Duration::from_millis(500);
+
+/// A kind of work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Case {
+    /// Each publisher has one subscriber.
+    Pairs,
+    /// One publisher, many subscribers.
+    FanOut,
+    /// Many publishers, one subscriber.
+    FanIn,
+    /// Pairs, while many other filters are subscribed to that match nothing.
+    Filters,
+    /// Connections that do nothing.
+    Idle,
+    /// Retained messages.
+    Retained,
+    /// Pairs at a fixed rate.
+    Latency,
+    /// Pairs over WebSocket.
+    WsPairs,
+    /// One MQTT publisher, many SSE streams.
+    Sse,
+    /// HTTP clients that publish.
+    HttpPost,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Case::Pairs => "pairs",
+            Case::FanOut => "fan-out",
+            Case::FanIn => "fan-in",
+            Case::Filters => "filters",
+            Case::Idle => "idle",
+            Case::Retained => "retained",
+            Case::Latency => "latency",
+            Case::WsPairs => "ws-pairs",
+            Case::Sse => "sse",
+            Case::HttpPost => "http-post",
+        })
+    }
+}
+
+impl Case {
+    /// Whether the server is reached at its web address.
+    pub fn is_web(self) -> bool {
+        matches!(self, Case::WsPairs | Case::HttpPost)
+    }
+}
+
+/// How idle connections are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Via {
+    /// MQTT over TCP.
+    Tcp,
+    /// MQTT over WebSocket.
+    Ws,
+    /// Server-Sent Events.
+    Sse,
+}
+
+/// How much of a case, and against whom.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Load {
+    /// Host of the server
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: String,
+    /// Port of MQTT over TCP
+    #[arg(long, default_value_t = 1883)]
+    pub port: u16,
+    /// Port of everything web
+    #[arg(long, default_value_t = 8080)]
+    pub http_port: u16,
+    /// Process of the server, for its CPU time and memory; on this machine only
+    #[arg(long)]
+    pub pid: Option<u32>,
+    /// Quality of service of publishers and subscribers
+    #[arg(long, default_value_t = 0, value_parser = client::qos())]
+    pub qos: u8,
+    /// Publishers, or HTTP clients [default: 50, in fan-in 100, in fan-out and sse 1]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub publishers: Option<u32>,
+    /// Subscribers or streams of fan-out and sse [default: 500]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub subscribers: Option<u32>,
+    /// Bytes of a payload
+    #[arg(long, default_value_t = 64)]
+    pub payload: usize,
+    /// Messages each publisher may have under way
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+    pub window: u16,
+    /// How long to measure
+    #[arg(long, default_value_t = 5.0)]
+    pub seconds: f64,
+    /// Version of MQTT
+    #[arg(long, default_value = "311")]
+    pub version: client::Version,
+    /// Messages per second of all publishers, in latency
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: u32,
+    /// Connections of idle, filters of filters, messages of retained
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub count: u32,
+    /// How the connections of idle are made
+    #[arg(long, default_value = "tcp")]
+    pub via: Via,
+    /// Each idle connection subscribes to a topic of its own
+    #[arg(long)]
+    pub subscribed: bool,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Load {
+    /// How many publishers there are.
+    pub fn publishers(&self, case: Case) -> usize {
+        match case {
+            Case::FanOut | Case::Sse => 1,
+            Case::FanIn => self.publishers.unwrap_or(100) as usize,
+            _ => self.publishers.unwrap_or(50) as usize,
+        }
+    }
+
+    /// How many subscribers there are.
+    pub fn subscribers(&self, case: Case) -> usize {
+        match case {
+            Case::FanOut | Case::Sse => self.subscribers.unwrap_or(500) as usize,
+            Case::FanIn => 1,
+            Case::HttpPost => 0,
+            _ => self.publishers(case),
+        }
+    }
+
+    /// The time that is measured.
+    pub fn time(&self) -> Duration {
+        Duration::try_from_secs_f64(self.seconds).unwrap_or(Duration::from_secs(5))
+    }
+
+    /// The MQTT version as the codec names it.
+    pub fn mqtt_version(&self) -> mqtt::Version {
+        match self.version {
+            client::Version::V311 => mqtt::Version::V311,
+            client::Version::V5 => mqtt::Version::V5,
+        }
+    }
+
+    /// Where MQTT is spoken.
+    pub fn door(&self, websocket: bool) -> Door {
+        Door {
+            host: self.host.clone(),
+            port: if websocket { self.http_port } else { self.port },
+            version: self.mqtt_version(),
+            websocket,
+        }
+    }
+
+    /// What messages look like.
+    pub fn shape(&self, websocket: bool) -> Shape {
+        Shape {
+            version: self.mqtt_version(),
+            qos: self.qos,
+            retain: false,
+            payload: self.payload,
+            websocket,
+        }
+    }
+}
+
+/// A client identifier that no other connection of this machine has.
+pub fn client_id(role: &str, number: usize) -> String {
+    format!("bench-{}-{role}-{number}", std::process::id())
+}

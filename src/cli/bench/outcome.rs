@@ -1,0 +1,161 @@
+//! What a case came to, as a line for people or an object for programs.
+
+use super::{
+    load::{Case, Load},
+    percentile::Latency,
+};
+use serde::Serialize;
+use std::{fmt, time::Duration};
+
+/// The result of one case. What does not apply, or is not known without the server's process, is left out.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub struct Outcome {
+    /// Name of the case.
+    pub case: String,
+    /// Quality of service.
+    pub qos: u8,
+    /// Publishers, or HTTP clients.
+    pub publishers: usize,
+    /// Subscribers or streams.
+    pub subscribers: usize,
+    /// Bytes of a payload.
+    pub payload: usize,
+    /// Messages under way per publisher.
+    pub window: u16,
+    /// Time measured.
+    pub seconds: f64,
+    /// Messages that reached a receiver in that time.
+    pub delivered: u64,
+    /// Deliveries that never came, of the whole run.
+    pub lost: u64,
+    /// Deliveries per second.
+    pub per_second: f64,
+    /// Processor time of the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<f64>,
+    /// Deliveries per second of the server's processor time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_cpu_second: Option<f64>,
+    /// Memory of the server at the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rss: Option<u64>,
+    /// How many things memory was measured of: connections, filters, retained messages.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u32>,
+    /// Bytes that each of them added to the server's memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_each: Option<f64>,
+    /// Time from publisher to subscriber.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency: Option<Latency>,
+}
+
+impl Outcome {
+    /// Nothing measured yet.
+    pub fn new(case: Case, load: &Load) -> Self {
+        Outcome {
+            case: case.to_string(),
+            qos: load.qos,
+            publishers: load.publishers(case),
+            subscribers: load.subscribers(case),
+            payload: load.payload,
+            window: load.window,
+            seconds: 0.0,
+            delivered: 0,
+            lost: 0,
+            per_second: 0.0,
+            cpu_seconds: None,
+            per_cpu_second: None,
+            rss: None,
+            count: None,
+            bytes_each: None,
+            latency: None,
+        }
+    }
+
+    /// Sets what was delivered in which time, and what the server took for it.
+    pub fn rate(&mut self, delivered: u64, time: Duration, cpu: Option<Duration>) {
+        self.delivered = delivered;
+        self.seconds = time.as_secs_f64();
+        self.per_second = delivered as f64 / self.seconds;
+        self.cpu_seconds = cpu.map(|cpu| cpu.as_secs_f64());
+        self.per_cpu_second = self
+            .cpu_seconds
+            .filter(|cpu| *cpu > 0.0)
+            .map(|cpu| delivered as f64 / cpu);
+    }
+
+    /// Sets what `count` things added to the server's memory.
+    pub fn memory(&mut self, count: u32, before: Option<u64>, after: Option<u64>) {
+        self.rss = after;
+        self.count = Some(count);
+        self.bytes_each = before
+            .zip(after)
+            .map(|(before, after)| after.saturating_sub(before) as f64 / f64::from(count));
+    }
+
+    /// One JSON object.
+    pub fn json(&self) -> String {
+        serde_json::to_string(self).expect("strings and numbers always have a JSON form")
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} qos {}: ", self.case, self.qos)?;
+        if let (Some(count), Some(each)) = (self.count, self.bytes_each) {
+            write!(out, "{} bytes each of {count}, ", number(each))?;
+        }
+        if self.seconds > 0.0 {
+            write!(
+                out,
+                "{} delivered in {:.1} s, {} lost, {}/s",
+                number(self.delivered as f64),
+                self.seconds,
+                number(self.lost as f64),
+                number(self.per_second)
+            )?;
+        }
+        if let (Some(cpu), Some(each)) = (self.cpu_seconds, self.per_cpu_second) {
+            write!(out, ", {} per CPU second ({cpu:.2} s)", number(each))?;
+        }
+        if let Some(latency) = &self.latency {
+            write!(out, ", {latency}")?;
+        }
+        match self.rss {
+            Some(rss) => write!(out, ", {:.1} MB resident", rss as f64 / 1e6),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A number with its thousands apart; below 100 with one decimal.
+pub fn number(value: f64) -> String {
+    if value != 0.0 && value.abs() < 100.0 && value.fract() != 0.0 {
+        return format!("{value:.1}");
+    }
+    let digits = format!("{value:.0}");
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_readable() {
+        let written: Vec<_> = [0.0, 7.0, 7.25, 999.9, 1234567.0]
+            .into_iter()
+            .map(number)
+            .collect();
+        assert_eq!(written, ["0", "7", "7.2", "1,000", "1,234,567"]);
+    }
+}

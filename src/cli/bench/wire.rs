@@ -1,0 +1,192 @@
+//! One connection of the generator: opened, greeted, then nothing but whole batches.
+
+use super::{
+    frames::{self, Frame},
+    websocket::{self, Unframer},
+};
+use crate::cli::client::Failure;
+use crate::mqtt::{
+    Packet, PacketId, Qos, Version,
+    connect::{Connect, ConnectProperties},
+    frame::{Decoder, Peer},
+    subscribe::{Subscribe, SubscriptionOptions},
+};
+use std::io;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// Room for one read.
+const READ: usize = 64 * 1024;
+/// Largest packet of a handshake.
+const HANDSHAKE: usize = 1024 * 1024;
+
+/// Where a server is and how it is spoken to.
+#[derive(Debug, Clone)]
+pub struct Door {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Protocol version.
+    pub version: Version,
+    /// Over WebSocket.
+    pub websocket: bool,
+}
+
+/// An MQTT connection.
+#[derive(Debug)]
+pub struct Wire {
+    stream: TcpStream,
+    version: Version,
+    unframer: Option<Unframer>,
+    /// Bytes of WebSocket frames, before the payloads are taken out.
+    raw: Vec<u8>,
+    /// MQTT not walked yet.
+    inbox: Vec<u8>,
+    /// Unacknowledged messages the server takes.
+    pub receive_maximum: u16,
+}
+
+impl Door {
+    /// A TCP connection without delay.
+    pub async fn tcp(&self) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    /// An MQTT connection of a clean session.
+    pub async fn open(&self, client_id: String) -> Result<Wire, Failure> {
+        let mut wire = Wire {
+            stream: self.tcp().await?,
+            version: self.version,
+            unframer: None,
+            raw: Vec::new(),
+            inbox: Vec::new(),
+            receive_maximum: u16::MAX,
+        };
+        if self.websocket {
+            wire.upgrade().await?;
+        }
+        wire.connect(client_id).await?;
+        Ok(wire)
+    }
+}
+
+impl Wire {
+    async fn upgrade(&mut self) -> Result<(), Failure> {
+        self.stream.write_all(websocket::UPGRADE.as_bytes()).await?;
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(self.stream.read_u8().await?);
+        }
+        if !head.starts_with(b"HTTP/1.1 101") {
+            let head = String::from_utf8_lossy(&head).into_owned();
+            return Err(format!("no WebSocket: {}", head.lines().next().unwrap_or("")).into());
+        }
+        self.unframer = Some(Unframer::default());
+        Ok(())
+    }
+
+    async fn connect(&mut self, client_id: String) -> Result<(), Failure> {
+        let connect = Connect {
+            version: self.version,
+            bridge: false,
+            clean_start: true,
+            keep_alive: 0,
+            client_id: client_id.into(),
+            will: None,
+            username: None,
+            password: None,
+            properties: ConnectProperties::default(),
+        };
+        match self.ask(Packet::Connect(Box::new(connect))).await? {
+            Packet::ConnAck(answer) if !answer.reason.is_failure() => {
+                self.receive_maximum = answer.receive_maximum.unwrap_or(u16::MAX);
+                Ok(())
+            }
+            other => Err(format!("connection refused: {other:?}").into()),
+        }
+    }
+
+    /// Subscribes to all filters with one packet.
+    pub async fn subscribe(&mut self, filters: &[String], qos: u8) -> Result<(), Failure> {
+        let options = SubscriptionOptions {
+            qos: Qos::from_wire(qos).unwrap_or_default(),
+            ..SubscriptionOptions::default()
+        };
+        let subscribe = Subscribe {
+            packet_id: PacketId::MIN,
+            subscription_id: None,
+            user: vec![],
+            filters: filters
+                .iter()
+                .map(|filter| (filter.as_str().into(), options))
+                .collect(),
+        };
+        match self.ask(Packet::Subscribe(Box::new(subscribe))).await? {
+            Packet::SubAck(answer) if !answer.reasons.iter().any(|r| r.is_failure()) => Ok(()),
+            other => Err(format!("subscription refused: {other:?}").into()),
+        }
+    }
+
+    /// Sends a packet and takes the next one as its answer.
+    async fn ask(&mut self, question: Packet) -> Result<Packet, Failure> {
+        let mut bytes = Vec::new();
+        question.encode(self.version, &mut bytes);
+        self.answer(&bytes).await?;
+        let mut decoder = Decoder::with_version(Peer::Server, self.version, HANDSHAKE);
+        let mut packets = Vec::new();
+        while packets.is_empty() {
+            self.fill().await?;
+            let bytes = std::mem::take(&mut self.inbox);
+            decoder.feed(&bytes, &mut packets)?;
+        }
+        Ok(packets.swap_remove(0))
+    }
+
+    /// Writes MQTT packets, in one WebSocket frame if there is need of one.
+    pub async fn answer(&mut self, packets: &[u8]) -> io::Result<()> {
+        if self.unframer.is_none() {
+            return self.write(packets).await;
+        }
+        let mut frame = Vec::with_capacity(packets.len() + 14);
+        websocket::put_frame(&mut frame, packets);
+        self.write(&frame).await
+    }
+
+    /// Writes bytes that are framed already.
+    pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.stream.write_all(bytes).await
+    }
+
+    /// Reads once. To give up waiting loses nothing.
+    pub async fn fill(&mut self) -> io::Result<()> {
+        let count = match &mut self.unframer {
+            None => {
+                self.inbox.reserve(READ);
+                self.stream.read_buf(&mut self.inbox).await?
+            }
+            Some(unframer) => {
+                self.raw.reserve(READ);
+                let count = self.stream.read_buf(&mut self.raw).await?;
+                unframer.feed(&self.raw, &mut self.inbox);
+                self.raw.clear();
+                count
+            }
+        };
+        match count {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Hands every complete frame to `each`.
+    pub fn take(&mut self, each: impl FnMut(Frame<'_>)) -> io::Result<()> {
+        let consumed = frames::walk(&self.inbox, each).ok_or(io::ErrorKind::InvalidData)?;
+        self.inbox.drain(..consumed);
+        Ok(())
+    }
+}
