@@ -1,6 +1,6 @@
 //! What waits for one receiver: the only point at which a publisher touches it.
 //!
-//! Bounded by count and bytes; overflow is a typed answer. The receiver's task is woken only when the queue turns from
+//! Bounded by count and bytes; what overflow means depends on who reads, and is never silent. The receiver's task is woken only when the queue turns from
 //! empty to not empty, or when its connection is to end. The lock is never held while anything is written.
 //!
 //! A durable session's outbox is *live* or *behind*. Live: recorded messages are queued as they are published. Behind:
@@ -34,17 +34,6 @@ pub enum CloseReason {
     ShuttingDown,
     /// Somebody in charge ended it.
     Kicked,
-}
-
-/// What became of an offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Offer {
-    /// Queued.
-    Queued,
-    /// Not queued: the log keeps it for the receiver.
-    InLog,
-    /// Lost to this receiver, and counted.
-    Dropped,
 }
 
 /// How much may wait.
@@ -168,37 +157,45 @@ impl Outbox {
         self.key
     }
 
-    /// Offers a message: queued if there is room.
-    pub fn offer(&self, delivery: Delivery) -> Offer {
-        let in_log = delivery.position.is_some()
-            && delivery.qos > Qos::AtMostOnce
-            && self.durable
-            && self.kind == Kind::Session;
+    /// Offers messages, in order, under one lock: each is queued if there is room.
+    pub fn offer(&self, deliveries: impl IntoIterator<Item = Delivery>) {
+        let mut waker = None;
         let mut inner = self.inner.lock();
-        match inner.mode {
-            Mode::Offline | Mode::Behind if in_log => return Offer::InLog,
-            Mode::Offline => return Offer::Dropped,
-            _ => {}
+        for delivery in deliveries {
+            let woken = self.offer_one(&mut inner, delivery);
+            waker = waker.or(woken);
         }
-        if inner.is_full(self.bounds, delivery.message.weight()) {
-            return self.overflow(&mut inner, &delivery, in_log);
-        }
-        let waker = inner.push(delivery);
         drop(inner);
         if let Some(waker) = waker {
             waker.wake();
         }
-        Offer::Queued
     }
 
-    fn overflow(&self, inner: &mut Inner, delivery: &Delivery, in_log: bool) -> Offer {
+    fn offer_one(&self, inner: &mut Inner, delivery: Delivery) -> Option<Waker> {
+        let in_log = delivery.position.is_some()
+            && delivery.qos > Qos::AtMostOnce
+            && self.durable
+            && self.kind == Kind::Session;
+        match inner.mode {
+            // away, or still reading older records: the log keeps what must be kept
+            Mode::Offline => None,
+            Mode::Behind if in_log => None,
+            _ if inner.is_full(self.bounds, delivery.message.weight()) => {
+                self.overflow(inner, &delivery, in_log);
+                None
+            }
+            _ => inner.push(delivery),
+        }
+    }
+
+    fn overflow(&self, inner: &mut Inner, delivery: &Delivery, in_log: bool) {
         if in_log {
             // forget what the log has anyway; the session reads it from there at its own speed
             inner.mode = Mode::Behind;
             inner.retain(|queued| {
                 queued.qos == Qos::AtMostOnce || queued.position.is_none() || queued.share.is_some()
             });
-            return Offer::InLog;
+            return;
         }
         METRICS.publishes_dropped.inc();
         match self.kind {
@@ -212,7 +209,6 @@ impl Outbox {
             }
             Kind::Session => {}
         }
-        Offer::Dropped
     }
 
     /// Gives a share group's message to this member; given back if it has no room after all.

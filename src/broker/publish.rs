@@ -1,7 +1,8 @@
 //! The hot path: may it be published, who gets it, must it be kept, offer it.
 //!
-//! Per message: one allocation for the shared message beside its payload, one memo hit (two atomic loads, one string
-//! comparison), and per receiver one short lock, with a wake only if its queue was empty. A recorded message also takes
+//! Consecutive messages of one read that go to the same receivers are offered together: one lock and at most one wake
+//! per receiver and group. Per message: one allocation for the shared message beside its payload, one memo hit (two atomic loads, one string
+//! comparison), and per receiver a few reference counts; a wake only if its queue was empty. A recorded message also takes
 //! the order lock and the log's.
 
 use super::{Broker, Draft, Receipt, Refused, outbox::Outbox};
@@ -23,7 +24,12 @@ pub struct Publisher {
     identity: Arc<Identity>,
     origin: Arc<Origin>,
     memo: Memo<Arc<Outbox>>,
+    held: Vec<Arc<Message>>,
+    held_for: Option<Arc<Targets<Arc<Outbox>>>>,
 }
+
+/// Messages held back at most, to be offered together.
+const HELD: usize = 64;
 
 impl Publisher {
     /// `receiver` is the key of the publisher's own outbox, for No Local.
@@ -32,26 +38,58 @@ impl Publisher {
             identity,
             origin,
             memo: Memo::new(receiver),
+            held: Vec::new(),
+            held_for: None,
         }
     }
 
     /// Lets go of what was remembered: a publisher that fell silent keeps nobody's queue alive.
     pub fn rest(&mut self) {
         self.memo.forget();
+        self.held = Vec::new();
     }
 }
 
 impl Broker {
     /// Publishes a message: routed when this returns, durable when the receipt's position is.
     pub fn publish(&self, publisher: &mut Publisher, draft: Draft) -> Result<Receipt, Refused> {
+        let receipt = self.publish_in_batch(publisher, draft);
+        self.flush(publisher);
+        receipt
+    }
+
+    /// As [`Broker::publish`], one of several: consecutive messages for the same receivers are held back and offered
+    /// together, so that a receiver is locked and woken once for all of them. [`Broker::flush`] ends the batch.
+    pub fn publish_in_batch(
+        &self,
+        publisher: &mut Publisher,
+        draft: Draft,
+    ) -> Result<Receipt, Refused> {
         publisher.identity.may_publish(&draft.topic)?;
         self.admit(&draft)?;
         self.route(publisher, draft)
     }
 
+    /// Offers what a batch still holds back.
+    pub fn flush(&self, publisher: &mut Publisher) {
+        let Some(targets) = publisher.held_for.take() else {
+            return;
+        };
+        for target in &targets.direct {
+            let deliveries = publisher
+                .held
+                .iter()
+                .map(|message| delivery(target, message, None));
+            target.subscriber.offer(deliveries);
+        }
+        publisher.held.clear();
+    }
+
     /// Publishes in the gateway's own name, also on topics that are its own.
     pub fn announce(&self, publisher: &mut Publisher, draft: Draft) -> Result<Receipt, Refused> {
-        self.route(publisher, draft)
+        let receipt = self.route(publisher, draft);
+        self.flush(publisher);
+        receipt
     }
 
     fn admit(&self, draft: &Draft) -> Result<(), Refused> {
@@ -92,11 +130,14 @@ impl Broker {
         let targets = publisher.memo.targets(&self.0.routes, &message.topic);
         let must_survive = targets.durable && qos > Qos::AtMostOnce;
         if !(retain || must_survive) {
+            let offered = targets.direct.len() + targets.shared.len();
+            self.hold(publisher, targets, message);
             return Ok(Receipt {
-                offered: self.offer(&targets, &message, None),
+                offered,
                 position: None,
             });
         }
+        self.flush(publisher);
         let _order = self.0.order.lock();
         // nobody subscribes while the order lock is held: what matches now is what matches at this position
         let targets = publisher.memo.targets(&self.0.routes, &message.topic);
@@ -118,6 +159,30 @@ impl Broker {
         })
     }
 
+    /// Holds a message back for the others of its batch that go to the same receivers.
+    fn hold(
+        &self,
+        publisher: &mut Publisher,
+        targets: Arc<Targets<Arc<Outbox>>>,
+        message: Arc<Message>,
+    ) {
+        let same = publisher
+            .held_for
+            .as_ref()
+            .is_some_and(|held_for| Arc::ptr_eq(held_for, &targets));
+        if !same || publisher.held.len() >= HELD {
+            self.flush(publisher);
+        }
+        if !targets.shared.is_empty() {
+            // groups take turns message by message
+            self.flush(publisher);
+            self.offer(&targets, &message, None);
+        } else if !targets.direct.is_empty() {
+            publisher.held.push(message);
+            publisher.held_for = Some(targets);
+        }
+    }
+
     fn offer(
         &self,
         targets: &Targets<Arc<Outbox>>,
@@ -125,7 +190,9 @@ impl Broker {
         position: Option<Position>,
     ) -> usize {
         for target in &targets.direct {
-            target.subscriber.offer(delivery(target, message, position));
+            target
+                .subscriber
+                .offer([delivery(target, message, position)]);
         }
         for group in &targets.shared {
             self.offer_group(group, message, position);

@@ -411,25 +411,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
         match written {
             Poll::Ready(Err(error)) => return Poll::Ready(Event::End(End::Io(error))),
-            Poll::Ready(Ok(())) => {
-                self.link.out.release();
-                if std::mem::take(&mut self.more) {
-                    return Poll::Ready(Event::Room);
-                }
-            }
+            Poll::Ready(Ok(())) => self.link.out.release(),
             Poll::Pending => {}
         }
-        let waits = self.blocked || self.link.out.len() >= WRITE_MARK;
-        if self.attached.outbox.poll_wait(cx, waits).is_ready() {
-            return Poll::Ready(Event::Outbox);
-        }
-        if self.link.out.len() < WRITE_MARK {
+        // reading and the timer come before the outbox, which a flood keeps ready all the time
+        let has_room = self.link.out.len() < WRITE_MARK;
+        if has_room {
             match self.link.poll_read(cx) {
                 Poll::Ready(Ok(())) => {
                     self.heard = self.broker.now();
                     return Poll::Ready(Event::Packets);
                 }
-                Poll::Ready(Err(ReadEnd::Closed)) => return Poll::Ready(Event::End(End::Closed)),
+                Poll::Ready(Err(ReadEnd::Closed)) => {
+                    return Poll::Ready(Event::End(End::Closed));
+                }
                 Poll::Ready(Err(ReadEnd::Io(error))) => {
                     return Poll::Ready(Event::End(End::Io(error)));
                 }
@@ -439,20 +434,28 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 Poll::Pending => {}
             }
         }
-        match &mut self.timer {
-            Some(timer) => timer.as_mut().poll(cx).map(|()| Event::Timer),
-            None => Poll::Pending,
+        if let Some(timer) = &mut self.timer
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(Event::Timer);
         }
+        if has_room && std::mem::take(&mut self.more) {
+            return Poll::Ready(Event::Room);
+        }
+        let waits = self.blocked || !has_room;
+        self.attached
+            .outbox
+            .poll_wait(cx, waits)
+            .map(|()| Event::Outbox)
     }
 
     fn handle_packets(&mut self) -> Result<(), End> {
         let mut packets = std::mem::take(&mut self.link.packets);
         METRICS.received.packets.add(packets.len() as u64);
-        for packet in packets.drain(..) {
-            self.handle(packet)?;
-        }
-        // the vector goes back only while there is traffic: an idle connection owns none
-        Ok(())
+        // an error ends the connection, but what came before it was published
+        let handled = packets.drain(..).try_for_each(|packet| self.handle(packet));
+        self.broker.flush(&mut self.publisher);
+        handled
     }
 
     fn handle(&mut self, packet: Packet) -> Result<(), End> {
@@ -462,6 +465,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             Request::Nothing | Request::Room => {}
             Request::Publish(incoming) => return self.publish(incoming),
             Request::Subscribe(request) => {
+                self.broker.flush(&mut self.publisher);
                 let outbox = &self.attached.outbox;
                 let (reasons, replays) =
                     self.broker
@@ -474,6 +478,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 self.in_share_group = session.subscriptions().any(|s| s.filter.share().is_some());
             }
             Request::Unsubscribe(request) => {
+                self.broker.flush(&mut self.publisher);
                 let reasons = self
                     .broker
                     .unsubscribe(session, &self.attached.outbox, &request);
@@ -507,7 +512,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             properties,
             packet_id,
         } = incoming;
-        let published = self.broker.publish(
+        let published = self.broker.publish_in_batch(
             &mut self.publisher,
             Draft {
                 topic,
