@@ -50,13 +50,6 @@ impl fmt::Display for Case {
     }
 }
 
-impl Case {
-    /// Whether the server is reached at its web address.
-    pub fn is_web(self) -> bool {
-        matches!(self, Case::WsPairs | Case::HttpPost)
-    }
-}
-
 /// How idle connections are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Via {
@@ -107,9 +100,9 @@ pub struct Load {
     /// Messages per second of all publishers, in latency
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
-    /// Connections of idle, filters of filters, messages of retained
-    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
-    pub count: u32,
+    /// Connections of idle [default: 5000], filters of filters and messages of retained [default: 100000]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=50_000_000))]
+    pub count: Option<u32>,
     /// How the connections of idle are made
     #[arg(long, default_value = "tcp")]
     pub via: Via,
@@ -126,6 +119,7 @@ impl Load {
     pub fn publishers(&self, case: Case) -> usize {
         match case {
             Case::FanOut | Case::Sse => 1,
+            Case::Idle | Case::Retained => 0,
             Case::FanIn => self.publishers.unwrap_or(100) as usize,
             _ => self.publishers.unwrap_or(50) as usize,
         }
@@ -139,6 +133,12 @@ impl Load {
             Case::HttpPost => 0,
             _ => self.publishers(case),
         }
+    }
+
+    /// How many things memory is measured of.
+    pub fn count(&self, case: Case) -> u32 {
+        let default = if case == Case::Idle { 5000 } else { 100_000 };
+        self.count.unwrap_or(default)
     }
 
     /// The time that is measured.

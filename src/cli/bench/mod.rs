@@ -7,17 +7,23 @@
 //!
 //! This room speaks to servers over sockets only, never to the gateway's own rooms beyond the codec.
 
+mod compare;
 mod flow;
 mod frames;
+mod latency;
 mod load;
+mod memory;
 mod outcome;
 mod percentile;
+mod plot;
 mod process;
 mod publisher;
 mod relay;
+mod report;
 mod ring;
 mod subscriber;
 mod traffic;
+mod web;
 mod websocket;
 mod wire;
 
@@ -35,47 +41,101 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Case(CaseCommand),
+    /// The yardstick: copies bytes between sockets without parsing them
+    Relay(relay::Args),
+    /// Several brokers and cases in turn, with a report
+    Compare(compare::Args),
+}
+
+/// A case and how much of it.
+#[derive(Debug, Clone, clap::Subcommand)]
+enum CaseCommand {
     /// Each publisher has one subscriber
     Pairs(Load),
     /// One publisher, many subscribers
     FanOut(Load),
     /// Many publishers, one subscriber
     FanIn(Load),
+    /// Pairs, while there are many other filters that match nothing; also bytes per filter
+    Filters(Load),
+    /// Bytes per connection that does nothing
+    Idle(Load),
+    /// Bytes per retained message
+    Retained(Load),
+    /// Delay of messages at a fixed rate
+    Latency(Load),
     /// Pairs over WebSocket
     WsPairs(Load),
-    /// The yardstick: copies bytes between sockets without parsing them
-    Relay(relay::Args),
+    /// One MQTT publisher, many SSE streams
+    Sse(Load),
+    /// HTTP clients that publish over kept connections
+    HttpPost(Load),
+}
+
+impl CaseCommand {
+    fn parts(self) -> (Case, Load) {
+        match self {
+            CaseCommand::Pairs(load) => (Case::Pairs, load),
+            CaseCommand::FanOut(load) => (Case::FanOut, load),
+            CaseCommand::FanIn(load) => (Case::FanIn, load),
+            CaseCommand::Filters(load) => (Case::Filters, load),
+            CaseCommand::Idle(load) => (Case::Idle, load),
+            CaseCommand::Retained(load) => (Case::Retained, load),
+            CaseCommand::Latency(load) => (Case::Latency, load),
+            CaseCommand::WsPairs(load) => (Case::WsPairs, load),
+            CaseCommand::Sse(load) => (Case::Sse, load),
+            CaseCommand::HttpPost(load) => (Case::HttpPost, load),
+        }
+    }
 }
 
 /// Runs what the arguments say.
 pub fn run(args: Args) -> ExitCode {
-    let (case, load) = match args.command {
-        Command::Pairs(load) => (Case::Pairs, load),
-        Command::FanOut(load) => (Case::FanOut, load),
-        Command::FanIn(load) => (Case::FanIn, load),
-        Command::WsPairs(load) => (Case::WsPairs, load),
+    match args.command {
+        Command::Case(case) => client::block_on(alone(case)),
+        Command::Compare(args) => client::block_on(compare::run(args)),
         Command::Relay(args) => {
-            return relay::run(args).unwrap_or_else(|error| super::end(super::FAILED, error));
+            relay::run(args).unwrap_or_else(|error| super::end(super::FAILED, error))
         }
-    };
-    client::block_on(async move {
-        let outcome = measure(case, &load).await?;
-        if load.json {
-            println!("{}", outcome.json());
-        } else {
-            println!("{outcome}");
-        }
-        Ok(ExitCode::SUCCESS)
-    })
+    }
 }
+
+async fn alone(case: CaseCommand) -> Result<ExitCode, Failure> {
+    let (case, load) = case.parts();
+    let outcome = measure(case, &load).await?;
+    if load.json {
+        println!("{}", outcome.json());
+    } else {
+        println!("{outcome}");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How many topics a publisher of the filters case takes turns with: a broker that remembers its last match does not
+/// get away with that.
+const TOPICS: usize = 64;
 
 /// Measures one case.
 async fn measure(case: Case, load: &Load) -> Result<Outcome, Failure> {
     let traffic = match case {
+        Case::Pairs => traffic::pairs(load, false, 1).await?,
         Case::FanOut => traffic::fan_out(load).await?,
         Case::FanIn => traffic::fan_in(load).await?,
         Case::WsPairs => traffic::pairs(load, true, 1).await?,
-        _ => traffic::pairs(load, false, 1).await?,
+        Case::Sse => web::sse(load).await?,
+        Case::HttpPost => web::http_post(load).await?,
+        Case::Idle => return memory::idle(load).await,
+        Case::Retained => return memory::retained(load).await,
+        Case::Latency => return latency::measure(load).await,
+        Case::Filters => {
+            let (_sessions, [before, after]) = memory::filters(load).await?;
+            let traffic = traffic::pairs(load, false, TOPICS).await?;
+            let mut outcome = traffic.measure(case, load).await?;
+            outcome.memory(load.count(case), before, after);
+            return Ok(outcome);
+        }
     };
     traffic.measure(case, load).await
 }

@@ -162,6 +162,20 @@ impl Wire {
         self.stream.write_all(bytes).await
     }
 
+    /// Gives back the memory of the handshake.
+    pub fn shrink(&mut self) {
+        self.inbox = Vec::new();
+        self.raw = Vec::new();
+    }
+
+    /// The connection again, and a second handle of it that writes without waiting.
+    pub fn split_writer(self) -> io::Result<(std::net::TcpStream, Wire)> {
+        let stream = self.stream.into_std()?;
+        let writer = stream.try_clone()?;
+        let stream = TcpStream::from_std(stream)?;
+        Ok((writer, Wire { stream, ..self }))
+    }
+
     /// Reads once. To give up waiting loses nothing.
     pub async fn fill(&mut self) -> io::Result<()> {
         let count = match &mut self.unframer {
