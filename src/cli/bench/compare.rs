@@ -6,15 +6,12 @@ use super::{
     load::{Case, Load},
     measure,
     outcome::Outcome,
-    percentile::median,
-    report::{Cell, Row, Table},
+    table::{Measured, Table},
 };
 use crate::cli::client::Failure;
 use clap::Parser;
 use std::{path::PathBuf, process::ExitCode, str::FromStr, time::Duration};
 
-/// The broker that others are compared with, if there is one of this name.
-const YARDSTICK: &str = "relay";
 /// How long a broker is left alone between two cases, to part with the connections of the last one.
 const PAUSE: Duration = Duration::from_millis(300);
 /// How long a case may take above the time that is measured: connecting, filling, waiting for what is lost.
@@ -37,12 +34,18 @@ pub struct Args {
     /// How often everything is measured; the median counts
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
+    /// How long to measure each case, instead of what the cases say
+    #[arg(long)]
+    seconds: Option<f64>,
     /// Where to write a report that a browser shows
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
     /// Where to write every single result, one JSON object per line
     #[arg(long, value_name = "FILE")]
     jsonl: Option<PathBuf>,
+    /// Results of another run, as --jsonl writes them, to show as well
+    #[arg(long, value_name = "FILE")]
+    add: Option<PathBuf>,
 }
 
 /// A broker to measure.
@@ -104,150 +107,72 @@ struct Line {
 fn case(text: &str) -> Result<CaseLine, String> {
     let line = Line::try_parse_from(text.split_whitespace()).map_err(|error| error.to_string())?;
     let (case, load) = line.case.parts();
+    if matches!(case, Case::Idle | Case::Retained) {
+        return Err(
+            "needs a server that has just started: run it alone, and --add its result".to_owned(),
+        );
+    }
     let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     Ok(CaseLine { text, case, load })
 }
 
 /// Measures everything and prints the table.
 pub async fn run(args: Args) -> Result<ExitCode, Failure> {
-    let mut results = vec![vec![vec![]; args.brokers.len()]; args.cases.len()];
-    let mut lines = String::new();
+    let mut results = Vec::new();
     for round in 1..=args.rounds {
-        for (case, results) in args.cases.iter().zip(&mut results) {
-            for (broker, results) in args.brokers.iter().zip(results) {
-                let result = one(round, case, broker).await;
-                if let Some(outcome) = &result {
-                    lines += &format!(
-                        "{{\"broker\":{:?},\"result\":{}}}\n",
-                        broker.name,
-                        outcome.json()
-                    );
+        for line in &args.cases {
+            for broker in &args.brokers {
+                match one(line, broker, args.seconds).await {
+                    Ok(outcome) => {
+                        eprintln!("round {round}  {:<10} {outcome}", broker.name);
+                        results.push(Measured {
+                            broker: broker.name.clone(),
+                            line: line.text.clone(),
+                            round,
+                            outcome,
+                        });
+                    }
+                    Err(why) => {
+                        eprintln!("round {round}  {:<10} {}: {why}", broker.name, line.text)
+                    }
                 }
-                results.push(result);
                 tokio::time::sleep(PAUSE).await;
             }
         }
     }
-    let table = table(&args, &results);
+    if let Some(file) = &args.jsonl {
+        let lines: Result<Vec<_>, _> = results.iter().map(serde_json::to_string).collect();
+        std::fs::write(file, lines?.join("\n") + "\n")?;
+    }
+    if let Some(file) = &args.add {
+        for line in std::fs::read_to_string(file)?.lines() {
+            results.push(serde_json::from_str(line)?);
+        }
+    }
+    let names = args.brokers.into_iter().map(|broker| broker.name).collect();
+    let table = Table::of(names, args.rounds, &results);
     print!("{}", table.text());
     if let Some(file) = &args.html {
         std::fs::write(file, table.html())?;
         eprintln!("report: {}", file.display());
     }
-    if let Some(file) = &args.jsonl {
-        std::fs::write(file, lines)?;
-    }
     Ok(ExitCode::SUCCESS)
 }
 
-/// One case on one broker; `None` if it cannot do it.
-async fn one(round: u16, line: &CaseLine, broker: &Broker) -> Option<Outcome> {
-    // memory that was once taken is used again, so only the first time tells what things cost
-    if round > 1 && matches!(line.case, Case::Idle | Case::Retained) {
-        return None;
-    }
+/// One case on one broker.
+async fn one(line: &CaseLine, broker: &Broker, seconds: Option<f64>) -> Result<Outcome, Failure> {
     let load = Load {
         host: broker.host.clone(),
         port: broker.port,
         pid: broker.pid,
         http_port: broker.http_port.unwrap_or(0),
+        seconds: seconds.unwrap_or(line.load.seconds),
         ..line.load.clone()
     };
     let limit = load.time() + PATIENCE;
-    let outcome = tokio::time::timeout(limit, measure(line.case, &load)).await;
-    let why = match outcome {
-        Ok(Ok(outcome)) => {
-            eprintln!("round {round}  {:<10} {outcome}", broker.name);
-            return Some(outcome);
-        }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "took too long".to_owned(),
-    };
-    eprintln!("round {round}  {:<10} {}: {why}", broker.name, line.text);
-    None
-}
-
-/// `results` by case, broker and round.
-fn table(args: &Args, results: &[Vec<Vec<Option<Outcome>>>]) -> Table {
-    let names: Vec<_> = args
-        .brokers
-        .iter()
-        .map(|broker| broker.name.clone())
-        .collect();
-    let yardstick = names.iter().position(|name| name == YARDSTICK);
-    let known_pids = args.brokers.iter().all(|broker| broker.pid.is_some());
-    let rows = args.cases.iter().zip(results).map(|(line, results)| {
-        let cells = results
-            .iter()
-            .map(|rounds| cell(rounds, yardstick.map(|at| &results[at][..])))
-            .collect();
-        Row {
-            name: line.text.clone(),
-            measure: what(line, known_pids),
-            sizes: sizes(line),
-            cells,
-        }
-    });
-    Table {
-        rows: rows.collect(),
-        brokers: names,
-        rounds: args.rounds,
-    }
-}
-
-fn what(line: &CaseLine, known_pids: bool) -> &'static str {
-    match line.case {
-        Case::Latency => "p99 µs",
-        Case::Idle | Case::Retained => "bytes each",
-        _ if known_pids => "delivered per CPU second",
-        _ => "delivered per second",
-    }
-}
-
-/// What may grow from row to row, for the plots: the group a row belongs to, and its sizes.
-fn sizes(line: &CaseLine) -> (String, Vec<(&'static str, usize)>) {
-    let group = format!(
-        "{} qos {} window {}",
-        line.case, line.load.qos, line.load.window
-    );
-    let sizes = vec![
-        ("subscribers", line.load.subscribers(line.case)),
-        ("publishers", line.load.publishers(line.case)),
-        ("count", line.load.count(line.case) as usize),
-        ("bytes of payload", line.load.payload),
-    ];
-    (group, sizes)
-}
-
-/// The number a case is judged by.
-fn headline(outcome: &Outcome) -> Option<f64> {
-    match (&outcome.latency, outcome.delivered) {
-        (Some(latency), _) => Some(latency.p99_us),
-        (None, 0) => outcome.bytes_each,
-        _ => outcome.per_cpu_second.or(Some(outcome.per_second)),
-    }
-}
-
-fn cell(rounds: &[Option<Outcome>], yardstick: Option<&[Option<Outcome>]>) -> Option<Cell> {
-    let values = |of: &dyn Fn(&Outcome) -> Option<f64>| {
-        median(&mut rounds.iter().flatten().filter_map(of).collect::<Vec<_>>())
-    };
-    let mut ratios: Vec<_> = rounds
-        .iter()
-        .zip(yardstick.unwrap_or_default())
-        .filter_map(|(own, relay)| Some(headline(own.as_ref()?)? / headline(relay.as_ref()?)?))
-        .collect();
-    Some(Cell {
-        value: values(&headline)?,
-        ratio: median(&mut ratios),
-        per_second: values(&|outcome| Some(outcome.per_second))?,
-        lost: rounds.iter().flatten().map(|outcome| outcome.lost).sum(),
-        // as above: only the first time tells
-        bytes_each: rounds
-            .iter()
-            .flatten()
-            .find_map(|outcome| outcome.bytes_each),
-    })
+    tokio::time::timeout(limit, measure(line.case, &load))
+        .await
+        .map_err(|_| "took too long")?
 }
 
 #[cfg(test)]
@@ -272,24 +197,6 @@ mod tests {
         assert_eq!((line.load.qos, line.load.subscribers(line.case)), (1, 7));
         assert_eq!(line.text, "fan-out --qos 1 --subscribers 7");
         assert!(case("fly").is_err());
-    }
-
-    #[test]
-    fn ratios_are_taken_round_by_round_and_missing_rounds_do_not_count() {
-        let outcome = |rate: f64| {
-            let line = case("pairs").unwrap();
-            let mut outcome = Outcome::new(line.case, &line.load);
-            outcome.rate(
-                rate as u64,
-                Duration::from_secs(1),
-                Some(Duration::from_secs(1)),
-            );
-            Some(outcome)
-        };
-        let relay = [outcome(100.0), outcome(200.0), outcome(400.0)];
-        let own = [outcome(50.0), None, outcome(100.0)];
-        let cell = cell(&own, Some(&relay)).unwrap();
-        assert_eq!((cell.value, cell.ratio), (75.0, Some(0.375)));
-        assert!(super::cell(&[None], None).is_none());
+        assert!(case("idle").is_err());
     }
 }

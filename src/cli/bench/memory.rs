@@ -1,4 +1,5 @@
-//! What things cost in the server's memory: it is read, many of one thing are made, it is read again.
+//! What things cost in the server's memory: it is read, many of one thing are made, it is read again. Only a server that
+//! has just started tells the truth; one that has had much memory before uses it again.
 
 use super::{
     frames,

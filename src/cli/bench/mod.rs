@@ -22,6 +22,7 @@ mod relay;
 mod report;
 mod ring;
 mod subscriber;
+mod table;
 mod traffic;
 mod web;
 mod websocket;

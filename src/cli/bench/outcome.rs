@@ -4,11 +4,11 @@ use super::{
     load::{Case, Load},
     percentile::Latency,
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
 
 /// The result of one case. What does not apply, or is not known without the server's process, is left out.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub struct Outcome {
     /// Name of the case.
@@ -32,22 +32,22 @@ pub struct Outcome {
     /// Deliveries per second.
     pub per_second: f64,
     /// Processor time of the server.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<f64>,
     /// Deliveries per second of the server's processor time.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_cpu_second: Option<f64>,
     /// Memory of the server at the end.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rss: Option<u64>,
     /// How many things memory was measured of: connections, filters, retained messages.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub count: Option<u32>,
     /// Bytes that each of them added to the server's memory.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_each: Option<f64>,
     /// Time from publisher to subscriber.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
 }
 
@@ -60,7 +60,11 @@ impl Outcome {
             publishers: load.publishers(case),
             subscribers: load.subscribers(case),
             payload: load.payload,
-            window: load.window,
+            window: if case == Case::HttpPost {
+                1
+            } else {
+                load.window
+            },
             seconds: 0.0,
             delivered: 0,
             lost: 0,
@@ -90,9 +94,11 @@ impl Outcome {
     pub fn memory(&mut self, count: u32, before: Option<u64>, after: Option<u64>) {
         self.rss = after;
         self.count = Some(count);
+        // no growth is no result: the server used memory again that it had before
         self.bytes_each = before
             .zip(after)
-            .map(|(before, after)| after.saturating_sub(before) as f64 / f64::from(count));
+            .and_then(|(before, after)| after.checked_sub(before).filter(|grown| *grown > 0))
+            .map(|grown| grown as f64 / f64::from(count));
     }
 
     /// One JSON object.
@@ -103,30 +109,29 @@ impl Outcome {
 
 impl fmt::Display for Outcome {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{} qos {}: ", self.case, self.qos)?;
+        let mut parts = vec![];
         if let (Some(count), Some(each)) = (self.count, self.bytes_each) {
-            write!(out, "{} bytes each of {count}, ", number(each))?;
+            parts.push(format!("{} bytes each of {count}", number(each)));
         }
         if self.seconds > 0.0 {
-            write!(
-                out,
+            parts.push(format!(
                 "{} delivered in {:.1} s, {} lost, {}/s",
                 number(self.delivered as f64),
                 self.seconds,
                 number(self.lost as f64),
                 number(self.per_second)
-            )?;
+            ));
         }
         if let (Some(cpu), Some(each)) = (self.cpu_seconds, self.per_cpu_second) {
-            write!(out, ", {} per CPU second ({cpu:.2} s)", number(each))?;
+            parts.push(format!("{} per CPU second ({cpu:.2} s)", number(each)));
         }
         if let Some(latency) = &self.latency {
-            write!(out, ", {latency}")?;
+            parts.push(latency.to_string());
         }
-        match self.rss {
-            Some(rss) => write!(out, ", {:.1} MB resident", rss as f64 / 1e6),
-            None => Ok(()),
+        if let Some(rss) = self.rss {
+            parts.push(format!("{:.1} MB resident", rss as f64 / 1e6));
         }
+        write!(out, "{} qos {}: {}", self.case, self.qos, parts.join(", "))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use super::{
     outcome::number,
-    report::{Row, Table, escaped},
+    report::escaped,
+    table::{Row, Table},
 };
 use std::fmt::Write;
 
@@ -55,9 +56,9 @@ pub fn bars(brokers: &[String], row: &Row) -> String {
 /// A plot of cost against size for each group of rows that differ in one size.
 pub fn growths(table: &Table) -> Vec<String> {
     let mut plots = vec![];
-    let mut groups: Vec<&str> = vec![];
+    let mut groups: Vec<(&str, &str)> = vec![];
     for row in &table.rows {
-        let group = row.sizes.0.as_str();
+        let group = (row.group.as_str(), row.measure);
         if groups.contains(&group) {
             continue;
         }
@@ -65,15 +66,15 @@ pub fn growths(table: &Table) -> Vec<String> {
         let rows: Vec<_> = table
             .rows
             .iter()
-            .filter(|other| other.sizes.0 == group)
+            .filter(|other| (other.group.as_str(), other.measure) == group)
             .collect();
         // the first size in which they differ
-        let grows = (0..row.sizes.1.len()).find(|&at| {
+        let grows = (0..row.sizes.len()).find(|&at| {
             rows.iter()
-                .any(|other| other.sizes.1[at].1 != row.sizes.1[at].1)
+                .any(|other| other.sizes[at].1 != row.sizes[at].1)
         });
         if let Some(at) = grows {
-            plots.push(growth(table, group, at, &rows));
+            plots.push(growth(table, group.0, at, &rows));
         }
     }
     plots
@@ -91,7 +92,7 @@ fn growth(table: &Table, group: &str, size: usize, rows: &[&Row]) -> String {
     } else {
         rows[0].measure
     };
-    let places = |row: &Row| (row.sizes.1[size].1.max(1) as f64).log10();
+    let places = |row: &Row| (row.sizes[size].1.max(1) as f64).log10();
     let (first, last) = rows
         .iter()
         .map(|row| places(row))
@@ -112,7 +113,7 @@ fn growth(table: &Table, group: &str, size: usize, rows: &[&Row]) -> String {
          <text x=0 y={:.0}>{highest:.2}</text><text x=0 y={:.0}>0</text>",
         TOP + HEIGHT + 40.0,
         escaped(group),
-        rows[0].sizes.1[size].0,
+        rows[0].sizes[size].0,
         TOP + HEIGHT,
         WIDTH - 180.0,
         TOP + 5.0,
@@ -124,7 +125,7 @@ fn growth(table: &Table, group: &str, size: usize, rows: &[&Row]) -> String {
             "<text x={:.0} y={:.0} text-anchor=middle>{}</text>",
             x(places(row)),
             TOP + HEIGHT + 20.0,
-            number(row.sizes.1[size].1 as f64)
+            number(row.sizes[size].1 as f64)
         );
     }
     for (at, broker) in table.brokers.iter().enumerate() {

@@ -50,12 +50,9 @@ impl Publisher {
                 let batch = self.ring.slice(sent, free as usize);
                 self.wire.write(batch).await?;
             }
-            if self.qos == 0 {
-                self.flow.wake.notified().await;
-                continue;
-            }
             tokio::select! {
                 biased;
+                // at QoS 0 too: there it ends when the server closes the connection
                 filled = self.wire.fill() => {
                     filled?;
                     acknowledged += self.acknowledge().await?;

@@ -1,46 +1,11 @@
 //! The results of a comparison, as a table for a terminal and as one page for a browser that needs nothing else.
 
-use super::{outcome::number, plot};
+use super::{
+    outcome::number,
+    plot,
+    table::{Cell, Table},
+};
 use std::fmt::Write;
-
-/// Cases by brokers.
-#[derive(Debug)]
-pub struct Table {
-    /// Names of the columns.
-    pub brokers: Vec<String>,
-    /// One per case.
-    pub rows: Vec<Row>,
-    /// How many rounds the medians are of.
-    pub rounds: u16,
-}
-
-/// One case.
-#[derive(Debug)]
-pub struct Row {
-    /// The case as it was written.
-    pub name: String,
-    /// What its values are.
-    pub measure: &'static str,
-    /// The group of rows that differ in size only, and the sizes that may differ.
-    pub sizes: (String, Vec<(&'static str, usize)>),
-    /// One per broker; `None` where it could not do it.
-    pub cells: Vec<Option<Cell>>,
-}
-
-/// What a broker reached in a case.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Cell {
-    /// The median.
-    pub value: f64,
-    /// The median of the ratios to the yardstick.
-    pub ratio: Option<f64>,
-    /// Deliveries per second, the median.
-    pub per_second: f64,
-    /// Deliveries lost in all rounds.
-    pub lost: u64,
-    /// Memory per thing, where that is measured as well.
-    pub bytes_each: Option<f64>,
-}
 
 impl Cell {
     fn text(&self) -> String {
@@ -58,9 +23,6 @@ impl Cell {
         }
         if self.lost > 0 {
             notes.push(format!("{} lost", number(self.lost as f64)));
-        }
-        if let Some(bytes) = self.bytes_each.filter(|bytes| *bytes != self.value) {
-            notes.push(format!("{} bytes each", number(bytes)));
         }
         notes.join(", ")
     }
@@ -159,6 +121,7 @@ pub fn escaped(text: &str) -> String {
 #[cfg(test)]
 pub mod tests {
     use super::*;
+    use crate::cli::bench::table::Row;
 
     /// Two brokers; the second could not do the second case.
     pub fn table() -> Table {
@@ -167,15 +130,12 @@ pub mod tests {
             ratio: Some(0.5),
             per_second: 9.0,
             lost: 0,
-            bytes_each: None,
         };
         let row = |name: &str, size, cells| Row {
             name: name.to_owned(),
             measure: "delivered per CPU second",
-            sizes: (
-                "fan-out".to_owned(),
-                vec![("subscribers", size), ("publishers", 1)],
-            ),
+            group: "fan-out".to_owned(),
+            sizes: vec![("subscribers", size), ("publishers", 1)],
             cells,
         };
         Table {
