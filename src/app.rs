@@ -6,7 +6,7 @@ use crate::{
     broker::Broker,
     config::Settings,
     http::{self, extract::TopicRules},
-    listener::{connection::Door, refused::Notes, tcp, websocket},
+    listener::{door::Door, refused::Notes, tcp, websocket},
     message::Epoch,
     observe::{prometheus::render_openmetrics, sys},
     store::memory::MemoryStore,

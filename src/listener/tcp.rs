@@ -1,6 +1,6 @@
 //! The accept loop, and MQTT over TCP.
 
-use super::connection::Door;
+use super::door::Door;
 use crate::metrics::METRICS;
 use socket2::{SockRef, TcpKeepalive};
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};

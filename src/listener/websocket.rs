@@ -3,7 +3,7 @@
 //! Packets and frames are independent of each other [MQTT-6.0.0-2]. No pings are sent: MQTT has its own keep-alive, and
 //! some clients break on them. One write is one binary message, never fragmented.
 
-use super::connection::Door;
+use super::door::Door;
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use std::{
