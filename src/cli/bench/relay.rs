@@ -7,7 +7,7 @@
 //! It does not do anything else, and works only as the generator uses it: every filter is compared as text with the
 //! topic of a publisher's *first* message, which decides where all its bytes go; all messages of a publisher have the
 //! length of the first; PUBACKs carry no true identifier; what subscribers send is read and thrown away. A second
-//! publisher to a topic and QoS 2 are refused by closing the connection.
+//! publisher to a topic, filters with wildcards and QoS 2 are refused by closing the connection.
 
 use super::frames::{self, Frame};
 use crate::cli::client::Failure;
@@ -45,7 +45,8 @@ pub struct Args {
 }
 
 /// Who waits for the messages of a topic. The first publisher takes them, so that none is shared.
-type Waiting = Arc<Mutex<HashMap<Vec<u8>, Vec<OwnedWriteHalf>>>>;
+type Waiting = Arc<Mutex<Topics>>;
+type Topics = HashMap<Vec<u8>, Vec<OwnedWriteHalf>>;
 
 /// Relays until the process is ended.
 pub fn run(args: Args) -> Result<ExitCode, Failure> {
@@ -91,15 +92,23 @@ async fn relay(stream: TcpStream, waiting: Waiting) -> io::Result<()> {
     let mut bytes = Vec::new();
     match greet(&mut reader, &mut writer, &mut bytes).await? {
         Role::Subscriber { filter } => {
-            lock(&waiting).entry(filter).or_default().push(writer);
-            discard(reader).await
+            let peer = writer.peer_addr()?;
+            lock(&waiting)
+                .entry(filter.clone())
+                .or_default()
+                .push(writer);
+            let outcome = discard(reader).await;
+            // one that no publisher has taken must not meet the publisher of a later run
+            if let Some(writers) = lock(&waiting).get_mut(&filter) {
+                writers.retain(|other| other.peer_addr().is_ok_and(|of| of != peer));
+            }
+            outcome
         }
         Role::Publisher { topic, qos, length } => {
             let receivers = lock(&waiting).remove(&topic);
             match (receivers, qos) {
                 (Some(receivers), 0 | 1) => {
-                    let acks = (qos == 1).then_some(writer);
-                    copy(reader, bytes, receivers, acks, length).await
+                    copy(reader, bytes, receivers, writer, qos, length).await
                 }
                 _ => Err(io::ErrorKind::Unsupported.into()),
             }
@@ -107,7 +116,7 @@ async fn relay(stream: TcpStream, waiting: Waiting) -> io::Result<()> {
     }
 }
 
-fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, HashMap<Vec<u8>, Vec<OwnedWriteHalf>>> {
+fn lock(waiting: &Waiting) -> std::sync::MutexGuard<'_, Topics> {
     waiting.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -139,16 +148,16 @@ async fn greet(
                     true => answer.extend_from_slice(&[0x90, 4, high, low, 0, 0]),
                     false => answer.extend_from_slice(&[0x90, 3, high, low, 0]),
                 }
-                role = first_filter(frame, v5).map(|filter| Role::Subscriber { filter });
+                role = Some(first_filter(frame, v5).map(|filter| Role::Subscriber { filter }));
             }
-            frames::PUBLISH if role.is_none() => role = Some(publisher(frame)),
+            frames::PUBLISH if role.is_none() => role = Some(Some(publisher(frame))),
             _ => {}
         })
         .ok_or(io::ErrorKind::InvalidData)?;
         bytes.drain(..read);
         writer.write_all(&answer).await?;
         if let Some(role) = role {
-            return Ok(role);
+            return role.ok_or_else(|| io::ErrorKind::Unsupported.into());
         }
     }
 }
@@ -157,7 +166,8 @@ fn first_filter(frame: Frame<'_>, v5: bool) -> Option<Vec<u8>> {
     // no properties, as the generator subscribes
     let filter = frame.body().get(2 + usize::from(v5)..)?;
     let length = usize::from(u16::from_be_bytes([*filter.first()?, *filter.get(1)?]));
-    Some(filter.get(2..2 + length)?.to_vec())
+    let filter = filter.get(2..2 + length)?;
+    Some(filter.to_vec()).filter(|filter| !filter.contains(&b'+') && !filter.contains(&b'#'))
 }
 
 fn publisher(frame: Frame<'_>) -> Role {
@@ -179,7 +189,8 @@ async fn copy(
     mut reader: OwnedReadHalf,
     mut bytes: Vec<u8>,
     mut receivers: Vec<OwnedWriteHalf>,
-    mut acks: Option<OwnedWriteHalf>,
+    mut publisher: OwnedWriteHalf,
+    qos: u8,
     length: usize,
 ) -> io::Result<()> {
     let acknowledgements = PUBACK.repeat(READ / length + 2);
@@ -189,14 +200,14 @@ async fn copy(
         for receiver in &mut receivers {
             receiver.write_all(&bytes).await?;
         }
-        if let Some(acks) = &mut acks {
+        if qos == 1 {
             let complete = (partial + bytes.len()) / length;
             partial = (partial + bytes.len()) % length;
             for _ in 0..complete / (acknowledgements.len() / 4) {
-                acks.write_all(&acknowledgements).await?;
+                publisher.write_all(&acknowledgements).await?;
             }
             let rest = complete % (acknowledgements.len() / 4);
-            acks.write_all(&acknowledgements[..rest * 4]).await?;
+            publisher.write_all(&acknowledgements[..rest * 4]).await?;
         }
         bytes.clear();
         if reader.read_buf(&mut bytes).await? == 0 {
