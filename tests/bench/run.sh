@@ -97,7 +97,8 @@ if [ -z "${CASES:-}${GROWTH:-}" ]; then
         "retained" "filters --seconds 0.1"; do
         for name in "${names[@]}"; do
             [ "$name" != relay ] || continue
-            [ "$name $case" != "mosquitto idle --via sse --count 1000" ] || continue
+            # Mosquitto has no SSE and takes a tenth of a second to open a WebSocket
+            [[ "$name $case" != mosquitto*--via* ]] || continue
             echo "memory: $name $case" >&2
             start "$name"
             # shellcheck disable=SC2086 # a case is several words

@@ -8,8 +8,10 @@ use super::{
     publisher::Publisher,
     ring::Ring,
     subscriber::Subscriber,
+    wire::Wire,
 };
 use crate::cli::client::Failure;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use std::{
     io::{self, IsTerminal},
     sync::{
@@ -22,6 +24,9 @@ use tokio::task::JoinSet;
 
 /// Lost is what has not come when nothing has come for so long.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// Pairs that are opened at a time.
+const OPENING: usize = 32;
 
 /// Everything that runs in one case.
 #[derive(Debug, Default)]
@@ -38,25 +43,36 @@ pub struct Traffic {
 pub async fn pairs(load: &Load, websocket: bool, topics: usize) -> Result<Traffic, Failure> {
     let mut traffic = Traffic::default();
     let door = load.door(websocket);
-    for number in 0..load.publishers(Case::Pairs) {
-        let mut wire = door.open(client_id("sub", number)).await?;
-        let filter = match topics {
-            1 => topic(number, 0),
-            _ => format!("bench/+/pair{number:06}/+"),
-        };
-        wire.subscribe(&[filter], load.qos).await?;
+    // some servers are slow to open a connection, but not slower to open many
+    let pairs = stream::iter(0..load.publishers(Case::Pairs))
+        .map(|number| {
+            let door = &door;
+            async move {
+                let mut subscriber = door.open(client_id("sub", number)).await?;
+                let filter = match topics {
+                    1 => topic(number, 0),
+                    _ => format!("bench/+/pair{number:06}/+"),
+                };
+                subscriber.subscribe(&[filter], load.qos).await?;
+                let publisher = door.open(client_id("pub", number)).await?;
+                Ok::<_, Failure>((number, subscriber, publisher))
+            }
+        })
+        .buffered(OPENING)
+        .try_collect::<Vec<_>>()
+        .await?;
+    for (number, subscriber, publisher) in pairs {
         let flow = Arc::new(Flow::new(1));
         let subscriber = Subscriber {
-            wire,
+            wire: subscriber,
             flows: vec![flow.clone()],
             payload: load.payload,
         };
         traffic.tasks.spawn(subscriber.run());
         let ring = usize::from(load.window).max(topics);
         let topics = (0..ring).map(|n| topic(number, n % topics));
-        traffic
-            .publish(load, websocket, number, flow, topics)
-            .await?;
+        let ring = Ring::new(load.shape(websocket), number as u32, topics);
+        traffic.publish(load, publisher, flow, ring);
     }
     Ok(traffic)
 }
@@ -102,7 +118,9 @@ pub async fn fan_in(load: &Load) -> Result<Traffic, Failure> {
     traffic.tasks.spawn(subscriber.run());
     for (number, flow) in flows.into_iter().enumerate() {
         let topics = (0..load.window).map(|_| format!("bench/in/{number:06}"));
-        traffic.publish(load, false, number, flow, topics).await?;
+        let ring = Ring::new(load.shape(false), number as u32, topics);
+        let wire = load.door(false).open(client_id("pub", number)).await?;
+        traffic.publish(load, wire, flow, ring);
     }
     Ok(traffic)
 }
@@ -111,20 +129,16 @@ impl Traffic {
     /// Adds a publisher to the topic of [`fan_out`].
     pub async fn publish_all(&mut self, load: &Load, flow: Arc<Flow>) -> Result<(), Failure> {
         let topics = (0..load.window).map(|_| "bench/all".to_owned());
-        self.publish(load, false, 0, flow, topics).await
+        let ring = Ring::new(load.shape(false), 0, topics);
+        let wire = load.door(false).open(client_id("pub", 0)).await?;
+        self.publish(load, wire, flow, ring);
+        Ok(())
     }
 
-    async fn publish(
-        &mut self,
-        load: &Load,
-        websocket: bool,
-        number: usize,
-        flow: Arc<Flow>,
-        topics: impl Iterator<Item = String>,
-    ) -> Result<(), Failure> {
+    fn publish(&mut self, load: &Load, wire: Wire, flow: Arc<Flow>, ring: Ring) {
         let publisher = Publisher {
-            wire: load.door(websocket).open(client_id("pub", number)).await?,
-            ring: Ring::new(load.shape(websocket), number as u32, topics),
+            wire,
+            ring,
             flow: flow.clone(),
             window: load.window.into(),
             qos: load.qos,
@@ -132,7 +146,6 @@ impl Traffic {
         };
         self.flows.push(flow);
         self.tasks.spawn(publisher.run());
-        Ok(())
     }
 
     /// Lets messages flow, measures, and waits for the last ones.
