@@ -1,14 +1,9 @@
 //! One application message, whichever way it came in: immutable, shared by everyone who still needs it.
 //!
-//! A receiver's copy differs only in a few bytes, so the front part of its PUBLISH is encoded once per layout and kept
-//! in the message, as is its rendering for the web. A message never knows who receives it.
+//! Its rendering for the web is made once and kept in it. A PUBLISH is not: to encode one anew costs no more than to copy
+//! it. A message never knows who receives it.
 
-use crate::mqtt::{
-    Qos, Version,
-    property::MessageProperties,
-    publish::{HeadParts, PublishHead},
-    topic::TopicName,
-};
+use crate::mqtt::{Qos, payload::Payload, property::MessageProperties, topic::TopicName};
 use bytes::Bytes;
 use std::{
     fmt,
@@ -68,7 +63,7 @@ pub struct Message {
     /// Where it was published to.
     pub topic: TopicName,
     /// Any bytes.
-    pub payload: Bytes,
+    pub payload: Payload,
     /// As published.
     pub qos: Qos,
     /// RETAIN, as published.
@@ -79,22 +74,21 @@ pub struct Message {
     pub time: Millis,
     /// When it must no longer be delivered.
     pub expires: Option<Millis>,
-    /// Who published it.
-    pub origin: Arc<Origin>,
-    /// {3.x, 5.0} x {without, with packet identifier}.
-    heads: [OnceLock<PublishHead>; 4],
-    web: OnceLock<Bytes>,
+    /// Who published it; `None` if it is kept nowhere, so that nobody asks. A count of references that every message
+    /// of a publisher touches, from every thread, is worth saving.
+    pub origin: Option<Arc<Origin>>,
+    web: OnceLock<Box<Bytes>>,
 }
 
 impl Message {
     /// A message taken at `time`; its expiry becomes a deadline.
     pub fn new(
         topic: TopicName,
-        payload: Bytes,
+        payload: Payload,
         qos: Qos,
         retain: bool,
         properties: Option<Box<MessageProperties>>,
-        origin: Arc<Origin>,
+        origin: Option<Arc<Origin>>,
         time: Millis,
     ) -> Self {
         let expires = properties
@@ -110,7 +104,6 @@ impl Message {
             time,
             expires,
             origin,
-            heads: Default::default(),
             web: OnceLock::new(),
         }
     }
@@ -126,30 +119,9 @@ impl Message {
             .map(|deadline| now.seconds_until(deadline).min(u32::MAX.into()) as u32)
     }
 
-    /// The front of its PUBLISH in one of four layouts, encoded by whoever asks first.
-    ///
-    /// Not for a receiver that needs subscription identifiers, an alias or an expiry counted down: those make a
-    /// private head with [`HeadParts`].
-    pub fn head(&self, version: Version, with_id: bool) -> &PublishHead {
-        let cell = usize::from(version.is_v5()) * 2 + usize::from(with_id);
-        self.heads[cell].get_or_init(|| {
-            HeadParts {
-                version,
-                topic: &self.topic,
-                alias: None,
-                with_id,
-                properties: self.properties.as_deref(),
-                expiry: None,
-                subscription_ids: &[],
-                payload_len: self.payload.len(),
-            }
-            .encode()
-        })
-    }
-
     /// Its rendering for the web, made by whoever asks first.
     pub fn web(&self, render: impl FnOnce(&Message) -> Bytes) -> &Bytes {
-        self.web.get_or_init(|| render(self))
+        self.web.get_or_init(|| Box::new(render(self)))
     }
 
     /// Rough memory it holds, in bytes, for budgets.

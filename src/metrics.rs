@@ -106,6 +106,31 @@ impl Traffic {
     }
 }
 
+/// PUBLISH packets counted by one connection, to be added all at once: counters that every message touches would wander
+/// from core to core.
+#[derive(Debug, Default)]
+pub struct Tally {
+    publishes: u64,
+    bytes: u64,
+}
+
+impl Tally {
+    /// One more, with this many bytes of payload.
+    pub fn add(&mut self, bytes: usize) {
+        self.publishes += 1;
+        self.bytes += bytes as u64;
+    }
+
+    /// Adds what was counted to `traffic`, and begins anew.
+    pub fn count(&mut self, traffic: &Traffic) {
+        if self.publishes > 0 {
+            traffic.publishes.add(self.publishes);
+            traffic.publish_bytes.add(self.bytes);
+            *self = Tally::default();
+        }
+    }
+}
+
 /// Why something was refused, or a connection closed against its client's will.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(usize)]

@@ -46,7 +46,8 @@ impl Broker {
     /// from its own publisher.
     fn missed_by(&self, session: &Session, record: &Record) -> Option<Delivery> {
         let message = &record.message;
-        let own = message.origin.client_id.as_ref() == Some(session.client_id());
+        let publisher = message.origin.as_ref().and_then(|o| o.client_id.as_ref());
+        let own = publisher == Some(session.client_id());
         let (mut qos, mut retain, mut ids) = (None, false, Vec::new());
         for subscription in session.subscriptions() {
             let wants = subscription.filter.share().is_none()

@@ -19,10 +19,11 @@ pub mod subscribe;
 
 use crate::{
     auth::identity::{Denied, Identity},
-    message::{Epoch, Millis, Position},
+    message::{Epoch, Message, Millis, Origin, Position},
     metrics::METRICS,
     mqtt::{
         Qos,
+        payload::Payload,
         property::MessageProperties,
         reason::ReasonCode,
         topic::{TopicError, TopicName},
@@ -34,7 +35,6 @@ use crate::{
     session::limits::Limits,
     store::{Store, StoreError},
 };
-use bytes::Bytes;
 use clock::Clock;
 use config::Config;
 use outbox::{CloseReason, Outbox};
@@ -69,13 +69,26 @@ pub struct Draft {
     /// Where to.
     pub topic: TopicName,
     /// Any bytes.
-    pub payload: Bytes,
+    pub payload: Payload,
     /// How carefully.
     pub qos: Qos,
     /// Whether it becomes the topic's retained message.
     pub retain: bool,
     /// What travels with it.
     pub properties: Option<Box<MessageProperties>>,
+}
+
+impl Draft {
+    fn into_message(self, origin: Option<Arc<Origin>>, now: Millis) -> Message {
+        let Draft {
+            topic,
+            payload,
+            qos,
+            retain,
+            properties,
+        } = self;
+        Message::new(topic, payload, qos, retain, properties, origin, now)
+    }
 }
 
 /// What came of publishing.
@@ -195,7 +208,7 @@ impl Broker {
 
     /// Somebody who publishes, with a memory of his own.
     pub fn publisher(&self, identity: Arc<Identity>, client_id: Option<Arc<str>>) -> Publisher {
-        let origin = crate::message::Origin {
+        let origin = Origin {
             client_id,
             user: identity.user.clone(),
         };

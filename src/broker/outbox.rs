@@ -54,6 +54,31 @@ pub enum Kind {
     Stream,
 }
 
+/// What [`Outbox::take`] saw of the rest, under the same lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// What still waits here.
+    pub rest: Rest,
+    /// Whether recorded messages are read from the log instead.
+    pub behind: bool,
+    /// Why the reader is to end, if it is.
+    pub closing: Option<CloseReason>,
+}
+
+/// What waits after some were taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing.
+    Nothing,
+    /// More.
+    More,
+    /// What waits cannot be sent before the client acknowledges something.
+    Blocked,
+}
+
+/// Room for this many messages is kept when none waits; more is given back at once.
+const KEPT: usize = 64;
+
 /// The queue of one receiver, which outlives connections as its session does.
 #[derive(Debug)]
 pub struct Outbox {
@@ -172,9 +197,9 @@ impl Outbox {
     }
 
     fn offer_one(&self, inner: &mut Inner, delivery: Delivery) -> Option<Waker> {
-        let in_log = delivery.position.is_some()
+        let in_log = self.durable
+            && delivery.position.is_some()
             && delivery.qos > Qos::AtMostOnce
-            && self.durable
             && self.kind == Kind::Session;
         match inner.mode {
             // away, or still reading older records: the log keeps what must be kept
@@ -241,27 +266,51 @@ impl Outbox {
         Ok(())
     }
 
-    /// Moves up to `max` messages into `batch`, at most `quota` of them above QoS 0. True if one waits for quota.
-    pub fn take(&self, batch: &mut Vec<Delivery>, mut quota: usize, max: usize) -> bool {
+    /// Moves up to `max` messages into `batch`, at most `quota` of them above QoS 0.
+    pub fn take(&self, batch: &mut Vec<Delivery>, mut quota: usize, max: usize) -> Taken {
         let mut inner = self.inner.lock();
-        let blocked = loop {
-            match inner.queue.front() {
-                Some(_) if batch.len() >= max => break false,
-                Some(front) if front.qos > Qos::AtMostOnce && quota == 0 => break true,
-                None => break false,
+        let Inner {
+            queue,
+            bytes,
+            mode,
+            close,
+            ..
+        } = &mut *inner;
+        let rest = loop {
+            if close.is_some() {
+                // what waits stays for whoever decides what becomes of it
+                break Rest::Nothing;
+            }
+            match queue.front() {
+                None => break Rest::Nothing,
+                Some(_) if batch.len() >= max => break Rest::More,
+                Some(front) if front.qos > Qos::AtMostOnce => match quota.checked_sub(1) {
+                    None => break Rest::Blocked,
+                    Some(less) => quota = less,
+                },
                 Some(_) => {}
             }
-            let Some(delivery) = inner.queue.pop_front() else {
-                break false;
-            };
-            inner.bytes -= delivery.message.weight();
-            quota -= usize::from(delivery.qos > Qos::AtMostOnce);
-            batch.push(delivery);
+            if let Some(delivery) = queue.pop_front() {
+                *bytes -= delivery.message.weight();
+                batch.push(delivery);
+            }
         };
-        if inner.queue.is_empty() && inner.queue.capacity() > 64 {
+        if queue.is_empty() && queue.capacity() > KEPT {
+            *queue = VecDeque::new();
+        }
+        Taken {
+            rest,
+            behind: *mode == Mode::Behind,
+            closing: *close,
+        }
+    }
+
+    /// Gives back room that an idle receiver does not need.
+    pub fn rest(&self) {
+        let mut inner = self.inner.lock();
+        if inner.queue.is_empty() {
             inner.queue = VecDeque::new();
         }
-        blocked
     }
 
     /// Ready when something waits or the end is asked for. `blocked`: what waits cannot be sent yet, so only the end
@@ -293,11 +342,6 @@ impl Outbox {
         }
     }
 
-    /// Why the reader is to end, if it is.
-    pub fn closing(&self) -> Option<CloseReason> {
-        self.inner.lock().close
-    }
-
     /// Why the reader is to end, told once; for a stream, which chooses its moment.
     pub fn take_closing(&self) -> Option<CloseReason> {
         self.inner.lock().close.take()
@@ -316,11 +360,6 @@ impl Outbox {
     /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Whether recorded messages are read from the log instead.
-    pub fn is_behind(&self) -> bool {
-        self.inner.lock().mode == Mode::Behind
     }
 
     /// The log has nothing more; from now on recorded messages are queued. Under the order lock only.

@@ -1,14 +1,19 @@
 //! The hot path: may it be published, who gets it, must it be kept, offer it.
 //!
-//! Consecutive messages of one read that go to the same receivers are offered together: one lock and at most one wake
-//! per receiver and group. Per message: one allocation for the shared message beside its payload, one memo hit (two atomic loads, one string
-//! comparison), and per receiver a few reference counts; a wake only if its queue was empty. A recorded message also takes
-//! the order lock and the log's.
+//! Consecutive messages of one read that go to the same receivers are offered together. What it costs:
+//!
+//! - *per batch and receiver*: one lock, at most one wake (only of a receiver whose queue was empty);
+//! - *per message*: one allocation (a payload that is not small has its own beside it), one memo hit: two atomic loads
+//!   and a comparison of pointers;
+//! - *per message and receiver*: one entry in its queue and one count of references, none for the last receiver.
+//!
+//! A recorded message also takes the order lock and the log's, and is not held back. No clock is read here: a batch has
+//! one time. No system call is made but the wake of a sleeping worker.
 
 use super::{Broker, Draft, Receipt, Refused, outbox::Outbox};
 use crate::{
     auth::identity::Identity,
-    message::{Delivery, Message, Origin, Position},
+    message::{Delivery, Message, Millis, Origin, Position},
     metrics::METRICS,
     mqtt::{Qos, topic},
     routing::{
@@ -24,8 +29,16 @@ pub struct Publisher {
     identity: Arc<Identity>,
     origin: Arc<Origin>,
     memo: Memo<Arc<Outbox>>,
-    held: Vec<Arc<Message>>,
-    held_for: Option<Arc<Targets<Arc<Outbox>>>>,
+    batch: Batch,
+}
+
+/// Consecutive messages for the same receivers that have not been offered yet.
+#[derive(Default)]
+struct Batch {
+    messages: Vec<Arc<Message>>,
+    targets: Option<Arc<Targets<Arc<Outbox>>>>,
+    /// Published since this was last counted.
+    published: u64,
 }
 
 /// Messages held back at most, to be offered together.
@@ -38,56 +51,80 @@ impl Publisher {
             identity,
             origin,
             memo: Memo::new(receiver),
-            held: Vec::new(),
-            held_for: None,
+            batch: Batch::default(),
         }
     }
 
     /// Lets go of what was remembered: a publisher that fell silent keeps nobody's queue alive.
     pub fn rest(&mut self) {
         self.memo.forget();
-        self.held = Vec::new();
+        self.batch = Batch::default();
+    }
+}
+
+impl Batch {
+    /// Adds a message; offers those before it if it is for others or there are enough.
+    fn add(&mut self, targets: &Arc<Targets<Arc<Outbox>>>, message: Arc<Message>) {
+        let same = self.targets.as_ref();
+        if !same.is_some_and(|same| Arc::ptr_eq(same, targets)) || self.messages.len() >= HELD {
+            self.offer();
+            self.targets = Some(targets.clone());
+        }
+        self.messages.push(message);
+    }
+
+    /// One lock and at most one wake per receiver. The last one gets the messages themselves: in the most frequent
+    /// case, one receiver, no reference is counted.
+    fn offer(&mut self) {
+        if let Some(targets) = self.targets.take()
+            && let Some((last, others)) = targets.direct.split_last()
+        {
+            for target in others {
+                let copies = self.messages.iter().cloned();
+                target
+                    .subscriber
+                    .offer(copies.map(|message| delivery(target, message, None)));
+            }
+            let messages = self.messages.drain(..);
+            last.subscriber
+                .offer(messages.map(|message| delivery(last, message, None)));
+        }
+        METRICS
+            .messages_published
+            .add(std::mem::take(&mut self.published));
     }
 }
 
 impl Broker {
     /// Publishes a message: routed when this returns, durable when the receipt's position is.
     pub fn publish(&self, publisher: &mut Publisher, draft: Draft) -> Result<Receipt, Refused> {
-        let receipt = self.publish_in_batch(publisher, draft);
+        let receipt = self.publish_in_batch(publisher, draft, self.now());
         self.flush(publisher);
         receipt
     }
 
-    /// As [`Broker::publish`], one of several: consecutive messages for the same receivers are held back and offered
-    /// together, so that a receiver is locked and woken once for all of them. [`Broker::flush`] ends the batch.
+    /// As [`Broker::publish`], one of several that came at `now`: consecutive messages for the same receivers are held
+    /// back and offered together, so that a receiver is locked and woken once for all of them. [`Broker::flush`] ends
+    /// the batch.
     pub fn publish_in_batch(
         &self,
         publisher: &mut Publisher,
         draft: Draft,
+        now: Millis,
     ) -> Result<Receipt, Refused> {
         publisher.identity.may_publish(&draft.topic)?;
         self.admit(&draft)?;
-        self.route(publisher, draft)
+        self.route(publisher, draft, now)
     }
 
     /// Offers what a batch still holds back.
     pub fn flush(&self, publisher: &mut Publisher) {
-        let Some(targets) = publisher.held_for.take() else {
-            return;
-        };
-        for target in &targets.direct {
-            let deliveries = publisher
-                .held
-                .iter()
-                .map(|message| delivery(target, message, None));
-            target.subscriber.offer(deliveries);
-        }
-        publisher.held.clear();
+        publisher.batch.offer();
     }
 
     /// Publishes in the gateway's own name, also on topics that are its own.
     pub fn announce(&self, publisher: &mut Publisher, draft: Draft) -> Result<Receipt, Refused> {
-        let receipt = self.route(publisher, draft);
+        let receipt = self.route(publisher, draft, self.now());
         self.flush(publisher);
         receipt
     }
@@ -109,38 +146,42 @@ impl Broker {
         Ok(())
     }
 
-    fn route(&self, publisher: &mut Publisher, draft: Draft) -> Result<Receipt, Refused> {
-        let Draft {
-            topic,
-            payload,
-            qos,
-            retain,
-            properties,
-        } = draft;
-        let message = Arc::new(Message::new(
-            topic,
-            payload,
-            qos,
-            retain,
-            properties,
-            publisher.origin.clone(),
-            self.now(),
-        ));
-        METRICS.messages_published.inc();
-        let targets = publisher.memo.targets(&self.0.routes, &message.topic);
-        let must_survive = targets.durable && qos > Qos::AtMostOnce;
-        if !(retain || must_survive) {
+    fn route(
+        &self,
+        publisher: &mut Publisher,
+        draft: Draft,
+        now: Millis,
+    ) -> Result<Receipt, Refused> {
+        let Publisher {
+            origin,
+            memo,
+            batch,
+            ..
+        } = publisher;
+        let targets = memo.targets(&self.0.routes, &draft.topic);
+        let must_survive = targets.durable && draft.qos > Qos::AtMostOnce;
+        batch.published += 1;
+        if !(draft.retain || must_survive) {
             let offered = targets.direct.len() + targets.shared.len();
-            self.hold(publisher, targets, message);
+            let message = Arc::new(draft.into_message(None, now));
+            if !targets.shared.is_empty() {
+                // groups take turns message by message
+                batch.offer();
+                self.offer(targets, &message, None);
+            } else if !targets.direct.is_empty() {
+                batch.add(targets, message);
+            }
             return Ok(Receipt {
                 offered,
                 position: None,
             });
         }
-        self.flush(publisher);
+        batch.offer();
+        let (qos, retain) = (draft.qos, draft.retain);
+        let message = Arc::new(draft.into_message(Some(origin.clone()), now));
         let _order = self.0.order.lock();
         // nobody subscribes while the order lock is held: what matches now is what matches at this position
-        let targets = publisher.memo.targets(&self.0.routes, &message.topic);
+        let targets = memo.targets(&self.0.routes, &message.topic);
         let position = match targets.durable && qos > Qos::AtMostOnce {
             true => self.0.store.append(&message).map_err(Refused::Storage)?,
             false => self.0.store.pass(),
@@ -148,7 +189,7 @@ impl Broker {
         if retain {
             self.0.retained.set(&message, position);
         }
-        let offered = self.offer(&targets, &message, Some(position));
+        let offered = self.offer(targets, &message, Some(position));
         // not before the offer: who needs this one is known only now
         if self.0.store.is_over_limit() {
             while self.clean_oldest() {}
@@ -157,30 +198,6 @@ impl Broker {
             offered,
             position: Some(position),
         })
-    }
-
-    /// Holds a message back for the others of its batch that go to the same receivers.
-    fn hold(
-        &self,
-        publisher: &mut Publisher,
-        targets: Arc<Targets<Arc<Outbox>>>,
-        message: Arc<Message>,
-    ) {
-        let same = publisher
-            .held_for
-            .as_ref()
-            .is_some_and(|held_for| Arc::ptr_eq(held_for, &targets));
-        if !same || publisher.held.len() >= HELD {
-            self.flush(publisher);
-        }
-        if !targets.shared.is_empty() {
-            // groups take turns message by message
-            self.flush(publisher);
-            self.offer(&targets, &message, None);
-        } else if !targets.direct.is_empty() {
-            publisher.held.push(message);
-            publisher.held_for = Some(targets);
-        }
     }
 
     fn offer(
@@ -192,7 +209,7 @@ impl Broker {
         for target in &targets.direct {
             target
                 .subscriber
-                .offer([delivery(target, message, position)]);
+                .offer([delivery(target, message.clone(), position)]);
         }
         for group in &targets.shared {
             self.offer_group(group, message, position);
@@ -273,11 +290,10 @@ fn shared_delivery(
 
 fn delivery(
     target: &Target<Arc<Outbox>>,
-    message: &Arc<Message>,
+    message: Arc<Message>,
     position: Option<Position>,
 ) -> Delivery {
     Delivery {
-        message: message.clone(),
         // [MQTT-3.8.4-8]
         qos: target.qos.min(message.qos),
         // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
@@ -285,5 +301,6 @@ fn delivery(
         position,
         subscription_ids: target.ids.clone(),
         share: None,
+        message,
     }
 }

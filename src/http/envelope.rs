@@ -73,7 +73,7 @@ fn render(message: &Message, form: PayloadForm) -> Bytes {
         _ => {
             out.get_mut().put_slice(b",\"payload\":\"");
             out.get_mut()
-                .put_slice(STANDARD.encode(&message.payload).as_bytes());
+                .put_slice(STANDARD.encode(&*message.payload).as_bytes());
             out.get_mut().put_slice(br#"","encoding":"base64""#);
         }
     }
@@ -236,19 +236,17 @@ pub struct Envelope {
 mod tests {
     use super::*;
     use crate::{
-        message::{Epoch, Origin},
+        message::Epoch,
         mqtt::{Qos, topic::TopicName},
     };
-    use std::sync::Arc;
-
     fn message(topic: &str, payload: &[u8], properties: Option<MessageProperties>) -> Message {
         Message::new(
             TopicName::parse(topic).unwrap(),
-            Bytes::copy_from_slice(payload),
+            payload.to_vec().into(),
             Qos::AtLeastOnce,
             true,
             properties.map(Box::new),
-            Arc::new(Origin::default()),
+            None,
             Millis(1_795_363_500_123),
         )
     }

@@ -139,7 +139,7 @@ fn guard(headers: &mut HeaderMap) {
 }
 
 fn raw(message: &Message, now: Millis) -> Response {
-    let mut response = Body::from(message.payload.clone()).into_response();
+    let mut response = Body::from(message.payload.to_bytes()).into_response();
     let headers = response.headers_mut();
     insert(
         headers,
@@ -256,20 +256,16 @@ fn http_date(moment: Millis) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        message::Origin,
-        mqtt::{Qos, property::MessageProperties, topic::TopicName},
-    };
-    use bytes::Bytes;
+    use crate::mqtt::{Qos, property::MessageProperties, topic::TopicName};
 
     fn answer(topic: &str, payload: &'static [u8], properties: MessageProperties) -> HeaderMap {
         let message = Message::new(
             TopicName::parse(topic).unwrap(),
-            Bytes::from_static(payload),
+            payload.to_vec().into(),
             Qos::AtLeastOnce,
             true,
             Some(Box::new(properties)),
-            Arc::new(Origin::default()),
+            None,
             Millis(0),
         );
         raw(&message, Millis(0)).headers().clone()

@@ -8,7 +8,7 @@ use crate::{
         problem::{Kind, Problem, ProblemBody},
         query::Query,
     },
-    mqtt::{Qos, topic::TopicName},
+    mqtt::{Qos, payload::Payload, topic::TopicName},
 };
 use axum::{
     Json,
@@ -16,7 +16,6 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
@@ -157,7 +156,7 @@ pub async fn delete(
     query.finish()?;
     let draft = Draft {
         topic,
-        payload: Bytes::new(),
+        payload: Payload::EMPTY,
         qos: Qos::AtLeastOnce,
         retain: true,
         properties: None,
@@ -186,7 +185,7 @@ async fn draft(state: &State, request: Request) -> Result<(Parts, Draft), Proble
     let payload = body::read(body, &head.headers, state.broker.limits().payload).await?;
     let draft = Draft {
         topic,
-        payload,
+        payload: payload.into(),
         qos: options.qos,
         retain: is_put || options.retain == Some(true),
         properties: options.properties,

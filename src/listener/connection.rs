@@ -13,17 +13,19 @@ use crate::{
     auth::identity::Identity,
     broker::{
         Broker, Draft, Refused,
+        outbox::Rest,
         publish::Publisher,
         registry::{Attached, Ending, StoredWill},
         subscribe::Replay,
     },
     message::{Delivery, Millis, Origin},
-    metrics::METRICS,
+    metrics::{METRICS, Tally},
     mqtt::{Packet, Qos, reason::ReasonCode},
     routing::Subscriber,
     session::{Delivered, Incoming, Request, violation::Violation},
 };
 use std::{
+    cell::Cell,
     collections::VecDeque,
     future::{Future, poll_fn},
     net::SocketAddr,
@@ -43,6 +45,11 @@ const WRITE_MARK: usize = 64 * 1024;
 /// Messages drained at a time.
 const BATCH: usize = 64;
 
+// what a worker thread lends to the connection it fills
+thread_local! {
+    static DELIVERIES: Cell<Vec<Delivery>> = const { Cell::new(Vec::new()) };
+}
+
 /// Something to act on.
 enum Event {
     Packets,
@@ -60,7 +67,8 @@ pub(super) struct Connection<T> {
     attached: Attached,
     publisher: Publisher,
     replays: VecDeque<Replay>,
-    batch: Vec<Delivery>,
+    /// Messages from the client that are not in the metrics yet.
+    published: Tally,
     /// What waits in the outbox cannot be sent before the client acknowledges something.
     blocked: bool,
     /// More could be drained once the socket has taken what waits.
@@ -100,7 +108,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             attached,
             publisher,
             replays: VecDeque::new(),
-            batch: Vec::new(),
+            published: Tally::default(),
             blocked: false,
             more: false,
             in_share_group,
@@ -119,13 +127,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         }
         self.set_timer();
         loop {
-            if let Err(end) = self.handle_packets() {
+            self.link.borrow_buffer();
+            if let Err(end) = self.handle_packets().and_then(|()| self.fill()) {
                 return end;
             }
-            if let Some(reason) = self.attached.outbox.closing() {
-                return reason.into();
-            }
-            self.fill();
             if self.in_share_group {
                 // what waited while no member had room: this one may have come online, or have sent what it had
                 self.broker.serve_groups(&self.attached.session);
@@ -135,6 +140,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 Event::Timer if self.is_silent() => return Violation::KeepAlive.into(),
                 Event::Timer => {
                     self.publisher.rest();
+                    self.attached.outbox.rest();
                     self.set_timer();
                 }
                 Event::End(end) => {
@@ -152,11 +158,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             // whoever is not read cannot be heard: that it takes its bytes is its sign of life
             self.heard = self.broker.now();
         }
-        match written {
-            Poll::Ready(Err(error)) => return Poll::Ready(Event::End(End::Io(error))),
-            Poll::Ready(Ok(())) => self.link.out.release(),
-            Poll::Pending => {}
+        if let Poll::Ready(Err(error)) = written {
+            return Poll::Ready(Event::End(End::Io(error)));
         }
+        self.link.return_buffers();
         // reading and the timer come before the outbox, which a flood keeps ready all the time
         let has_room = self.link.out.len() < WRITE_MARK;
         if has_room {
@@ -197,7 +202,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         METRICS.received.packets.add(packets.len() as u64);
         // an error ends the connection, but what came before it was published
         let handled = packets.drain(..).try_for_each(|packet| self.handle(packet));
+        self.link.packets = packets;
         self.broker.flush(&mut self.publisher);
+        self.published.count(&METRICS.received);
         handled
     }
 
@@ -242,11 +249,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     fn publish(&mut self, incoming: Incoming) -> Result<(), End> {
-        METRICS.received.publishes.inc();
-        METRICS
-            .received
-            .publish_bytes
-            .add(incoming.payload.len() as u64);
+        self.published.add(incoming.payload.len());
         let Incoming {
             topic,
             payload,
@@ -264,6 +267,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 retain,
                 properties,
             },
+            self.heard,
         );
         let session = &mut self.attached.session;
         let reason = match published {
@@ -290,54 +294,48 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     /// Moves messages from where they wait to the write queue, as far as the client's window and the socket allow.
-    fn fill(&mut self) {
-        let now = self.broker.now();
+    fn fill(&mut self) -> Result<(), End> {
         let Attached {
             session, outbox, ..
         } = &mut self.attached;
         let out = &mut self.link.out;
+        let now = self.broker.now();
         session.resend(now, out);
-        loop {
-            if out.len() >= WRITE_MARK {
-                self.more = true;
-                break;
+        let mut batch = DELIVERIES.take();
+        let mut sent = Tally::default();
+        let closing = loop {
+            let quota = session.quota();
+            let full = out.len() >= WRITE_MARK;
+            let taken = outbox.take(&mut batch, quota, if full { 0 } else { BATCH });
+            if full || taken.closing.is_some() {
+                self.more = full;
+                break taken.closing;
             }
-            self.blocked = outbox.take(&mut self.batch, session.quota(), BATCH);
-            if self.batch.is_empty() && outbox.is_behind() && session.quota() > 0 {
-                self.batch = self
-                    .broker
-                    .catch_up(session, outbox, session.quota().min(BATCH));
+            self.blocked = taken.rest == Rest::Blocked;
+            let behind = taken.behind && quota > 0;
+            if behind && batch.is_empty() {
+                let missed = self.broker.catch_up(session, outbox, quota.min(BATCH));
+                batch.extend(missed);
             }
-            if let Some(replay) = self.replays.front_mut() {
-                let live = self
-                    .batch
-                    .iter()
-                    .filter(|delivery| delivery.qos > Qos::AtMostOnce)
-                    .count();
-                let room = session.quota().saturating_sub(live).min(BATCH);
-                if room > 0 {
-                    self.batch.extend(self.broker.replay(replay, room));
-                }
-                if replay.is_done() {
-                    self.replays.pop_front();
-                } else if room == 0 && self.batch.is_empty() {
-                    break;
-                }
-            } else if self.batch.is_empty() && !(outbox.is_behind() && session.quota() > 0) {
-                break;
-            }
-            for delivery in self.batch.drain(..) {
-                let bytes = delivery.message.payload.len() as u64;
+            let replayed = replay(&self.broker, &mut self.replays, quota, &mut batch);
+            // what had expired or was too large left its room in the window to those behind it
+            let room = taken.rest == Rest::Blocked && !batch.is_empty();
+            for delivery in batch.drain(..) {
+                let bytes = delivery.message.payload.len();
                 if session.deliver(delivery, now, out) == Delivered::Sent {
-                    METRICS.sent.publishes.inc();
-                    METRICS.sent.publish_bytes.add(bytes);
+                    sent.add(bytes);
                 }
             }
-        }
+            if !(behind || replayed || room || taken.rest == Rest::More) {
+                break None;
+            }
+        };
+        sent.count(&METRICS.sent);
+        DELIVERIES.set(batch);
         if outbox.is_durable() {
             self.broker.note_taken(session, outbox);
         }
-        self.batch.shrink_to(BATCH);
+        closing.map_or(Ok(()), |reason| Err(reason.into()))
     }
 
     fn is_silent(&self) -> bool {
@@ -375,4 +373,29 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.broker.detach(self.attached, will, ending);
         self.link
     }
+}
+
+/// The next retained messages, as far as the window has room beside `batch`. True if another step may bring more.
+fn replay(
+    broker: &Broker,
+    replays: &mut VecDeque<Replay>,
+    quota: usize,
+    batch: &mut Vec<Delivery>,
+) -> bool {
+    let Some(replay) = replays.front_mut() else {
+        return false;
+    };
+    let live = batch
+        .iter()
+        .filter(|delivery| delivery.qos > Qos::AtMostOnce)
+        .count();
+    let room = quota.saturating_sub(live).min(BATCH);
+    if room > 0 {
+        batch.extend(broker.replay(replay, room));
+    }
+    if replay.is_done() {
+        replays.pop_front();
+        return true;
+    }
+    room > 0 || !batch.is_empty()
 }

@@ -1,7 +1,8 @@
 //! A byte stream with a decoder on one side and a write queue on the other.
 //!
 //! An idle link owns no buffer: bytes are read into a scratch buffer of the worker thread and decoded there; only an
-//! unfinished packet is kept.
+//! unfinished packet is kept. Packets and bytes to write stand in buffers that the worker thread lends, too, and takes
+//! back as soon as they are handled or written.
 
 use crate::{
     metrics::METRICS,
@@ -13,7 +14,7 @@ use crate::{
     },
 };
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io::{self, IoSlice},
     pin::Pin,
     task::{Context, Poll, ready},
@@ -26,8 +27,14 @@ const SCRATCH: usize = 64 * 1024;
 /// Slices of one vectored write.
 const SLICES: usize = 64;
 
+/// Most bytes of a buffer that a worker thread takes back.
+const SPARE: usize = 4 * SCRATCH;
+
+// what a worker thread lends to the connection it is busy with
 thread_local! {
-    static BUFFER: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
+    static READ: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
+    static PACKETS: Cell<Vec<Packet>> = const { Cell::new(Vec::new()) };
+    static WRITE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// One connection's bytes.
@@ -67,13 +74,16 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
 
     /// Reads once and decodes.
     pub fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ReadEnd>> {
-        BUFFER.with_borrow_mut(|scratch| {
+        READ.with_borrow_mut(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer)) {
                 Err(error) => Poll::Ready(Err(ReadEnd::Io(error))),
                 Ok(()) if buffer.filled().is_empty() => Poll::Ready(Err(ReadEnd::Closed)),
                 Ok(()) => {
                     METRICS.received.bytes.add(buffer.filled().len() as u64);
+                    if self.packets.capacity() == 0 {
+                        self.packets = PACKETS.take();
+                    }
                     Poll::Ready(
                         self.decoder
                             .feed(buffer.filled(), &mut self.packets)
@@ -82,6 +92,26 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
                 }
             }
         })
+    }
+
+    /// Borrows a buffer for what is to be written.
+    pub fn borrow_buffer(&mut self) {
+        if !self.out.has_buffer() {
+            self.out.lend(WRITE.take());
+        }
+    }
+
+    /// Gives back the packets' buffer, once they are handled, and that of the written bytes if all are out.
+    pub fn return_buffers(&mut self) {
+        let packets = std::mem::take(&mut self.packets);
+        if (1..=SPARE).contains(&(packets.capacity() * size_of::<Packet>())) {
+            PACKETS.set(packets);
+        }
+        if let Some(buffer) = self.out.reclaim()
+            && buffer.capacity() <= SPARE
+        {
+            WRITE.set(buffer);
+        }
     }
 
     /// Writes all that waits; ready when it is out.
@@ -95,6 +125,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             METRICS.sent.bytes.add(written as u64);
+            METRICS.sent.packets.add(self.out.take_packets().into());
             self.out.advance(written);
             self.unflushed = true;
         }

@@ -44,6 +44,7 @@ where
             socket,
             unread: Bytes::new(),
             close: CloseCode::Normal,
+            fault: None,
         },
         peer,
         "websocket",
@@ -57,6 +58,8 @@ struct Bytestream<T> {
     /// The rest of a message that did not fit.
     unread: Bytes,
     close: CloseCode,
+    /// Why nothing more can be read.
+    fault: Option<&'static str>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Bytestream<T> {
@@ -65,29 +68,50 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Bytestream<T> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        while self.unread.is_empty() {
-            match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
-                Some(Ok(Message::Binary(bytes))) => self.unread = bytes,
-                // pings are answered by the library
-                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-                None | Some(Ok(Message::Close(_))) => return Poll::Ready(Ok(())),
-                // [MQTT-6.0.0-1]
-                Some(Ok(Message::Text(_) | Message::Frame(_))) => {
-                    self.close = CloseCode::Unsupported;
-                    return Poll::Ready(Err(io::Error::other("a text frame")));
-                }
-                Some(Err(error)) => {
-                    self.close = match error {
-                        Error::Capacity(_) => CloseCode::Size,
-                        _ => CloseCode::Protocol,
-                    };
-                    return Poll::Ready(Err(io::Error::other(error)));
+        let before = buffer.filled().len();
+        // all that is there at once: clients put every packet into a frame of its own
+        while buffer.remaining() > 0 {
+            if self.unread.is_empty() {
+                match self.poll_message(cx) {
+                    Poll::Ready(Ok(Some(bytes))) => self.unread = bytes,
+                    Poll::Pending if buffer.filled().len() == before => return Poll::Pending,
+                    Poll::Pending => break,
+                    Poll::Ready(Ok(None)) => break,
+                    // what came before the fault counts; the fault comes again
+                    Poll::Ready(Err(_)) if buffer.filled().len() > before => break,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 }
             }
+            let count = buffer.remaining().min(self.unread.len());
+            buffer.put_slice(&self.unread.split_to(count));
         }
-        let count = buffer.remaining().min(self.unread.len());
-        buffer.put_slice(&self.unread.split_to(count));
         Poll::Ready(Ok(()))
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Bytestream<T> {
+    /// The next binary message; `None` at the end.
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        if let Some(fault) = self.fault {
+            return Poll::Ready(Err(io::Error::other(fault)));
+        }
+        loop {
+            let (code, fault) = match ready!(Pin::new(&mut self.socket).poll_next(cx)) {
+                Some(Ok(Message::Binary(bytes))) => return Poll::Ready(Ok(Some(bytes))),
+                // pings are answered by the library
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => continue,
+                None | Some(Ok(Message::Close(_))) => return Poll::Ready(Ok(None)),
+                // [MQTT-6.0.0-1]
+                Some(Ok(Message::Text(_) | Message::Frame(_))) => {
+                    (CloseCode::Unsupported, "a text frame")
+                }
+                Some(Err(Error::Capacity(_))) => (CloseCode::Size, "a frame that is too large"),
+                Some(Err(Error::Io(error))) => return Poll::Ready(Err(error)),
+                Some(Err(_)) => (CloseCode::Protocol, "no valid WebSocket frame"),
+            };
+            (self.close, self.fault) = (code, Some(fault));
+            return Poll::Ready(Err(io::Error::other(fault)));
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::{
     Qos, Version,
     error::{DecodeError, Malformed, ProtocolFault},
     frame::PacketType,
+    payload::Payload,
     primitive::{Reader, put_binary, put_packet, put_sized, put_text, put_u16},
     property::{
         Carrier, MessageProperties, Property, put_bool, put_data, put_long, put_short, put_string,
@@ -81,7 +82,7 @@ pub struct Will {
     /// Where it goes.
     pub topic: TopicName,
     /// What it says.
-    pub payload: Bytes,
+    pub payload: Payload,
     /// Will QoS.
     pub qos: Qos,
     /// Will Retain.
@@ -240,7 +241,7 @@ impl Will {
             })?;
         }
         let topic = TopicName::parse(reader.text()?)?;
-        let payload = Bytes::copy_from_slice(reader.binary()?);
+        let payload = Payload::copy_from_slice(reader.binary()?);
         Ok(Will {
             topic,
             payload,

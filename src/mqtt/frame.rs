@@ -8,6 +8,7 @@ use super::{
     connect::Connect,
     disconnect::Disconnect,
     error::{DecodeError, Malformed, ProtocolFault},
+    payload::Payload,
     primitive::{Reader, parse_varint},
     publish::Publish,
     subscribe::{SubAck, Subscribe, Unsubscribe},
@@ -204,7 +205,7 @@ impl Decoder {
                     bytes = rest;
                     let body = &frame[header.length..];
                     // a copy, so that a small message does not hold on to a big read
-                    packets.push(self.decode(&header, body, Bytes::copy_from_slice)?);
+                    packets.push(self.decode(&header, body, Payload::copy_from_slice)?);
                 }
                 _ => {
                     self.buffer = bytes.to_vec();
@@ -253,13 +254,13 @@ impl Decoder {
                 let frame = Bytes::from(frame);
                 self.decode(&header, &frame[header.length..], |payload| {
                     if payload.len() >= SHARED_PAYLOAD {
-                        frame.slice_ref(payload)
+                        frame.slice_ref(payload).into()
                     } else {
-                        Bytes::copy_from_slice(payload)
+                        Payload::copy_from_slice(payload)
                     }
                 })
             } else {
-                self.decode(&header, &frame[header.length..], Bytes::copy_from_slice)
+                self.decode(&header, &frame[header.length..], Payload::copy_from_slice)
             };
             packets.push(packet?);
         }
@@ -308,7 +309,7 @@ impl Decoder {
         &mut self,
         header: &Header,
         body: &[u8],
-        payload: impl FnOnce(&[u8]) -> Bytes,
+        payload: impl FnOnce(&[u8]) -> Payload,
     ) -> Result<Packet, DecodeError> {
         let (kind, from) = (header.kind, self.from);
         let version = match self.version {
@@ -499,8 +500,11 @@ mod tests {
         let Some(Packet::Publish(publish)) = packets.pop() else {
             panic!("no PUBLISH")
         };
-        assert_eq!(publish.payload, payload);
-        assert!(publish.payload.is_unique());
+        assert_eq!(*publish.payload, payload);
+        assert_eq!(
+            publish.payload.to_bytes().as_ptr(),
+            publish.payload.as_ptr()
+        );
     }
 
     #[test]

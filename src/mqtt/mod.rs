@@ -12,6 +12,7 @@ pub mod connect;
 pub mod disconnect;
 pub mod error;
 pub mod frame;
+pub mod payload;
 pub mod primitive;
 pub mod property;
 #[cfg(test)]

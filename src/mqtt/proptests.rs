@@ -118,7 +118,7 @@ fn will(version: Version) -> impl Strategy<Value = Box<Will>> {
         .prop_map(|(topic, payload, qos, retain, delay, properties)| {
             Box::new(Will {
                 topic,
-                payload,
+                payload: payload.into(),
                 qos,
                 retain,
                 delay,
@@ -288,7 +288,7 @@ fn publish(version: Version, from: Peer) -> impl Strategy<Value = Packet> {
                     alias,
                     subscription_ids: ids.unwrap_or_default().into(),
                     properties,
-                    payload,
+                    payload: payload.into(),
                 })
             },
         )

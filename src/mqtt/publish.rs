@@ -4,11 +4,11 @@ use super::{
     PacketId, Qos, Version,
     error::{DecodeError, Malformed, ProtocolFault},
     frame::Peer,
+    payload::Payload,
     primitive::{Reader, check_text, put_text, put_varint, text_len, varint_len},
     property::{Carrier, MessageProperties, Property, put_short, read_properties},
     topic::{TopicError, TopicName},
 };
-use bytes::Bytes;
 use smallvec::SmallVec;
 use std::num::NonZeroU16;
 
@@ -32,20 +32,24 @@ pub struct Publish {
     /// What travels with the message; `None` if there is nothing.
     pub properties: Option<Box<MessageProperties>>,
     /// Any bytes.
-    pub payload: Bytes,
+    pub payload: Payload,
 }
 
-/// What a PUBLISH says before its payload, apart from the first byte's flags and the packet identifier.
+/// What a PUBLISH says before its payload, apart from the packet identifier.
 #[derive(Debug, Clone, Copy)]
-pub struct HeadParts<'a> {
+pub struct Head<'a> {
     /// The receiver's version.
     pub version: Version,
+    /// DUP.
+    pub dup: bool,
+    /// Above 0 there is a packet identifier.
+    pub qos: Qos,
+    /// RETAIN.
+    pub retain: bool,
     /// Empty if the receiver knows the alias.
     pub topic: &'a str,
     /// Topic Alias to set or use.
     pub alias: Option<NonZeroU16>,
-    /// Whether two bytes are left for a packet identifier (QoS 1 and 2).
-    pub with_id: bool,
     /// Properties of the message.
     pub properties: Option<&'a MessageProperties>,
     /// Seconds left, instead of the expiry inside `properties` [MQTT-3.3.2-6].
@@ -54,15 +58,6 @@ pub struct HeadParts<'a> {
     pub subscription_ids: &'a [u32],
     /// Bytes that follow.
     pub payload_len: usize,
-}
-
-/// Everything of a PUBLISH in front of its payload, encoded. Flags are 0; the identifier's place is 0.
-#[derive(Debug, Clone, PartialEq)]
-pub struct PublishHead {
-    /// From the fixed header to the end of the properties.
-    pub bytes: Box<[u8]>,
-    /// Where the two identifier bytes stand, if the layout has them.
-    pub id_at: Option<usize>,
 }
 
 /// The first byte of a PUBLISH [MQTT-2.1.3-1].
@@ -81,7 +76,7 @@ impl Publish {
         version: Version,
         from: Peer,
         last_topic: &mut Option<TopicName>,
-        payload: impl FnOnce(&[u8]) -> Bytes,
+        payload: impl FnOnce(&[u8]) -> Payload,
     ) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);
         let dup = flags & 8 != 0;
@@ -109,7 +104,7 @@ impl Publish {
             alias: None,
             subscription_ids: SmallVec::new(),
             properties: None,
-            payload: Bytes::new(),
+            payload: Payload::EMPTY,
         };
         if version.is_v5() {
             read_properties(&mut reader, Carrier::Publish, |property, value| {
@@ -155,23 +150,19 @@ impl Publish {
 
     /// Appends the packet. On 3.x, what only 5.0 has is left out.
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {
-        let parts = HeadParts {
+        let head = Head {
             version,
+            dup: self.dup,
+            qos: self.qos,
+            retain: self.retain,
             topic: self.topic.as_deref().unwrap_or_default(),
             alias: self.alias,
-            with_id: self.packet_id.is_some(),
             properties: self.properties.as_deref(),
             expiry: None,
             subscription_ids: &self.subscription_ids,
             payload_len: self.payload.len(),
         };
-        let (start, sizes) = (out.len(), parts.sizes());
-        out.reserve(sizes.head + self.payload.len());
-        let id_at = parts.write(&sizes, out);
-        out[start] = first_byte(self.dup, self.qos, self.retain);
-        if let (Some(at), Some(id)) = (id_at, self.packet_id) {
-            out[start + at..start + at + 2].copy_from_slice(&id.get().to_be_bytes());
-        }
+        head.put(&head.sizes(), self.packet_id, out);
         out.extend_from_slice(&self.payload);
     }
 }
@@ -189,7 +180,8 @@ fn known_topic(bytes: &[u8], last: &mut Option<TopicName>) -> Result<TopicName, 
 }
 
 /// Lengths that stand in front of what they measure, so they are known before anything is written.
-struct Sizes {
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
     /// From the first byte to the end of the properties.
     head: usize,
     /// Remaining Length.
@@ -198,37 +190,32 @@ struct Sizes {
     properties: usize,
 }
 
-impl HeadParts<'_> {
-    /// Everything in front of the payload, in one allocation of exactly its size.
-    pub fn encode(&self) -> PublishHead {
-        let sizes = self.sizes();
-        let mut bytes = Vec::with_capacity(sizes.head);
-        let id_at = self.write(&sizes, &mut bytes);
-        PublishHead {
-            bytes: bytes.into_boxed_slice(),
-            id_at,
-        }
+impl Sizes {
+    /// Bytes of the whole packet.
+    pub fn packet(&self) -> usize {
+        1 + varint_len(self.remaining) + self.remaining
     }
+}
 
-    /// Appends the head; says where in it the identifier's place is.
-    fn write(&self, sizes: &Sizes, out: &mut Vec<u8>) -> Option<usize> {
+impl Head<'_> {
+    /// Appends everything in front of the payload, and leaves room for that. `packet_id` is there above QoS 0.
+    pub fn put(&self, sizes: &Sizes, packet_id: Option<PacketId>, out: &mut Vec<u8>) {
+        out.reserve(sizes.head + self.payload_len);
         let start = out.len();
-        out.push(first_byte(false, Qos::AtMostOnce, false));
+        out.push(first_byte(self.dup, self.qos, self.retain));
         put_varint(out, sizes.remaining);
         put_text(out, self.topic);
-        let id_at = self.with_id.then_some(out.len() - start);
-        if self.with_id {
-            out.extend_from_slice(&[0, 0]);
+        if let Some(id) = packet_id {
+            out.extend_from_slice(&id.get().to_be_bytes());
         }
         if self.version.is_v5() {
             put_varint(out, sizes.properties); // 0 if there are none [MQTT-2.2.2-1]
-            self.write_properties(out);
+            self.put_properties(out);
         }
         debug_assert_eq!(out.len() - start, sizes.head);
-        id_at
     }
 
-    fn write_properties(&self, out: &mut Vec<u8>) {
+    fn put_properties(&self, out: &mut Vec<u8>) {
         if let Some(alias) = self.alias {
             put_short(out, Property::TopicAlias, alias.get());
         }
@@ -243,8 +230,10 @@ impl HeadParts<'_> {
         }
     }
 
-    fn sizes(&self) -> Sizes {
-        let mut body = 2 + text_len(self.topic) + if self.with_id { 2 } else { 0 };
+    /// What its parts will measure.
+    pub fn sizes(&self) -> Sizes {
+        let with_id = self.qos > Qos::AtMostOnce; // [MQTT-2.2.1-2]
+        let mut body = 2 + text_len(self.topic) + if with_id { 2 } else { 0 };
         let mut properties = 0;
         if self.version.is_v5() {
             properties += if self.alias.is_some() { 3 } else { 0 };
@@ -280,7 +269,7 @@ mod tests {
             version,
             Peer::Client,
             &mut None,
-            Bytes::copy_from_slice,
+            Payload::copy_from_slice,
         )
     }
 
@@ -391,48 +380,52 @@ mod tests {
         assert_eq!((&*one, &*other), ("t", "u"));
     }
 
+    fn put(head: Head<'_>, packet_id: Option<u16>) -> Vec<u8> {
+        let (sizes, mut out) = (head.sizes(), Vec::new());
+        head.put(&sizes, packet_id.and_then(PacketId::new), &mut out);
+        assert_eq!(out.len() + head.payload_len, sizes.packet());
+        out
+    }
+
     #[test]
-    fn a_head_is_the_packet_without_flags_identifier_and_payload() {
+    fn a_head_is_the_packet_without_its_payload() {
         let properties = MessageProperties {
             message_expiry: Some(60),
             ..Default::default()
         };
-        let parts = HeadParts {
+        let head = Head {
             version: Version::V5,
+            dup: true,
+            qos: Qos::AtLeastOnce,
+            retain: true,
             topic: "t",
             alias: NonZeroU16::new(3),
-            with_id: true,
             properties: Some(&properties),
             expiry: Some(7),
             subscription_ids: &[200],
             payload_len: 200,
         };
-        let head = parts.encode();
-        assert_eq!(head.id_at, Some(6));
         assert_eq!(
-            *head.bytes,
+            put(head, Some(0x102)),
             [
-                0x30, 0xD9, 1, 0, 1, b't', 0, 0, 11, 0x23, 0, 3, 0x0B, 0xC8, 1, 0x02, 0, 0, 0, 7
+                0x3B, 0xD9, 1, 0, 1, b't', 1, 2, 11, 0x23, 0, 3, 0x0B, 0xC8, 1, 0x02, 0, 0, 0, 7
             ]
         );
-        let plain = HeadParts {
-            version: Version::V311,
-            with_id: false,
-            payload_len: 2,
-            ..parts
-        }
-        .encode();
-        assert_eq!(
-            (&*plain.bytes, plain.id_at),
-            (&[0x30, 5, 0, 1, b't'][..], None)
-        );
-        let bare = HeadParts {
+        let bare = Head {
             properties: None,
             alias: None,
             subscription_ids: &[],
-            with_id: false,
-            ..parts
+            dup: false,
+            qos: Qos::AtMostOnce,
+            retain: false,
+            payload_len: 2,
+            ..head
         };
-        assert_eq!(bare.encode().bytes[6..], [5, 0x02, 0, 0, 0, 7]);
+        assert_eq!(put(bare, None), [0x30, 11, 0, 1, b't', 5, 0x02, 0, 0, 0, 7]);
+        let old = Head {
+            version: Version::V311,
+            ..bare
+        };
+        assert_eq!(put(old, None), [0x30, 5, 0, 1, b't']);
     }
 }

@@ -1,6 +1,6 @@
 //! Bytes that wait for a socket. Small packets are joined, large payloads stay shared.
 
-use super::{PacketId, publish::PublishHead};
+use super::payload::Payload;
 use bytes::Bytes;
 use std::{collections::VecDeque, io::IoSlice};
 
@@ -23,6 +23,8 @@ pub struct WriteQueue {
     shared: VecDeque<Shared>,
     /// Bytes in `shared` that are not written.
     shared_bytes: usize,
+    /// Packets appended since they were last counted.
+    packets: u32,
 }
 
 #[derive(Debug)]
@@ -55,27 +57,15 @@ impl WriteQueue {
     }
 
     /// Appends a payload: a copy of a small one, a large one itself.
-    pub fn put_payload(&mut self, payload: &Bytes) {
+    pub fn put_payload(&mut self, payload: &Payload) {
         if payload.len() < SHARED {
             return self.put(payload);
         }
         self.shared_bytes += payload.len();
         self.shared.push_back(Shared {
             place: self.removed + self.joined.len(),
-            payload: payload.clone(),
+            payload: payload.to_bytes(),
         });
-    }
-
-    /// Appends the front of a PUBLISH with what is this receiver's own in it.
-    pub fn put_head(&mut self, head: &PublishHead, first_byte: u8, id: Option<PacketId>) {
-        let start = self.joined.len();
-        self.joined.extend_from_slice(&head.bytes);
-        if let Some(first) = self.joined.get_mut(start) {
-            *first = first_byte;
-        }
-        if let (Some(at), Some(id)) = (head.id_at, id) {
-            self.joined[start + at..start + at + 2].copy_from_slice(&id.get().to_be_bytes());
-        }
     }
 
     /// Fills `slices` from the front of the queue; says how many were used.
@@ -126,11 +116,34 @@ impl WriteQueue {
         self.tidy();
     }
 
-    /// Gives all memory back if nothing waits: for connections that fall idle.
-    pub fn release(&mut self) {
-        if self.is_empty() {
-            *self = WriteQueue::default();
+    /// Whether it owns a buffer.
+    pub fn has_buffer(&self) -> bool {
+        self.joined.capacity() > 0
+    }
+
+    /// Uses `buffer`, which is empty, for what comes; only while the queue owns none.
+    pub fn lend(&mut self, buffer: Vec<u8>) {
+        debug_assert!(buffer.is_empty() && self.joined.is_empty());
+        self.joined = buffer;
+    }
+
+    /// Gives the buffer back if nothing waits, so that a connection that falls idle owns none.
+    pub fn reclaim(&mut self) -> Option<Vec<u8>> {
+        if !self.is_empty() || self.joined.capacity() == 0 {
+            return None;
         }
+        self.shared = VecDeque::new();
+        Some(std::mem::take(&mut self.joined))
+    }
+
+    /// Notes that one more packet was appended.
+    pub fn count_packet(&mut self) {
+        self.packets += 1;
+    }
+
+    /// How many packets were noted since this was last asked.
+    pub fn take_packets(&mut self) -> u32 {
+        std::mem::take(&mut self.packets)
     }
 
     /// Lets go of what is written.
@@ -157,10 +170,6 @@ impl WriteQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mqtt::{
-        Version,
-        publish::{HeadParts, first_byte},
-    };
 
     fn drained(queue: &mut WriteQueue, step: usize) -> Vec<u8> {
         let mut out = Vec::new();
@@ -186,11 +195,11 @@ mod tests {
         for step in [1, 7, 1000, 1024, 5000, usize::MAX] {
             let (mut queue, mut expected) = (WriteQueue::default(), Vec::new());
             for round in 0..20u8 {
-                let large = Bytes::from(vec![round; 1024 + usize::from(round)]);
+                let large = Payload::from(vec![round; 1024 + usize::from(round)]);
                 queue.put(&[round, 1]);
                 queue.put_payload(&large);
                 queue.put_payload(&large);
-                queue.put_payload(&Bytes::from_static(b"small"));
+                queue.put_payload(&b"small".into());
                 queue.tail().extend_from_slice(&[round, 2]);
                 expected.extend_from_slice(
                     &[&[round, 1], &large[..], &large, b"small", &[round, 2]].concat(),
@@ -205,8 +214,8 @@ mod tests {
     fn large_payloads_are_shared_and_small_ones_copied() {
         let (large, small) = (Bytes::from(vec![1; 1024]), Bytes::from(vec![2; 1023]));
         let mut queue = WriteQueue::default();
-        queue.put_payload(&large);
-        queue.put_payload(&small);
+        queue.put_payload(&large.clone().into());
+        queue.put_payload(&small.clone().into());
         assert!(!large.is_unique() && small.is_unique());
         queue.advance(1024);
         assert!(large.is_unique());
@@ -214,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drained_queue_keeps_little_and_a_released_one_nothing() {
+    fn a_drained_queue_keeps_little_and_gives_back_what_it_was_lent() {
         let mut queue = WriteQueue::default();
         queue.put(&[0; 100_000]);
         queue.advance(100_000);
@@ -222,8 +231,12 @@ mod tests {
         queue.put(&[0; 100]);
         queue.advance(100);
         assert!(queue.joined.capacity() >= 100);
-        queue.release();
+        assert!(queue.reclaim().is_some_and(|buffer| buffer.is_empty()));
         assert_eq!(queue.joined.capacity(), 0);
+        queue.lend(Vec::with_capacity(50));
+        assert_eq!((queue.len(), queue.joined.capacity()), (0, 50));
+        queue.put(&[1]);
+        assert_eq!(queue.reclaim(), None);
     }
 
     #[test]
@@ -232,37 +245,10 @@ mod tests {
         queue.put(&[0; 1000]);
         for _ in 0..1000 {
             queue.put(&[0; 1000]);
-            queue.put_payload(&Bytes::from(vec![0; 2000]));
+            queue.put_payload(&vec![0; 2000].into());
             queue.advance(3000);
         }
         assert_eq!(queue.len(), 1000);
         assert!(queue.joined.capacity() < 100_000);
-    }
-
-    #[test]
-    fn a_head_gets_its_own_flags_and_identifier() {
-        let head = HeadParts {
-            version: Version::V311,
-            topic: "t",
-            alias: None,
-            with_id: true,
-            properties: None,
-            expiry: None,
-            subscription_ids: &[],
-            payload_len: 1,
-        }
-        .encode();
-        let mut queue = WriteQueue::default();
-        queue.put(&[0xD0, 0]);
-        queue.put_head(
-            &head,
-            first_byte(true, crate::mqtt::Qos::AtLeastOnce, false),
-            PacketId::new(0x102),
-        );
-        queue.put_payload(&Bytes::from_static(b"p"));
-        assert_eq!(
-            drained(&mut queue, 100),
-            [0xD0, 0, 0x3A, 6, 0, 1, b't', 1, 2, b'p']
-        );
     }
 }

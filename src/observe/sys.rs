@@ -9,7 +9,6 @@ use crate::{
     metrics::METRICS,
     mqtt::{Qos, topic::TopicName},
 };
-use bytes::Bytes;
 use std::{collections::HashMap, time::Duration};
 
 /// Minutes over which loads are averaged.
@@ -64,7 +63,7 @@ impl Sys {
         let Ok(topic) = TopicName::parse(&format!("$SYS/broker/{name}")) else {
             return;
         };
-        let payload = Bytes::from(value.clone());
+        let payload = value.as_str().into();
         let draft = Draft {
             topic,
             payload,

@@ -23,6 +23,14 @@ struct Last<S> {
     targets: Arc<Targets<S>>,
 }
 
+impl<S: Subscriber> Last<S> {
+    /// Consecutive messages mostly have the topic itself in common, not only its text.
+    fn is_for(&self, topic: &TopicName, routes: &Routes<S>) -> bool {
+        (std::ptr::eq(&*self.topic, &**topic) || self.topic == *topic)
+            && self.stamp == routes.stamp(self.shard)
+    }
+}
+
 impl<S: Subscriber> Memo<S> {
     /// An empty memory; `publisher` is the subscriber key that No Local looks at.
     pub fn new(publisher: Option<u64>) -> Self {
@@ -34,13 +42,15 @@ impl<S: Subscriber> Memo<S> {
     }
 
     /// Whom a message on `topic` is for, now.
-    pub fn targets(&mut self, routes: &Routes<S>, topic: &TopicName) -> Arc<Targets<S>> {
-        if let Some(last) = &self.last
-            && last.topic == *topic
-            && last.stamp == routes.stamp(last.shard)
-        {
-            return last.targets.clone();
-        }
+    pub fn targets(&mut self, routes: &Routes<S>, topic: &TopicName) -> &Arc<Targets<S>> {
+        let last = match self.last.take() {
+            Some(last) if last.is_for(topic, routes) => last,
+            _ => self.look_up(routes, topic),
+        };
+        &self.last.insert(last).targets
+    }
+
+    fn look_up(&mut self, routes: &Routes<S>, topic: &TopicName) -> Last<S> {
         let shard = routes.shard(topic);
         // read before the match: a change in between makes the entry stale, never wrong
         let stamp = routes.stamp(shard);
@@ -55,13 +65,12 @@ impl<S: Subscriber> Memo<S> {
                 targets
             }
         };
-        self.last = Some(Last {
+        Last {
             topic: topic.clone(),
             shard,
             stamp,
-            targets: targets.clone(),
-        });
-        targets
+            targets,
+        }
     }
 
     /// Gives back the memory; a publisher that falls silent keeps nobody's queue alive.

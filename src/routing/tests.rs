@@ -3,7 +3,6 @@ use crate::{
     message::{Epoch, Message, Millis, Position},
     mqtt::topic::{self, TopicName},
 };
-use bytes::Bytes;
 
 #[derive(Debug, Clone, PartialEq)]
 struct Someone {
@@ -194,7 +193,7 @@ fn retain(store: &RetainedMessages, topic: &str, payload: &'static str, offset: 
     let topic = TopicName::parse(topic).unwrap();
     let message = Message::new(
         topic,
-        Bytes::from(payload),
+        payload.into(),
         Qos::AtMostOnce,
         true,
         None,

@@ -23,11 +23,11 @@ pub mod violation;
 
 use crate::{
     message::{Delivery, GroupId, Millis},
-    metrics::METRICS,
     mqtt::{
         Packet, PacketId, Qos,
         ack::Ack,
         disconnect::Disconnect,
+        payload::Payload,
         property::{Explanation, MessageProperties},
         publish::Publish,
         reason::ReasonCode,
@@ -37,7 +37,6 @@ use crate::{
     },
 };
 use aliases::{AliasesIn, AliasesOut};
-use bytes::Bytes;
 use hashbrown::HashMap;
 use opening::Terms;
 use receiving::{Arrival, Receiving};
@@ -98,7 +97,7 @@ pub struct Incoming {
     /// Its topic, alias resolved.
     pub topic: TopicName,
     /// Any bytes.
-    pub payload: Bytes,
+    pub payload: Payload,
     /// QoS of this hop.
     pub qos: Qos,
     /// RETAIN.
@@ -409,19 +408,19 @@ impl Session {
             true => self.aliases_out.choose(&delivery.message.topic),
             false => aliases::Choice::None,
         };
-        let mut packet = sending::Outgoing::new(&delivery, alias, self.terms.version, now);
+        let version = self.terms.version;
+        let mut packet = sending::Outgoing::new(&delivery, alias, version, false, now);
         if packet.size() > self.terms.max_packet_out && alias != aliases::Choice::None {
             // an alias may cost more bytes than it saves
             self.aliases_out.take_back(alias);
-            packet =
-                sending::Outgoing::new(&delivery, aliases::Choice::None, self.terms.version, now);
+            packet = sending::Outgoing::new(&delivery, aliases::Choice::None, version, false, now);
         }
         if packet.size() > self.terms.max_packet_out {
             return Delivered::TooLarge;
         }
         let packet_id = (delivery.qos > Qos::AtMostOnce).then(|| self.sending.next_id());
-        packet.write(false, packet_id, out);
-        METRICS.sent.packets.inc();
+        packet.write(packet_id, out);
+        out.count_packet();
         if let Some(packet_id) = packet_id {
             self.sending.sent(packet_id, delivery);
         }
@@ -439,10 +438,15 @@ impl Session {
         }
         while let Some((packet_id, delivery)) = self.sending.next_to_resend() {
             // not expired: expiry no longer applies once a message was sent [MQTT-4.3.3-7]
-            let packet =
-                sending::Outgoing::new(delivery, aliases::Choice::None, self.terms.version, now);
+            let packet = sending::Outgoing::new(
+                delivery,
+                aliases::Choice::None,
+                self.terms.version,
+                true,
+                now,
+            );
             if packet.size() <= self.terms.max_packet_out {
-                packet.write(true, Some(packet_id), out);
+                packet.write(Some(packet_id), out);
                 self.sending.resent(packet_id);
             } else {
                 self.sending.acknowledged(packet_id);
@@ -479,7 +483,7 @@ fn room_if(freed: bool) -> Request {
 
 /// Writes a packet under these terms; leaves out explanations that would exceed the client's maximum [MQTT-3.2.2-19].
 pub fn send(mut packet: Packet, terms: &Terms, out: &mut WriteQueue) {
-    METRICS.sent.packets.inc();
+    out.count_packet();
     let tail = out.tail();
     let start = tail.len();
     packet.encode(terms.version, tail);

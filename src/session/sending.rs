@@ -5,11 +5,12 @@ use crate::{
     message::{Delivery, GroupId, Millis},
     mqtt::{
         PacketId, Qos, Version,
-        publish::{HeadParts, PublishHead, first_byte},
+        payload::Payload,
+        publish::{Head, Sizes},
         write_queue::WriteQueue,
     },
 };
-use std::{borrow::Cow, collections::VecDeque};
+use std::collections::VecDeque;
 
 /// Room for this many messages is kept when none is under way; more is given back.
 const KEPT: usize = 32;
@@ -224,63 +225,56 @@ impl Sending {
     }
 }
 
-/// The bytes of one PUBLISH, its head shared with other receivers where they get the same.
+/// The bytes of one PUBLISH.
 pub struct Outgoing<'a> {
-    delivery: &'a Delivery,
-    head: Cow<'a, PublishHead>,
+    head: Head<'a>,
+    sizes: Sizes,
+    payload: &'a Payload,
 }
 
 impl<'a> Outgoing<'a> {
-    /// Lays out `delivery` for a receiver.
-    pub fn new(delivery: &'a Delivery, alias: Choice, version: Version, now: Millis) -> Self {
+    /// Lays out `delivery` for a receiver. `dup` says that it was sent before [MQTT-3.3.1-1].
+    pub fn new(
+        delivery: &'a Delivery,
+        alias: Choice,
+        version: Version,
+        dup: bool,
+        now: Millis,
+    ) -> Self {
         let message = &*delivery.message;
-        let with_id = delivery.qos > Qos::AtMostOnce;
-        let ids = delivery
-            .subscription_ids
-            .as_deref()
-            .filter(|_| version.is_v5())
-            .unwrap_or_default();
-        let counts_down = version.is_v5() && message.expires.is_some();
-        if alias == Choice::None && ids.is_empty() && !counts_down {
-            return Outgoing {
-                delivery,
-                head: Cow::Borrowed(message.head(version, with_id)),
-            };
-        }
         let (topic, alias) = match alias {
             Choice::None => (&*message.topic, None),
             Choice::Set(alias) => (&*message.topic, Some(alias)),
             Choice::Use(alias) => ("", Some(alias)),
         };
-        let head = HeadParts {
+        let head = Head {
             version,
+            dup,
+            qos: delivery.qos,
+            retain: delivery.retain,
             topic,
             alias,
-            with_id,
             properties: message.properties.as_deref(),
             expiry: message.expiry_left(now),
-            subscription_ids: ids,
+            subscription_ids: delivery.subscription_ids.as_deref().unwrap_or_default(),
             payload_len: message.payload.len(),
         };
         Outgoing {
-            delivery,
-            head: Cow::Owned(head.encode()),
+            sizes: head.sizes(),
+            head,
+            payload: &message.payload,
         }
     }
 
     /// Size of the whole packet in bytes.
     pub fn size(&self) -> usize {
-        self.head.bytes.len() + self.delivery.message.payload.len()
+        self.sizes.packet()
     }
 
     /// Appends the packet.
-    pub fn write(&self, dup: bool, packet_id: Option<PacketId>, out: &mut WriteQueue) {
-        out.put_head(
-            &self.head,
-            first_byte(dup, self.delivery.qos, self.delivery.retain),
-            packet_id,
-        );
-        out.put_payload(&self.delivery.message.payload);
+    pub fn write(&self, packet_id: Option<PacketId>, out: &mut WriteQueue) {
+        self.head.put(&self.sizes, packet_id, out.tail());
+        out.put_payload(self.payload);
     }
 }
 

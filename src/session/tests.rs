@@ -44,7 +44,7 @@ fn incoming(qos: Qos, packet_id: u16, dup: bool) -> Packet {
         alias: None,
         subscription_ids: Default::default(),
         properties: None,
-        payload: Bytes::from_static(b"x"),
+        payload: b"x".into(),
     })
 }
 
@@ -57,8 +57,8 @@ fn delivery(qos: Qos, expiry: Option<u32>, payload: usize) -> Delivery {
     });
     let origin = Arc::new(Origin::default());
     let topic = TopicName::parse("t").unwrap();
-    let payload = Bytes::from(vec![b'p'; payload]);
-    let message = Message::new(topic, payload, qos, false, properties, origin, NOW);
+    let payload = vec![b'p'; payload].into();
+    let message = Message::new(topic, payload, qos, false, properties, Some(origin), NOW);
     Delivery {
         message: Arc::new(message),
         qos,
@@ -271,7 +271,7 @@ fn a_payload_above_the_limit_is_a_violation() {
     let Packet::Publish(mut publish) = incoming(Qos::AtMostOnce, 0, false) else {
         unreachable!()
     };
-    publish.payload = Bytes::from(vec![0; 101]);
+    publish.payload = vec![0; 101].into();
     assert_eq!(
         session.handle(Packet::Publish(publish), &mut out),
         Err(Violation::PayloadTooLarge)

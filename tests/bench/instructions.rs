@@ -4,17 +4,17 @@
 //! Each case runs twice under callgrind, with fewer and with more repetitions; the difference is free of set-up.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use bytes::Bytes;
 use std::{hint::black_box, process::Command, sync::Arc};
 use tidegate::{
     auth::identity::Identity,
     broker::{Broker, Draft, outbox::Outbox, registry::Attached},
-    message::{Delivery, Epoch, Message, Millis, Origin},
+    message::{Delivery, Epoch, Message, Millis},
     mqtt::{
         Packet, Qos, Version,
         ack::Ack,
         connect::{Connect, ConnectProperties},
         frame::{Decoder, Peer},
+        payload::Payload,
         publish::Publish,
         reason::ReasonCode,
         subscribe::{Subscribe, SubscriptionOptions},
@@ -178,14 +178,13 @@ fn deliver(version: Version, qos: Qos, repetitions: usize) {
     let broker = broker();
     let mut session = attach(&broker, version, "receiver", 0).session;
     let mut out = WriteQueue::default();
-    let origin = Arc::new(Origin::default());
     let message = Arc::new(Message::new(
         topic(),
         payload(),
         qos,
         false,
         None,
-        origin,
+        None,
         Millis(1),
     ));
     for nth in 0..repetitions {
@@ -256,6 +255,6 @@ fn topic() -> TopicName {
     TopicName::parse("plant/7/line7/temperature").unwrap()
 }
 
-fn payload() -> Bytes {
-    Bytes::from(vec![b'x'; 64])
+fn payload() -> Payload {
+    vec![b'x'; 64].into()
 }
