@@ -145,11 +145,11 @@ fn a_memo_notices_every_change_that_concerns_its_topic() {
     let topic = TopicName::parse("a/b").unwrap();
     assert!(memo.targets(&routes, &topic).direct.is_empty());
     routes.subscribe(&filter("a/b"), someone(1), at(Qos::AtMostOnce), None);
-    assert_eq!(keys(&memo.targets(&routes, &topic)), [1]);
+    assert_eq!(keys(memo.targets(&routes, &topic)), [1]);
     routes.subscribe(&filter("#"), someone(2), at(Qos::AtMostOnce), None);
-    assert_eq!(keys(&memo.targets(&routes, &topic)), [1, 2]);
+    assert_eq!(keys(memo.targets(&routes, &topic)), [1, 2]);
     routes.unsubscribe(&filter("a/b"), 1);
-    assert_eq!(keys(&memo.targets(&routes, &topic)), [2]);
+    assert_eq!(keys(memo.targets(&routes, &topic)), [2]);
 }
 
 #[test]
