@@ -82,6 +82,7 @@ pub struct Message {
 
 impl Message {
     /// A message taken at `time`; its expiry becomes a deadline.
+    #[inline]
     pub fn new(
         topic: TopicName,
         payload: Payload,
@@ -109,11 +110,13 @@ impl Message {
     }
 
     /// Whether its expiry has passed at `now` [MQTT-3.3.2-5].
+    #[inline]
     pub fn is_expired(&self, now: Millis) -> bool {
         self.expires.is_some_and(|deadline| deadline <= now)
     }
 
     /// Seconds left of its expiry at `now` [MQTT-3.3.2-6]; `None` if it never expires.
+    #[inline]
     pub fn expiry_left(&self, now: Millis) -> Option<u32> {
         self.expires
             .map(|deadline| now.seconds_until(deadline).min(u32::MAX.into()) as u32)
@@ -125,6 +128,7 @@ impl Message {
     }
 
     /// Rough memory it holds, in bytes, for budgets.
+    #[inline]
     pub fn weight(&self) -> usize {
         self.payload.len() + self.topic.len() + 256
     }

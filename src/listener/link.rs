@@ -119,8 +119,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Link<T> {
         while !self.out.is_empty() {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let used = self.out.slices(&mut slices);
-            let written =
-                ready!(Pin::new(&mut self.stream).poll_write_vectored(cx, &slices[..used]))?;
+            let stream = Pin::new(&mut self.stream);
+            let written = ready!(match &slices[..used] {
+                // the cheaper system call, and the most frequent case
+                [slice] => stream.poll_write(cx, slice),
+                slices => stream.poll_write_vectored(cx, slices),
+            })?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }

@@ -27,6 +27,7 @@ impl Payload {
     });
 
     /// A copy of these bytes.
+    #[inline]
     pub fn copy_from_slice(from: &[u8]) -> Self {
         if from.len() > SMALL {
             return Payload(Kept::Large(Bytes::copy_from_slice(from)));
@@ -59,6 +60,7 @@ impl Payload {
 impl Deref for Payload {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         match &self.0 {
             Kept::Small { len, bytes } => &bytes[..usize::from(*len)],

@@ -34,6 +34,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `count` bytes.
+    #[inline]
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self
             .rest
@@ -54,6 +55,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A Byte.
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, Malformed> {
         let (&first, rest) = self.rest.split_first().ok_or(Malformed::Truncated)?;
         self.rest = rest;
@@ -61,6 +63,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A Two Byte Integer.
+    #[inline]
     pub fn u16(&mut self) -> Result<u16, Malformed> {
         self.array().map(u16::from_be_bytes)
     }
@@ -78,6 +81,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Binary Data.
+    #[inline]
     pub fn binary(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.u16()?;
         self.take(length.into())
@@ -89,6 +93,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A Packet Identifier [MQTT-2.2.1-3].
+    #[inline]
     pub fn packet_id(&mut self) -> Result<PacketId, DecodeError> {
         PacketId::new(self.u16()?).ok_or_else(|| ProtocolFault::PacketIdZero.into())
     }
@@ -102,6 +107,7 @@ impl<'a> Reader<'a> {
         }
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let (array, rest) = self.rest.split_first_chunk().ok_or(Malformed::Truncated)?;
         self.rest = rest;
@@ -120,7 +126,13 @@ pub fn check_text(bytes: &[u8]) -> Result<&str, Malformed> {
 }
 
 /// The Variable Byte Integer in front of `bytes` and how many bytes it takes; `None` if it goes on behind them.
+#[inline]
 pub fn parse_varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, Malformed> {
+    if let Some(&byte) = bytes.first()
+        && byte < 0x80
+    {
+        return Ok(Some((byte.into(), 1)));
+    }
     let mut value = 0;
     for (at, &byte) in bytes.iter().take(4).enumerate() {
         value |= u32::from(byte & 0x7F) << (7 * at);
@@ -140,6 +152,7 @@ pub fn parse_varint(bytes: &[u8]) -> Result<Option<(u32, usize)>, Malformed> {
 }
 
 /// How many bytes `value` takes as a Variable Byte Integer.
+#[inline]
 pub fn varint_len(value: usize) -> usize {
     match value {
         0..=0x7F => 1,
@@ -150,6 +163,7 @@ pub fn varint_len(value: usize) -> usize {
 }
 
 /// Appends a Variable Byte Integer in its shortest form [MQTT-1.5.5-1]. Callers keep `value` within [`MAX_VARINT`].
+#[inline]
 pub fn put_varint(out: &mut Vec<u8>, value: usize) {
     let (digits, count) = varint_digits(value);
     out.extend_from_slice(&digits[..count]);
@@ -178,6 +192,7 @@ pub fn put_text(out: &mut Vec<u8>, text: &str) {
 }
 
 /// How many bytes of `text` fit into a UTF-8 Encoded String.
+#[inline]
 pub fn text_len(text: &str) -> usize {
     text.floor_char_boundary(MAX_FIELD)
 }

@@ -5,7 +5,7 @@ use super::{
     error::{DecodeError, Malformed, ProtocolFault},
     frame::Peer,
     payload::Payload,
-    primitive::{Reader, check_text, put_text, put_varint, text_len, varint_len},
+    primitive::{Reader, check_text, put_varint, text_len, varint_len},
     property::{Carrier, MessageProperties, Property, put_short, read_properties},
     topic::{TopicError, TopicName},
 };
@@ -61,6 +61,7 @@ pub struct Head<'a> {
 }
 
 /// The first byte of a PUBLISH [MQTT-2.1.3-1].
+#[inline]
 pub fn first_byte(dup: bool, qos: Qos, retain: bool) -> u8 {
     0x30 | (u8::from(dup) << 3) | ((qos as u8) << 1) | u8::from(retain)
 }
@@ -192,6 +193,7 @@ pub struct Sizes {
 
 impl Sizes {
     /// Bytes of the whole packet.
+    #[inline]
     pub fn packet(&self) -> usize {
         1 + varint_len(self.remaining) + self.remaining
     }
@@ -199,12 +201,23 @@ impl Sizes {
 
 impl Head<'_> {
     /// Appends everything in front of the payload, and leaves room for that. `packet_id` is there above QoS 0.
+    #[inline]
     pub fn put(&self, sizes: &Sizes, packet_id: Option<PacketId>, out: &mut Vec<u8>) {
         out.reserve(sizes.head + self.payload_len);
         let start = out.len();
-        out.push(first_byte(self.dup, self.qos, self.retain));
-        put_varint(out, sizes.remaining);
-        put_text(out, self.topic);
+        let topic = &self.topic[..text_len(self.topic)];
+        let [high, low] = (topic.len() as u16).to_be_bytes(); // text_len sees to it
+        let first = first_byte(self.dup, self.qos, self.retain);
+        match sizes.remaining {
+            // the most frequent by far
+            short @ 0..=0x7F => out.extend_from_slice(&[first, short as u8, high, low]),
+            long => {
+                out.push(first);
+                put_varint(out, long);
+                out.extend_from_slice(&[high, low]);
+            }
+        }
+        out.extend_from_slice(topic.as_bytes());
         if let Some(id) = packet_id {
             out.extend_from_slice(&id.get().to_be_bytes());
         }
@@ -231,6 +244,7 @@ impl Head<'_> {
     }
 
     /// What its parts will measure.
+    #[inline]
     pub fn sizes(&self) -> Sizes {
         let with_id = self.qos > Qos::AtMostOnce; // [MQTT-2.2.1-2]
         let mut body = 2 + text_len(self.topic) + if with_id { 2 } else { 0 };

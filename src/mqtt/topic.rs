@@ -155,6 +155,7 @@ pub fn matches(pattern: &str, topic: &str) -> bool {
 }
 
 /// Whether a topic or filter has more than `limit` levels.
+#[inline]
 pub fn is_deeper(text: &str, limit: usize) -> bool {
     // each level beyond the first costs a byte: most texts need no count
     text.len() >= limit && memchr::memchr_iter(b'/', text.as_bytes()).count() >= limit

@@ -25,6 +25,7 @@ struct Last<S> {
 
 impl<S: Subscriber> Last<S> {
     /// Consecutive messages mostly have the topic itself in common, not only its text.
+    #[inline]
     fn is_for(&self, topic: &TopicName, routes: &Routes<S>) -> bool {
         (std::ptr::eq(&*self.topic, &**topic) || self.topic == *topic)
             && self.stamp == routes.stamp(self.shard)
@@ -42,6 +43,7 @@ impl<S: Subscriber> Memo<S> {
     }
 
     /// Whom a message on `topic` is for, now.
+    #[inline]
     pub fn targets(&mut self, routes: &Routes<S>, topic: &TopicName) -> &Arc<Targets<S>> {
         let last = match self.last.take() {
             Some(last) if last.is_for(topic, routes) => last,

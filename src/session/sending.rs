@@ -80,6 +80,7 @@ impl Sending {
     }
 
     /// How many new messages may be sent: the window's room, once what is older has been sent again.
+    #[inline]
     pub fn quota(&self) -> usize {
         if self.to_resend == 0 {
             // releases of former connections take no room in the window, but keep their identifiers
