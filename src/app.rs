@@ -149,7 +149,10 @@ fn web_state(
     let limits = broker.limits();
     let rules = TopicRules {
         levels: limits.topic_levels,
+        bytes: limits.topic_bytes,
         filters: limits.filters_per_request,
+        user_properties: limits.user_properties,
+        maximum_qos: limits.features.maximum_qos,
         allow_controls: broker.config().allow_controls,
     };
     let (door, max_packet) = (door.clone(), limits.packet());

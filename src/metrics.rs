@@ -151,6 +151,18 @@ pub enum Refusal {
     NotAuthorized,
     /// More than one client may have.
     Quota,
+    /// More filters than one packet or one session may have.
+    Filters,
+    /// More unacknowledged messages than were agreed.
+    InFlight,
+    /// More user properties than one packet may have.
+    UserProperties,
+    /// More than is retained.
+    Retained,
+    /// More sessions than are kept.
+    Sessions,
+    /// A part of MQTT that the operator switched off.
+    NotSupported,
     /// The gateway has no room left.
     Busy,
     /// No CONNECT, or no complete request, in time.
@@ -167,7 +179,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Refusal; 14] = [
+    pub const ALL: [Refusal; 20] = [
         Refusal::Malformed,
         Refusal::Protocol,
         Refusal::TooLarge,
@@ -176,6 +188,12 @@ impl Refusal {
         Refusal::Credentials,
         Refusal::NotAuthorized,
         Refusal::Quota,
+        Refusal::Filters,
+        Refusal::InFlight,
+        Refusal::UserProperties,
+        Refusal::Retained,
+        Refusal::Sessions,
+        Refusal::NotSupported,
         Refusal::Busy,
         Refusal::Timeout,
         Refusal::KeepAlive,
@@ -195,6 +213,12 @@ impl Refusal {
             Refusal::Credentials => "credentials",
             Refusal::NotAuthorized => "not-authorized",
             Refusal::Quota => "quota",
+            Refusal::Filters => "filters",
+            Refusal::InFlight => "in-flight",
+            Refusal::UserProperties => "user-properties",
+            Refusal::Retained => "retained",
+            Refusal::Sessions => "sessions",
+            Refusal::NotSupported => "not-supported",
             Refusal::Busy => "busy",
             Refusal::Timeout => "timeout",
             Refusal::KeepAlive => "keep-alive",

@@ -20,7 +20,7 @@ pub mod subscribe;
 use crate::{
     auth::identity::{Denied, Identity},
     message::{Epoch, Message, Millis, Origin, Position},
-    metrics::METRICS,
+    metrics::{METRICS, Refusal},
     mqtt::{
         Qos,
         payload::Payload,
@@ -112,6 +112,9 @@ pub enum Refused {
     /// Not a topic that is accepted here.
     #[error("the topic has more levels than limits.topic_levels")]
     TopicTooDeep,
+    /// As above.
+    #[error("the topic is longer than limits.topic_bytes")]
+    TopicTooLong,
     /// Not a filter.
     #[error("not a topic filter: {0}")]
     FilterInvalid(TopicError),
@@ -121,9 +124,27 @@ pub enum Refused {
     /// Declared as UTF-8, and is not.
     #[error("the payload is declared to be UTF-8 and is not")]
     PayloadFormatInvalid,
+    /// Above `features.maximum_qos`.
+    #[error("the QoS is above features.maximum_qos")]
+    QosNotSupported,
+    /// `features.retain`
+    #[error("messages are not retained here: features.retain is off")]
+    RetainNotSupported,
+    /// `features.wildcard_subscriptions`
+    #[error("filters have no wildcards here: features.wildcard_subscriptions is off")]
+    WildcardsNotSupported,
+    /// `features.shared_subscriptions`
+    #[error("subscriptions are not shared here: features.shared_subscriptions is off")]
+    SharedNotSupported,
     /// More than one client may have.
     #[error("quota exceeded")]
     QuotaExceeded,
+    /// `limits.retained_messages`, `limits.retained_bytes`
+    #[error("no more messages are retained: limits.{limit} is reached")]
+    RetainedFull {
+        /// Which of the two.
+        limit: &'static str,
+    },
     /// The store has no room.
     #[error("the store has no room: {0}")]
     Storage(StoreError),
@@ -137,13 +158,47 @@ impl Refused {
     pub fn reason(self) -> ReasonCode {
         match self {
             Refused::TopicReserved | Refused::NotAuthorized => ReasonCode::NotAuthorized,
-            Refused::TopicTooDeep => ReasonCode::TopicNameInvalid,
+            Refused::TopicTooDeep | Refused::TopicTooLong => ReasonCode::TopicNameInvalid,
             Refused::FilterInvalid(_) => ReasonCode::TopicFilterInvalid,
             Refused::PayloadTooLarge => ReasonCode::PacketTooLarge,
             Refused::PayloadFormatInvalid => ReasonCode::PayloadFormatInvalid,
-            Refused::QuotaExceeded | Refused::Storage(_) => ReasonCode::QuotaExceeded,
+            Refused::QosNotSupported => ReasonCode::QosNotSupported,
+            Refused::RetainNotSupported => ReasonCode::RetainNotSupported,
+            Refused::WildcardsNotSupported => ReasonCode::WildcardSubscriptionsNotSupported,
+            Refused::SharedNotSupported => ReasonCode::SharedSubscriptionsNotSupported,
+            Refused::QuotaExceeded | Refused::RetainedFull { .. } | Refused::Storage(_) => {
+                ReasonCode::QuotaExceeded
+            }
             Refused::ShuttingDown => ReasonCode::ServerShuttingDown,
         }
+    }
+
+    /// What it is counted as.
+    pub fn kind(self) -> Refusal {
+        match self {
+            Refused::TopicReserved | Refused::NotAuthorized => Refusal::NotAuthorized,
+            Refused::TopicTooDeep | Refused::TopicTooLong | Refused::FilterInvalid(_) => {
+                Refusal::Topic
+            }
+            Refused::PayloadTooLarge => Refusal::TooLarge,
+            Refused::PayloadFormatInvalid => Refusal::Malformed,
+            Refused::QosNotSupported
+            | Refused::RetainNotSupported
+            | Refused::WildcardsNotSupported
+            | Refused::SharedNotSupported => Refusal::NotSupported,
+            Refused::RetainedFull { .. } => Refusal::Retained,
+            Refused::QuotaExceeded | Refused::Storage(_) => Refusal::Quota,
+            Refused::ShuttingDown => Refusal::Busy,
+        }
+    }
+
+    /// Whether it is the gateway that has no room: a 3.x publisher, who cannot be told, must not take the message
+    /// for stored.
+    pub fn is_want_of_room(self) -> bool {
+        matches!(
+            self,
+            Refused::Storage(_) | Refused::RetainedFull { .. } | Refused::ShuttingDown
+        )
     }
 }
 

@@ -21,6 +21,7 @@ use crate::{
         memo::Memo,
         shared::{Group, Member},
     },
+    session::limits::Limits,
 };
 use std::sync::Arc;
 
@@ -114,7 +115,7 @@ impl Broker {
     ) -> Result<Receipt, Refused> {
         publisher.identity.may_publish(&draft.topic)?;
         self.admit(&draft)?;
-        self.route(publisher, draft, now)
+        self.route(publisher, draft, Some(&self.0.limits), now)
     }
 
     /// Offers what a batch still holds back.
@@ -122,18 +123,34 @@ impl Broker {
         publisher.batch.offer();
     }
 
-    /// Publishes in the gateway's own name, also on topics that are its own.
-    pub fn announce(&self, publisher: &mut Publisher, draft: Draft) -> Result<Receipt, Refused> {
-        let receipt = self.route(publisher, draft, self.now());
+    /// Publishes in the gateway's own name, also on topics that are its own. What it retains has no limit but its own
+    /// number of topics.
+    pub fn announce(
+        &self,
+        publisher: &mut Publisher,
+        mut draft: Draft,
+    ) -> Result<Receipt, Refused> {
+        draft.retain &= self.0.limits.features.retain;
+        let receipt = self.route(publisher, draft, None, self.now());
         self.flush(publisher);
         receipt
     }
 
     fn admit(&self, draft: &Draft) -> Result<(), Refused> {
-        if topic::is_deeper(&draft.topic, self.0.limits.topic_levels) {
+        let limits = &self.0.limits;
+        if draft.qos > limits.features.maximum_qos {
+            return Err(Refused::QosNotSupported);
+        }
+        if draft.retain && !limits.features.retain {
+            return Err(Refused::RetainNotSupported);
+        }
+        if topic::is_deeper(&draft.topic, limits.topic_levels) {
             return Err(Refused::TopicTooDeep);
         }
-        if draft.payload.len() > self.0.limits.payload {
+        if draft.topic.len() > limits.topic_bytes {
+            return Err(Refused::TopicTooLong);
+        }
+        if draft.payload.len() > limits.payload {
             return Err(Refused::PayloadTooLarge);
         }
         let says_utf8 = draft
@@ -146,10 +163,12 @@ impl Broker {
         Ok(())
     }
 
+    /// Without `limits`, whatever is to be retained is.
     fn route(
         &self,
         publisher: &mut Publisher,
         draft: Draft,
+        limits: Option<&Limits>,
         now: Millis,
     ) -> Result<Receipt, Refused> {
         let Publisher {
@@ -181,6 +200,13 @@ impl Broker {
         let message = Arc::new(draft.into_message(Some(origin.clone()), now));
         let _order = self.0.order.lock();
         // nobody subscribes while the order lock is held: what matches now is what matches at this position
+        if let Some(limits) = limits.filter(|_| retain) {
+            // before anything is done with it: a message is taken whole or not at all
+            self.0
+                .retained
+                .admits(&message, limits.retained_messages, limits.retained_bytes)
+                .map_err(|limit| Refused::RetainedFull { limit })?;
+        }
         let targets = memo.targets(&self.0.routes, &message.topic);
         let position = match targets.durable && qos > Qos::AtMostOnce {
             true => self.0.store.append(&message).map_err(Refused::Storage)?,

@@ -106,6 +106,9 @@ impl Broker {
         let waiting = {
             let mut slots = registry.slots.lock();
             match slots.remove(&opening.client_id) {
+                None if slots.len() >= self.0.limits.sessions => {
+                    return Err(Refusal::TooManySessions);
+                }
                 None => {
                     METRICS.sessions.inc();
                     Ok(self.fresh(&mut slots, opening.client_id.clone(), terms, number))
@@ -474,6 +477,7 @@ impl Broker {
             properties: will.properties,
         };
         if let Err(refused) = self.publish(&mut publisher, draft) {
+            METRICS.refused(refused.kind()).inc();
             tracing::warn!(client = ?client_id, %refused, "a will was not published");
         }
     }

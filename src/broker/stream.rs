@@ -81,8 +81,18 @@ impl Broker {
         }
         for filter in filters {
             identity.may_subscribe(filter)?;
-            if topic::is_deeper(filter.pattern(), self.0.limits.topic_levels) {
+            let limits = &self.0.limits;
+            if filter.share().is_some() && !limits.features.shared_subscriptions {
+                return Err(Refused::SharedNotSupported);
+            }
+            if filter.has_wildcards() && !limits.features.wildcard_subscriptions {
+                return Err(Refused::WildcardsNotSupported);
+            }
+            if topic::is_deeper(filter.pattern(), limits.topic_levels) {
                 return Err(Refused::TopicTooDeep);
+            }
+            if filter.as_str().len() > limits.topic_bytes {
+                return Err(Refused::TopicTooLong);
             }
         }
         let key = self.0.registry.next_key();

@@ -4,7 +4,7 @@ use super::{Broker, outbox::Outbox};
 use crate::{
     auth::identity::Identity,
     message::{Delivery, Position},
-    metrics::METRICS,
+    metrics::{METRICS, Refusal},
     mqtt::{
         Qos,
         reason::ReasonCode,
@@ -70,10 +70,12 @@ impl Broker {
                 true => self.admit_filter(identity, session, text, *asked)?,
                 false => Err(ReasonCode::QuotaExceeded),
             };
-            let options = match identity.is_bridge() {
+            let mut options = match identity.is_bridge() {
                 true => for_a_bridge(*asked, text),
                 false => *asked,
             };
+            // [MQTT-3.2.2-10]
+            options.qos = options.qos.min(self.0.limits.features.maximum_qos);
             reasons.push(match admitted {
                 Ok(filter) => {
                     replays.extend(self.enter(
@@ -85,7 +87,10 @@ impl Broker {
                     ));
                     granted(options.qos)
                 }
-                Err(reason) => reason,
+                Err(reason) => {
+                    METRICS.refused(kind_of(reason)).inc();
+                    reason
+                }
             });
         }
         Ok((reasons, replays))
@@ -108,13 +113,22 @@ impl Broker {
         if filter.share().is_some() && options.no_local {
             return Err(Violation::NoLocalOnShared);
         }
+        let limits = &self.0.limits;
         Ok(
-            if topic::is_deeper(filter.pattern(), self.0.limits.topic_levels) {
+            // a 5.0 client that uses what is off was closed for it; a 3.x client learns it here
+            if filter.share().is_some() && !limits.features.shared_subscriptions {
+                Err(ReasonCode::SharedSubscriptionsNotSupported)
+            } else if filter.has_wildcards() && !limits.features.wildcard_subscriptions {
+                // 3.1.1: [MQTT-3.8.3-2]
+                Err(ReasonCode::WildcardSubscriptionsNotSupported)
+            } else if topic::is_deeper(filter.pattern(), limits.topic_levels)
+                || text.len() > limits.topic_bytes
+            {
                 Err(ReasonCode::TopicFilterInvalid)
             } else if identity.may_subscribe(&filter).is_err() {
                 Err(ReasonCode::NotAuthorized)
             } else if session.subscription(text).is_none()
-                && session.subscription_count() >= self.0.limits.filters_per_session
+                && session.subscription_count() >= limits.filters_per_session
             {
                 Err(ReasonCode::QuotaExceeded)
             } else {
@@ -219,6 +233,16 @@ fn for_a_bridge(asked: SubscriptionOptions, filter: &str) -> SubscriptionOptions
         no_local: !filter.starts_with("$share/"),
         retain_as_published: true,
         ..asked
+    }
+}
+
+/// What a refused filter is counted as.
+fn kind_of(reason: ReasonCode) -> Refusal {
+    match reason {
+        ReasonCode::NotAuthorized => Refusal::NotAuthorized,
+        ReasonCode::TopicFilterInvalid => Refusal::Topic,
+        ReasonCode::QuotaExceeded => Refusal::Filters,
+        _ => Refusal::NotSupported,
     }
 }
 

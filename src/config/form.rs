@@ -5,6 +5,7 @@ use super::{
     written::Written,
 };
 use crate::{
+    mqtt::Qos,
     observe::log::{Format, Level},
     store::config::Durability,
 };
@@ -118,6 +119,16 @@ where
         },
         |number| Some(number.to_string()),
     )
+}
+
+/// A quality of service.
+pub fn qos() -> Form<Qos> {
+    let Form { expected, read, .. } = count(0..=2u8);
+    Form {
+        expected,
+        read: Box::new(move |written| Qos::from_wire(read(written)?).ok_or(Unfit::Unlike)),
+        write: |qos| Some((*qos as u8).to_string()),
+    }
 }
 
 /// Yes or no.

@@ -6,6 +6,7 @@ use super::{
     form::{self, Form, Unfit},
     written::Written,
 };
+use crate::mqtt::property::MAX_USER_PROPERTIES;
 use std::time::Duration;
 
 type Set = Box<dyn Fn(&mut Settings, &Written) -> Result<(), Unfit> + Send + Sync>;
@@ -176,8 +177,20 @@ pub fn keys() -> Vec<Key> {
             |s| &mut s.limits.topic_levels,
         ),
         key(
+            "limits.topic_bytes",
+            "Longest topic name or filter, in bytes.",
+            form::count(1..=65_535),
+            |s| &mut s.limits.topic_bytes,
+        ),
+        key(
+            "limits.user_properties",
+            "User properties of one packet or will, or of one message from the web.",
+            form::count(0..=MAX_USER_PROPERTIES),
+            |s| &mut s.limits.user_properties,
+        ),
+        key(
             "limits.filters_per_request",
-            "Filters in one SUBSCRIBE or UNSUBSCRIBE, or on one web stream.",
+            "Filters in one SUBSCRIBE, or on one web stream.",
             form::count(1..=100_000),
             |s| &mut s.limits.filters_per_request,
         ),
@@ -192,6 +205,31 @@ pub fn keys() -> Vec<Key> {
             "QoS 1 and 2 messages that may be unacknowledged at a time, in each direction.",
             form::count(1..=65_535),
             |s| &mut s.limits.receive_maximum,
+        ),
+        key(
+            "limits.unreleased",
+            "QoS 2 messages from one client that it has not released with PUBREL, those from before it reconnected\n\
+             included.",
+            form::count(1..=65_535),
+            |s| &mut s.limits.unreleased,
+        ),
+        key(
+            "limits.retained_messages",
+            "Topics that may retain a message. A retained message above it is refused whole.",
+            form::count(0..=100_000_000),
+            |s| &mut s.limits.retained_messages,
+        ),
+        key(
+            "limits.retained_bytes",
+            "What all retained messages may hold together.",
+            form::size(KIB..=VAST),
+            |s| &mut s.limits.retained_bytes,
+        ),
+        key(
+            "limits.sessions",
+            "Sessions kept, those included that wait for their clients.",
+            form::count(1..=100_000_000),
+            |s| &mut s.limits.sessions,
         ),
         key(
             "limits.topic_alias_maximum",
@@ -228,6 +266,36 @@ pub fn keys() -> Vec<Key> {
             "Longest keep-alive an MQTT 5 client may have, in seconds; 0 leaves clients their choice.",
             form::count(0..=65_535),
             |s| &mut s.limits.keep_alive,
+        ),
+        key(
+            "features.maximum_qos",
+            "Highest QoS of messages. Publishers above it are refused, subscribers are granted no more.",
+            form::qos(),
+            |s| &mut s.limits.features.maximum_qos,
+        ),
+        key(
+            "features.retain",
+            "Whether messages may be retained.",
+            form::flag(),
+            |s| &mut s.limits.features.retain,
+        ),
+        key(
+            "features.wildcard_subscriptions",
+            "Whether topic filters may have wildcards. The dashboard needs them.",
+            form::flag(),
+            |s| &mut s.limits.features.wildcard_subscriptions,
+        ),
+        key(
+            "features.shared_subscriptions",
+            "Whether $share filters are served.",
+            form::flag(),
+            |s| &mut s.limits.features.shared_subscriptions,
+        ),
+        key(
+            "features.subscription_identifiers",
+            "Whether MQTT 5 subscriptions may have identifiers.",
+            form::flag(),
+            |s| &mut s.limits.features.subscription_identifiers,
         ),
         key(
             "auth.anonymous",

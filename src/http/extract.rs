@@ -37,8 +37,14 @@ const BASE64URL: GeneralPurpose = GeneralPurpose::new(
 pub struct TopicRules {
     /// Levels of a topic or filter.
     pub levels: usize,
+    /// Bytes of a topic or filter.
+    pub bytes: usize,
     /// Filters of one request.
     pub filters: usize,
+    /// User properties of one message.
+    pub user_properties: usize,
+    /// What is published without a `qos` has 1, but not more than this.
+    pub maximum_qos: Qos,
     /// Whether control and format characters are taken.
     pub allow_controls: bool,
 }
@@ -116,6 +122,9 @@ fn within_web_limits(text: &str, rules: &TopicRules) -> Result<(), String> {
     if topic::is_deeper(text, rules.levels) {
         return Err(format!("it has more than {} levels", rules.levels));
     }
+    if text.len() > rules.bytes {
+        return Err(format!("it is longer than {} bytes", rules.bytes));
+    }
     Ok(())
 }
 
@@ -165,11 +174,11 @@ pub fn publish_options(
         content_type: content_type(headers)?,
         response_topic: response_topic(query, rules)?,
         correlation_data: correlation(query)?,
-        user: user_properties(query)?,
+        user: user_properties(query, rules.user_properties)?,
     };
     let properties = (properties != MessageProperties::default()).then(|| Box::new(properties));
     Ok(PublishOptions {
-        qos: qos.unwrap_or(Qos::AtLeastOnce),
+        qos: qos.unwrap_or(Qos::AtLeastOnce.min(rules.maximum_qos)),
         retain,
         properties,
     })
@@ -197,7 +206,7 @@ fn correlation(query: &mut Query<'_>) -> Result<Option<Bytes>, Problem> {
 /// Name and value.
 type UserProperty = (Box<str>, Box<str>);
 
-fn user_properties(query: &mut Query<'_>) -> Result<Vec<UserProperty>, Problem> {
+fn user_properties(query: &mut Query<'_>, most: usize) -> Result<Vec<UserProperty>, Problem> {
     let pair = |raw: &str| {
         let text = text_of("user", raw)?;
         match text.split_once('=') {
@@ -208,7 +217,14 @@ fn user_properties(query: &mut Query<'_>) -> Result<Vec<UserProperty>, Problem> 
             )),
         }
     };
-    query.take_all("user").into_iter().map(pair).collect()
+    let raw = query.take_all("user");
+    if raw.len() > most {
+        return Err(Problem::parameter(
+            "user",
+            format!("{} user properties, at most {most} are allowed", raw.len()),
+        ));
+    }
+    raw.into_iter().map(pair).collect()
 }
 
 /// The Content Type property. What curl's `-d` and HTML forms send uninvited says nothing about the payload.
@@ -239,7 +255,10 @@ mod tests {
 
     const RULES: TopicRules = TopicRules {
         levels: 128,
+        bytes: 1000,
         filters: 64,
+        user_properties: 3,
+        maximum_qos: Qos::ExactlyOnce,
         allow_controls: false,
     };
 
@@ -309,6 +328,9 @@ mod tests {
         let deep = |levels: usize| format!("/api/v1/topics/{}", vec!["x"; levels].join("/"));
         assert!(topic_of(&deep(128)).is_ok());
         assert_eq!(topic_of(&deep(129)), Err(Kind::TopicInvalid));
+        let long = |bytes: usize| format!("/api/v1/topics/{}", "x".repeat(bytes));
+        assert!(topic_of(&long(1000)).is_ok());
+        assert_eq!(topic_of(&long(1001)), Err(Kind::TopicInvalid));
     }
 
     #[test]
@@ -407,6 +429,7 @@ mod tests {
             "correlation=A",
             "payload_format=text",
             "user=x",
+            "user=a=1&user=b=2&user=c=3&user=d=4",
             "user=a%00=b",
             "qos=1&qos=1",
             "colour=red",

@@ -46,7 +46,7 @@ pub async fn receive(
     let problem = response.extensions().get::<Problem>();
     let refused = problem.map(|problem| problem.kind().slug());
     if let (Some(problem), Some(peer)) = (problem, peer)
-        && let Some(kind) = counted_as(problem.kind())
+        && let Some(kind) = problem.counted().or_else(|| counted_as(problem.kind()))
     {
         let why = format_args!("{}: {}", problem.kind().slug(), id);
         state.notes.refused(kind, peer, why, state.broker.uptime());
@@ -74,6 +74,7 @@ fn counted_as(kind: Kind) -> Option<Refusal> {
         Kind::PayloadTooLarge | Kind::UriTooLong => Some(Refusal::TooLarge),
         Kind::PayloadFormatInvalid => Some(Refusal::Malformed),
         Kind::QuotaExceeded => Some(Refusal::Quota),
+        Kind::NotSupported => Some(Refusal::NotSupported),
         Kind::StorageUnavailable | Kind::Overloaded | Kind::ShuttingDown => Some(Refusal::Busy),
         Kind::NotFound | Kind::NotRetained | Kind::Internal => None,
         _ => Some(Refusal::Request),

@@ -46,7 +46,7 @@ pub struct Discovery {
     /// What one client may ask for.
     limits: PublicLimits,
     /// What works, by name.
-    features: &'static [&'static str],
+    features: Vec<&'static str>,
     /// Ways to say who one is.
     auth: &'static [&'static str],
     /// What an acknowledgement promises, as the gateway runs.
@@ -63,8 +63,14 @@ pub struct PublicLimits {
     payload: usize,
     /// Levels of a topic or filter.
     topic_levels: usize,
+    /// Bytes of a topic or filter.
+    topic_bytes: usize,
     /// Filters of one stream.
     filters_per_request: usize,
+    /// User properties of one message.
+    user_properties: usize,
+    /// Highest QoS of a message.
+    maximum_qos: u8,
 }
 
 /// Liveness.
@@ -118,6 +124,7 @@ pub async fn discovery(
 ) -> Result<Response, Problem> {
     Query::parse(request.uri().query())?.finish()?;
     let limits = state.broker.limits();
+    let switched = limits.features;
     let discovery = Discovery {
         version: env!("CARGO_PKG_VERSION"),
         docs: "/docs/",
@@ -125,16 +132,23 @@ pub async fn discovery(
         limits: PublicLimits {
             payload: limits.payload,
             topic_levels: state.rules.levels,
+            topic_bytes: state.rules.bytes,
             filters_per_request: state.rules.filters,
+            user_properties: state.rules.user_properties,
+            maximum_qos: state.rules.maximum_qos as u8,
         },
-        features: &[
-            "publish",
-            "retained",
-            "stream",
-            "ndjson",
-            "mqtt-websocket",
-            "shared-subscriptions",
-        ],
+        features: [
+            ("publish", true),
+            ("retained", switched.retain),
+            ("stream", true),
+            ("ndjson", true),
+            ("mqtt-websocket", true),
+            ("shared-subscriptions", switched.shared_subscriptions),
+            ("wildcard-subscriptions", switched.wildcard_subscriptions),
+        ]
+        .into_iter()
+        .filter_map(|(name, on)| on.then_some(name))
+        .collect(),
         auth: &["anonymous"],
         durability: state.durability.clone(),
         time: envelope::rfc3339(state.broker.now()),

@@ -3,7 +3,7 @@
 //! A [`Problem`] travels in the response's extensions until the outermost layer knows the request's id and writes it
 //! out ([`finish`]). An error that the framework answered in its own words becomes a problem there, too.
 
-use crate::{broker::Refused, mqtt::reason::ReasonCode};
+use crate::{broker::Refused, metrics::Refusal, mqtt::reason::ReasonCode};
 use axum::{
     body::Body,
     http::{HeaderName, HeaderValue, Response, StatusCode, header},
@@ -28,6 +28,7 @@ pub enum Kind {
     UpgradeInvalid,
     NotAuthorized,
     TopicReserved,
+    NotSupported,
     OriginRejected,
     NotFound,
     NotRetained,
@@ -101,6 +102,12 @@ impl Kind {
                 S::FORBIDDEN,
                 "The topic is the gateway's own",
                 Some(R::NotAuthorized),
+            ),
+            Kind::NotSupported => (
+                "not-supported",
+                S::FORBIDDEN,
+                "The operator switched this off",
+                Some(R::ImplementationSpecificError),
             ),
             Kind::OriginRejected => (
                 "origin-rejected",
@@ -243,6 +250,7 @@ pub struct Problem {
     kind: Kind,
     detail: Cow<'static, str>,
     reason: Option<ReasonCode>,
+    counted: Option<Refusal>,
     errors: Vec<Fault>,
     headers: Vec<(HeaderName, HeaderValue)>,
 }
@@ -254,6 +262,7 @@ impl Problem {
             kind,
             detail: detail.into(),
             reason: kind.row().3,
+            counted: None,
             errors: Vec::new(),
             headers: Vec::new(),
         }
@@ -283,6 +292,11 @@ impl Problem {
     /// Which kind it is.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// What it is counted as, where the broker refused; other problems are counted by their kind.
+    pub fn counted(&self) -> Option<Refusal> {
+        self.counted
     }
 
     /// Whether waiting may help: what tells an `EventSource` to come back instead of giving up.
@@ -344,15 +358,24 @@ impl From<Refused> for Problem {
         let mut problem = match refused {
             Refused::NotAuthorized => Problem::new(Kind::NotAuthorized, detail),
             Refused::TopicReserved => Problem::new(Kind::TopicReserved, detail),
-            Refused::TopicTooDeep => Problem::new(Kind::TopicInvalid, detail),
+            Refused::TopicTooDeep | Refused::TopicTooLong => {
+                Problem::new(Kind::TopicInvalid, detail)
+            }
+            Refused::QosNotSupported
+            | Refused::RetainNotSupported
+            | Refused::WildcardsNotSupported
+            | Refused::SharedNotSupported => Problem::new(Kind::NotSupported, detail),
             Refused::FilterInvalid(_) => Problem::new(Kind::FilterInvalid, detail),
             Refused::PayloadTooLarge => Problem::new(Kind::PayloadTooLarge, detail),
             Refused::PayloadFormatInvalid => Problem::new(Kind::PayloadFormatInvalid, detail),
             Refused::QuotaExceeded => Problem::new(Kind::QuotaExceeded, detail).retry_later(),
             Refused::ShuttingDown => Problem::new(Kind::ShuttingDown, detail).retry_later(),
-            Refused::Storage(_) => Problem::new(Kind::StorageUnavailable, detail).retry_later(),
+            Refused::Storage(_) | Refused::RetainedFull { .. } => {
+                Problem::new(Kind::StorageUnavailable, detail).retry_later()
+            }
         };
         problem.reason = Some(reason);
+        problem.counted = Some(refused.kind());
         problem
     }
 }

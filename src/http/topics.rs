@@ -76,7 +76,7 @@ pub struct Published {
         (status = 200, description = "Published.", body = Published, headers(("Mqtt-Cursor" = String, description = "Present if it was recorded."))),
         (status = 204, description = "Published, as `Prefer: return=minimal` asked."),
         (status = 400, description = "`topic-invalid`, `parameter-invalid`, `body-invalid`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`not-authorized`, `topic-reserved`, `origin-rejected`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "`not-authorized`, `topic-reserved`, `origin-rejected`, `not-supported`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "`payload-too-large`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "`media-type-unsupported`: Content-Encoding", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`payload-format-invalid`", body = ProblemBody, content_type = "application/problem+json"),
@@ -157,7 +157,7 @@ pub async fn delete(
     let draft = Draft {
         topic,
         payload: Payload::EMPTY,
-        qos: Qos::AtLeastOnce,
+        qos: Qos::AtLeastOnce.min(state.rules.maximum_qos),
         retain: true,
         properties: None,
     };

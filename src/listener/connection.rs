@@ -7,12 +7,12 @@ use super::{
     door::Door,
     end::End,
     link::{Link, ReadEnd},
-    refused::{self, Notes},
+    refused::Notes,
 };
 use crate::{
     auth::identity::Identity,
     broker::{
-        Broker, Draft, Refused,
+        Broker, Draft,
         outbox::Rest,
         publish::Publisher,
         registry::{Attached, Ending, StoredWill},
@@ -273,19 +273,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let reason = match published {
             Ok(_) => ReasonCode::Success,
             // 3.x could not tell a refusal from an acceptance: it must not take the message for stored
-            Err(Refused::Storage(_) | Refused::ShuttingDown)
-                if !session.terms().version.is_v5() =>
+            Err(refused)
+                if refused.is_want_of_room()
+                    && qos > Qos::AtMostOnce
+                    && !session.terms().version.is_v5() =>
             {
+                METRICS.refused(refused.kind()).inc();
                 return Err(End::NotStored);
             }
             Err(refused) => {
                 let why = format_args!("a message of {:?}: {refused}", session.client_id());
-                self.notes.refused(
-                    refused::kind_of_message(refused),
-                    self.peer,
-                    why,
-                    self.broker.uptime(),
-                );
+                self.notes
+                    .refused(refused.kind(), self.peer, why, self.broker.uptime());
                 refused.reason()
             }
         };

@@ -71,7 +71,9 @@ impl Door {
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut link = Link::new(stream, self.broker.limits().connect);
+        let limits = self.broker.limits();
+        let mut link = Link::new(stream, limits.connect);
+        link.decoder.limit_user_properties(limits.user_properties);
         let connect = match timeout(self.connect_timeout, self.first_packet(&mut link)).await {
             Ok(Ok(connect)) => connect,
             // the transport may have a word of its own to say: over WebSocket, why it closes
@@ -121,7 +123,7 @@ impl Door {
                 Err(ReadEnd::Decode(error)) => return Err(End::Decode(error)),
             }
             if held.set(link.decoder.buffered()) > self.broker.limits().unauthenticated {
-                return Err(End::NotStored);
+                return Err(End::NoRoom);
             }
             if let Some(Packet::Connect(connect)) = link.packets.pop() {
                 return Ok(connect);

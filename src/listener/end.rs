@@ -33,6 +33,8 @@ pub(super) enum End {
     Kicked,
     #[error("a message could not be stored")]
     NotStored,
+    #[error("connections without a CONNECT hold more than limits.unauthenticated")]
+    NoRoom,
 }
 
 impl End {
@@ -43,7 +45,7 @@ impl End {
             End::Decode(error) => Some(error.reason()),
             End::Violation(violation) => Some(violation.reason()),
             End::TakenOver => Some(ReasonCode::SessionTakenOver),
-            End::TooSlow | End::NotStored => Some(ReasonCode::QuotaExceeded),
+            End::TooSlow | End::NotStored | End::NoRoom => Some(ReasonCode::QuotaExceeded),
             End::ShuttingDown => Some(ReasonCode::ServerShuttingDown),
             End::Kicked => Some(ReasonCode::AdministrativeAction),
         }
@@ -54,7 +56,8 @@ impl End {
         match self {
             End::Decode(error) => Some(refused::kind_of_bytes(error)),
             End::Violation(violation) => Some(refused::kind_of_violation(*violation)),
-            End::TooSlow | End::NotStored => Some(Kind::Quota),
+            End::TooSlow => Some(Kind::Quota),
+            End::NoRoom => Some(Kind::Busy),
             _ => None,
         }
     }

@@ -1,7 +1,6 @@
 //! Refusals: each is counted under its kind, and gets a log line as long as there are not too many of its kind.
 
 use crate::{
-    broker::Refused,
     metrics::{METRICS, Refusal as Kind},
     mqtt::error::DecodeError,
     observe::log::{Line, Refusals},
@@ -44,7 +43,10 @@ pub fn kind_of_opening(refusal: opening::Refusal) -> Kind {
             Kind::ClientIdentifier
         }
         opening::Refusal::AuthenticationMethod => Kind::Credentials,
-        opening::Refusal::WillTopic => Kind::Topic,
+        opening::Refusal::WillTopic | opening::Refusal::WillTopicTooLong => Kind::Topic,
+        opening::Refusal::WillQos | opening::Refusal::WillRetain => Kind::NotSupported,
+        opening::Refusal::WillPayloadFormat => Kind::Malformed,
+        opening::Refusal::TooManySessions => Kind::Sessions,
         opening::Refusal::WillTooLarge => Kind::TooLarge,
         opening::Refusal::WillNotAuthorized => Kind::NotAuthorized,
         opening::Refusal::TakenOver | opening::Refusal::ShuttingDown => Kind::Busy,
@@ -58,7 +60,8 @@ pub fn kind_of_bytes(error: &DecodeError) -> Kind {
         DecodeError::Protocol(_) | DecodeError::UnsupportedVersion { .. } => Kind::Protocol,
         DecodeError::Topic(_) => Kind::Topic,
         DecodeError::TooLarge { .. } => Kind::TooLarge,
-        DecodeError::TooManyUserProperties | DecodeError::PropertiesTooLong => Kind::Quota,
+        DecodeError::TooManyUserProperties => Kind::UserProperties,
+        DecodeError::PropertiesTooLong => Kind::TooLarge,
     }
 }
 
@@ -68,19 +71,12 @@ pub fn kind_of_violation(violation: Violation) -> Kind {
         Violation::KeepAlive => Kind::KeepAlive,
         Violation::PayloadTooLarge => Kind::TooLarge,
         Violation::FilterInvalid => Kind::Topic,
-        Violation::ReceiveMaximumExceeded => Kind::Quota,
+        Violation::ReceiveMaximumExceeded | Violation::TooManyUnreleased => Kind::InFlight,
+        Violation::QosNotSupported
+        | Violation::RetainNotSupported
+        | Violation::WildcardsNotSupported
+        | Violation::SubscriptionIdsNotSupported
+        | Violation::SharedNotSupported => Kind::NotSupported,
         _ => Kind::Protocol,
-    }
-}
-
-/// The kind of a message that is turned down.
-pub fn kind_of_message(refused: Refused) -> Kind {
-    match refused {
-        Refused::TopicReserved | Refused::NotAuthorized => Kind::NotAuthorized,
-        Refused::TopicTooDeep | Refused::FilterInvalid(_) => Kind::Topic,
-        Refused::PayloadTooLarge => Kind::TooLarge,
-        Refused::PayloadFormatInvalid => Kind::Malformed,
-        Refused::QuotaExceeded | Refused::Storage(_) => Kind::Quota,
-        Refused::ShuttingDown => Kind::Busy,
     }
 }

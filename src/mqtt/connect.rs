@@ -505,8 +505,8 @@ mod tests {
             rest.extend([0, 0]);
             Connect::decode(&body("MQTT", 5, 2, &rest)).map(|connect| connect.properties.user.len())
         };
-        assert_eq!(with(64, 1), Ok(64));
-        assert_eq!(with(65, 1), Err(DecodeError::TooManyUserProperties));
+        assert_eq!(with(1024, 1), Ok(1024));
+        assert_eq!(with(1025, 1), Err(DecodeError::TooManyUserProperties));
         assert_eq!(with(60, 300), Err(DecodeError::PropertiesTooLong));
     }
 }

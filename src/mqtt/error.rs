@@ -34,7 +34,8 @@ pub enum DecodeError {
     /// Any other protocol name [MQTT-3.1.2-1].
     #[error("the protocol name is neither MQTT nor MQIsdp")]
     UnknownProtocol,
-    /// A limit of this implementation: see [`MAX_USER_PROPERTIES`](super::property::MAX_USER_PROPERTIES).
+    /// A limit of this implementation: see
+    /// [`Decoder::limit_user_properties`](super::frame::Decoder::limit_user_properties).
     #[error("too many user properties")]
     TooManyUserProperties,
     /// A limit of this implementation: see [`MAX_PROPERTY_BYTES`](super::property::MAX_PROPERTY_BYTES).

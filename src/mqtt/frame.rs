@@ -10,6 +10,7 @@ use super::{
     error::{DecodeError, Malformed, ProtocolFault},
     payload::Payload,
     primitive::{Reader, parse_varint},
+    property::MAX_USER_PROPERTIES,
     publish::Publish,
     subscribe::{SubAck, Subscribe, Unsubscribe},
     topic::TopicName,
@@ -108,6 +109,17 @@ impl PacketType {
     }
 }
 
+/// Whether packets are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gate {
+    /// As they come.
+    Open,
+    /// One, then no more: a CONNECT, or one step of an authentication before its answer is decided.
+    One,
+    /// None: what comes is kept unread.
+    Shut,
+}
+
 /// Turns the bytes of one connection into packets, however they are split.
 ///
 /// Whole frames are decoded where they arrive; only the unfinished one is kept, in a buffer that grows with what has
@@ -120,9 +132,10 @@ pub struct Decoder {
     version: Option<Version>,
     /// Most bytes of one packet, fixed header included.
     limit: usize,
-    /// CONNECT was taken, its answer is not decided: what follows is kept unread.
-    waiting: bool,
-    /// The unfinished frame; while `waiting`, everything behind CONNECT.
+    /// Most User Properties of one packet or will.
+    user_properties: usize,
+    gate: Gate,
+    /// The unfinished frame; while the gate is shut, everything behind the packet that shut it.
     buffer: Vec<u8>,
     last_topic: Option<TopicName>,
 }
@@ -134,7 +147,8 @@ impl Decoder {
             from,
             version: None,
             limit,
-            waiting: false,
+            user_properties: MAX_USER_PROPERTIES,
+            gate: Gate::One,
             buffer: Vec::new(),
             last_topic: None,
         }
@@ -145,6 +159,7 @@ impl Decoder {
     pub fn with_version(from: Peer, version: Version, limit: usize) -> Self {
         Decoder {
             version: Some(version),
+            gate: Gate::Open,
             ..Decoder::new(from, limit)
         }
     }
@@ -153,12 +168,23 @@ impl Decoder {
     /// [`feed`](Self::feed), which may be given nothing.
     pub fn accept(&mut self, limit: usize) {
         self.limit = limit;
-        self.waiting = false;
+        self.gate = Gate::Open;
+    }
+
+    /// Takes one packet behind CONNECT although that is not answered yet, for an authentication that needs more than
+    /// CONNECT [MQTT-3.1.4-6]. What was kept comes out of the next [`feed`](Self::feed), which may be given nothing.
+    pub fn admit_one(&mut self) {
+        self.gate = Gate::One;
+    }
+
+    /// From now on a packet or will with more User Properties is refused.
+    pub fn limit_user_properties(&mut self, most: usize) {
+        self.user_properties = most;
     }
 
     /// Takes `bytes` and appends the packets that are complete now. Packets in front of an error are among them.
     pub fn feed(&mut self, bytes: &[u8], packets: &mut Vec<Packet>) -> Result<(), DecodeError> {
-        if self.waiting || self.buffer.is_empty() {
+        if self.gate == Gate::Shut || self.buffer.is_empty() {
             return self.decode_all(bytes, packets);
         }
         // either one unfinished frame, or what came behind CONNECT
@@ -191,7 +217,7 @@ impl Decoder {
         packets: &mut Vec<Packet>,
     ) -> Result<(), DecodeError> {
         while !bytes.is_empty() {
-            if self.waiting {
+            if self.gate == Gate::Shut {
                 self.buffer.extend_from_slice(bytes);
                 return Ok(());
             }
@@ -317,11 +343,10 @@ impl Decoder {
             None => {
                 let (version, _) = Connect::read_version(&mut Reader::new(body))?;
                 self.version = Some(version);
-                self.waiting = true;
                 version
             }
         };
-        Ok(match kind {
+        let packet = match kind {
             PacketType::Publish => {
                 let flags = header.first & 0x0F;
                 Packet::Publish(Publish::decode(
@@ -353,7 +378,14 @@ impl Decoder {
                 Packet::Disconnect(Box::new(Disconnect::decode(body, version, from)?))
             }
             PacketType::Auth => Packet::Auth(Box::new(Auth::decode(body, from)?)),
-        })
+        };
+        if packet.user_properties() > self.user_properties {
+            return Err(DecodeError::TooManyUserProperties);
+        }
+        if self.gate == Gate::One {
+            self.gate = Gate::Shut;
+        }
+        Ok(packet)
     }
 }
 
@@ -405,6 +437,48 @@ mod tests {
         decoder.feed(&[], &mut packets).unwrap();
         assert_eq!((packets.len(), decoder.buffered()), (4, 0));
         assert!(matches!(packets[3], Packet::PingReq));
+    }
+
+    #[test]
+    fn mqtt_3_1_4_6_one_packet_may_pass_before_connect_is_answered() {
+        const AUTH: &[u8] = &[0xF0, 6, 0x18, 4, 0x15, 0, 1, b'm'];
+        let connect = [b"\x10\x0E\0\x04MQTT\x05\x02\0\x0A\0", &[0, 1, b'c'][..]].concat();
+        for split in [1, 3, AUTH.len()] {
+            let (mut decoder, mut packets) = (Decoder::new(Peer::Client, 100), Vec::new());
+            let bytes = [&connect[..], AUTH, AUTH, PING].concat();
+            let (now, later) = bytes.split_at(connect.len() + split);
+            decoder.feed(now, &mut packets).unwrap();
+            assert_eq!(packets.len(), 1);
+            decoder.admit_one();
+            decoder.feed(later, &mut packets).unwrap();
+            assert!(matches!(packets[..], [_, Packet::Auth(_)]));
+            decoder.admit_one();
+            decoder.feed(&[], &mut packets).unwrap();
+            assert_eq!((packets.len(), decoder.buffered()), (3, PING.len()));
+            decoder.accept(100);
+            decoder.feed(&[], &mut packets).unwrap();
+            assert!(matches!(packets[3], Packet::PingReq));
+        }
+    }
+
+    #[test]
+    fn user_properties_are_limited_in_every_packet() {
+        let subscribe = [
+            &[0x82, 21, 0, 1, 14][..],
+            &[0x26, 0, 1, b'a', 0, 1, b'b'].repeat(2),
+            &[0, 1, b't', 0],
+        ]
+        .concat();
+        for (most, taken) in [(2, true), (1, false)] {
+            let mut decoder = Decoder::with_version(Peer::Client, Version::V5, 100);
+            decoder.limit_user_properties(most);
+            let read = decoder.feed(&subscribe, &mut Vec::new());
+            let expected = match taken {
+                true => Ok(()),
+                false => Err(DecodeError::TooManyUserProperties),
+            };
+            assert_eq!(read, expected);
+        }
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod topic;
 pub mod write_queue;
 
 use frame::PacketType;
+use property::{Explanation, MessageProperties};
 use std::num::NonZeroU16;
 
 /// A Packet Identifier. Zero is not one [MQTT-2.2.1-3].
@@ -117,6 +118,39 @@ pub enum Packet {
 }
 
 impl Packet {
+    /// How many User Properties it has; of a CONNECT with a will, those of the block that has more.
+    pub fn user_properties(&self) -> usize {
+        let of_message = |properties: &Option<Box<MessageProperties>>| {
+            properties
+                .as_ref()
+                .map_or(0, |properties| properties.user.len())
+        };
+        let of_answer = |explanation: &Option<Box<Explanation>>| {
+            explanation
+                .as_ref()
+                .map_or(0, |explanation| explanation.user.len())
+        };
+        match self {
+            Packet::Publish(publish) => of_message(&publish.properties),
+            Packet::Connect(connect) => {
+                let will = connect.will.as_ref();
+                let of_will = will.map_or(0, |will| of_message(&will.properties));
+                connect.properties.user.len().max(of_will)
+            }
+            Packet::PubAck(ack)
+            | Packet::PubRec(ack)
+            | Packet::PubRel(ack)
+            | Packet::PubComp(ack) => of_answer(&ack.explanation),
+            Packet::Subscribe(subscribe) => subscribe.user.len(),
+            Packet::Unsubscribe(unsubscribe) => unsubscribe.user.len(),
+            Packet::ConnAck(connack) => of_answer(&connack.explanation),
+            Packet::SubAck(suback) | Packet::UnsubAck(suback) => of_answer(&suback.explanation),
+            Packet::Disconnect(disconnect) => of_answer(&disconnect.explanation),
+            Packet::Auth(auth) => of_answer(&auth.explanation),
+            Packet::PingReq | Packet::PingResp => 0,
+        }
+    }
+
     /// Appends the packet as `version` writes it. A CONNECT is written in the version it names itself; on 3.x an AUTH
     /// is nothing at all, and so is a CONNACK for which there is no return code.
     pub fn encode(&self, version: Version, out: &mut Vec<u8>) {

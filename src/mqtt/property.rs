@@ -7,9 +7,11 @@ use super::{
 };
 use bytes::Bytes;
 
-/// Most User Properties of one packet or will. The standard has no limit; every one costs two allocations, so a packet
-/// full of them would be a lever.
-pub const MAX_USER_PROPERTIES: usize = 64;
+/// Most User Properties of one packet or will that are ever read, and the most that [`Decoder::limit_user_properties`]
+/// can allow. The standard has no limit; every one costs two allocations, so a packet full of them would be a lever.
+///
+/// [`Decoder::limit_user_properties`]: super::frame::Decoder::limit_user_properties
+pub const MAX_USER_PROPERTIES: usize = 1024;
 
 /// Most bytes of the properties of one packet other than PUBLISH. Those of a PUBLISH and of a will are content and
 /// limited with the whole packet.

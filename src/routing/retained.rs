@@ -58,6 +58,30 @@ impl RetainedMessages {
         inner.bytes -= old.map_or(0, |old| old.message.weight());
     }
 
+    /// Whether `message` may be kept within these bounds, or else the name of the bound in its way. What replaces a
+    /// larger message always may, and so may what deletes one. Callers take turns, so that it still holds at `set`.
+    pub fn admits(
+        &self,
+        message: &Message,
+        messages: usize,
+        bytes: usize,
+    ) -> Result<(), &'static str> {
+        if message.payload.is_empty() {
+            return Ok(());
+        }
+        let inner = self.inner.read();
+        let old = inner.by_topic.get(&message.topic);
+        let old_weight = old.map_or(0, |old| old.message.weight());
+        if old.is_none() && inner.by_topic.len() >= messages {
+            return Err("retained_messages");
+        }
+        let grows = message.weight() > old_weight;
+        if grows && inner.bytes - old_weight + message.weight() > bytes {
+            return Err("retained_bytes");
+        }
+        Ok(())
+    }
+
     /// The retained message of one topic.
     pub fn get(&self, topic: &TopicName, now: Millis) -> Option<Retained> {
         let inner = self.inner.read();

@@ -1,5 +1,8 @@
 //! How much one client may ask for, whichever way it comes in.
 
+use super::features::Features;
+use crate::mqtt::topic;
+
 /// What a packet may hold besides its payload: topic, properties, headers. In bytes.
 const BESIDE_PAYLOAD: usize = 256 * 1024;
 
@@ -10,12 +13,24 @@ pub struct Limits {
     pub payload: usize,
     /// Levels of a topic name or filter.
     pub topic_levels: usize,
-    /// Filters in one SUBSCRIBE or UNSUBSCRIBE, or on one web stream.
+    /// Longest topic name or filter, in bytes.
+    pub topic_bytes: usize,
+    /// User Properties of one packet, and of a will.
+    pub user_properties: usize,
+    /// Filters in one SUBSCRIBE, or on one web stream. An UNSUBSCRIBE only frees, and needs no limit but its size.
     pub filters_per_request: usize,
     /// Subscriptions one session may hold.
     pub filters_per_session: usize,
     /// QoS 1 and 2 messages that may be unacknowledged at a time, in each direction.
     pub receive_maximum: u16,
+    /// QoS 2 messages from one client whose PUBREL has not come, those of former connections included.
+    pub unreleased: u16,
+    /// Topics with a retained message.
+    pub retained_messages: usize,
+    /// What all retained messages may hold together, in bytes.
+    pub retained_bytes: usize,
+    /// Sessions, those that wait for their clients included.
+    pub sessions: usize,
     /// Topic aliases a 5.0 client may set, and the most that are set for one.
     pub topic_alias_maximum: u16,
     /// Largest CONNECT, in bytes.
@@ -29,6 +44,8 @@ pub struct Limits {
     /// Longest keep-alive a 5.0 client may have, in seconds; it is told a shorter one by Server Keep Alive, also if
     /// it asked for none. 0 leaves clients their choice.
     pub keep_alive: u16,
+    /// What is switched on.
+    pub features: Features,
 }
 
 impl Limits {
@@ -43,15 +60,22 @@ impl Default for Limits {
         Limits {
             payload: 1024 * 1024,
             topic_levels: 128,
+            topic_bytes: topic::MAX_BYTES,
+            user_properties: 64,
             filters_per_request: 64,
             filters_per_session: 1000,
             receive_maximum: 1024,
+            unreleased: 16_384,
+            retained_messages: 1_000_000,
+            retained_bytes: 256 * 1024 * 1024,
+            sessions: 100_000,
             topic_alias_maximum: 32,
             connect: 512 * 1024,
             unauthenticated: 64 * 1024 * 1024,
             connections: 10_000,
             client_id_bytes: 65_535,
             keep_alive: 0,
+            features: Features::default(),
         }
     }
 }

@@ -14,6 +14,7 @@
 //! It never learns who else is connected.
 
 pub mod aliases;
+pub mod features;
 pub mod limits;
 pub mod opening;
 pub mod packet_ids;
@@ -23,6 +24,7 @@ pub mod violation;
 
 use crate::{
     message::{Delivery, GroupId, Millis},
+    metrics::{METRICS, Refusal},
     mqtt::{
         Packet, PacketId, Qos,
         ack::Ack,
@@ -254,7 +256,11 @@ impl Session {
                 Ok(Request::Nothing)
             }
             Packet::PubComp(ack) => Ok(room_if(self.sending.completed(ack.packet_id))),
-            Packet::Subscribe(subscribe) => Ok(Request::Subscribe(subscribe)),
+            Packet::Subscribe(subscribe) => {
+                let features = self.terms.features;
+                features.check_subscribe(&subscribe, self.terms.version)?;
+                Ok(Request::Subscribe(subscribe))
+            }
             Packet::Unsubscribe(unsubscribe) => Ok(Request::Unsubscribe(unsubscribe)),
             Packet::PingReq => {
                 self.send(Packet::PingResp, out);
@@ -276,11 +282,15 @@ impl Session {
         publish: Publish,
         out: &mut WriteQueue,
     ) -> Result<Request, Violation> {
+        self.terms.features.check_publish(&publish)?;
         let topic = self.aliases_in.resolve(publish.topic, publish.alias)?;
         if publish.payload.len() > self.terms.payload_limit {
             return Err(Violation::PayloadTooLarge);
         }
         match self.receiving.arrived(publish.packet_id, publish.qos)? {
+            Arrival::New if self.receiving.unreleased() > self.terms.unreleased_limit.into() => {
+                self.refuse_unreleased(publish.qos, publish.packet_id, out)
+            }
             Arrival::New => Ok(Request::Publish(Incoming {
                 topic,
                 payload: publish.payload,
@@ -298,6 +308,26 @@ impl Session {
                 Ok(Request::Nothing)
             }
         }
+    }
+
+    /// More QoS 2 messages than may wait for PUBREL: 3.x has no way to refuse one but to close.
+    fn refuse_unreleased(
+        &mut self,
+        qos: Qos,
+        packet_id: Option<PacketId>,
+        out: &mut WriteQueue,
+    ) -> Result<Request, Violation> {
+        if !self.terms.version.is_v5() {
+            // it was not taken, so its identifier does not wait in a session that goes on
+            if let Some(packet_id) = packet_id {
+                self.receiving
+                    .answered(packet_id, qos, ReasonCode::QuotaExceeded);
+            }
+            return Err(Violation::TooManyUnreleased);
+        }
+        METRICS.refused(Refusal::InFlight).inc();
+        self.answer_publish(qos, packet_id, ReasonCode::QuotaExceeded, out);
+        Ok(Request::Nothing)
     }
 
     fn handle_disconnect(&mut self, disconnect: Box<Disconnect>) -> Result<Request, Violation> {

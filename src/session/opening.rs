@@ -1,7 +1,13 @@
 //! From a CONNECT to the terms of a connection, or to a refusal.
 
-use super::limits::Limits;
-use crate::mqtt::{Version, connack::ConnAck, connect::Connect, reason::ReasonCode, topic};
+use super::{features::Features, limits::Limits};
+use crate::mqtt::{
+    Version,
+    connack::ConnAck,
+    connect::{Connect, Will},
+    reason::ReasonCode,
+    topic,
+};
 use std::sync::Arc;
 
 /// What holds on one connection: the client's wishes within our limits.
@@ -27,6 +33,10 @@ pub struct Terms {
     pub alias_maximum_in: u16,
     /// Aliases we may use.
     pub alias_maximum_out: u16,
+    /// QoS 2 messages we take whose PUBREL has not come, those of former connections included.
+    pub unreleased_limit: u16,
+    /// What is switched on.
+    pub features: Features,
 }
 
 /// An acceptable CONNECT.
@@ -58,12 +68,27 @@ pub enum Refusal {
     /// `limits.payload`
     #[error("a will payload above limits.payload")]
     WillTooLarge,
+    /// `limits.topic_bytes`
+    #[error("a will topic longer than limits.topic_bytes")]
+    WillTopicTooLong,
+    /// [MQTT-3.2.2-12]
+    #[error("a will above features.maximum_qos")]
+    WillQos,
+    /// [MQTT-3.2.2-13]
+    #[error("a retained will, although features.retain is off")]
+    WillRetain,
+    /// Declared as UTF-8, and is not.
+    #[error("the will's payload is declared to be UTF-8 and is not")]
+    WillPayloadFormat,
     /// Will to a topic the client may not write to.
     #[error("a will on a topic that the client may not write to")]
     WillNotAuthorized,
     /// Somebody else opened the same session meanwhile.
     #[error("another connection took the session over")]
     TakenOver,
+    /// `limits.sessions`
+    #[error("there are limits.sessions sessions already")]
+    TooManySessions,
     /// The gateway is going down.
     #[error("the gateway is shutting down")]
     ShuttingDown,
@@ -77,7 +102,11 @@ impl Refusal {
                 ReasonCode::ClientIdentifierNotValid
             }
             Refusal::AuthenticationMethod => ReasonCode::BadAuthenticationMethod,
-            Refusal::WillTopic => ReasonCode::TopicNameInvalid,
+            Refusal::WillTopic | Refusal::WillTopicTooLong => ReasonCode::TopicNameInvalid,
+            Refusal::WillQos => ReasonCode::QosNotSupported,
+            Refusal::WillRetain => ReasonCode::RetainNotSupported,
+            Refusal::WillPayloadFormat => ReasonCode::PayloadFormatInvalid,
+            Refusal::TooManySessions => ReasonCode::QuotaExceeded,
             Refusal::WillTooLarge => ReasonCode::PacketTooLarge,
             Refusal::WillNotAuthorized => ReasonCode::NotAuthorized,
             Refusal::TakenOver => ReasonCode::ServerBusy,
@@ -100,12 +129,7 @@ pub fn negotiate(
         return Err(Refusal::AuthenticationMethod);
     }
     if let Some(will) = &connect.will {
-        if topic::is_deeper(&will.topic, limits.topic_levels) {
-            return Err(Refusal::WillTopic);
-        }
-        if will.payload.len() > limits.payload {
-            return Err(Refusal::WillTooLarge);
-        }
+        check_will(will, limits)?;
     }
     let mut connack = ConnAck::new(ReasonCode::Success);
     let client_id: Arc<str> = match &*connect.client_id {
@@ -137,6 +161,7 @@ pub fn negotiate(
         connack.receive_maximum = Some(limits.receive_maximum);
         connack.maximum_packet_size = Some(u32::try_from(limits.packet()).unwrap_or(u32::MAX));
         connack.topic_alias_maximum = Some(limits.topic_alias_maximum);
+        limits.features.announce(&mut connack);
     }
     let terms = Terms {
         version: connect.version,
@@ -154,10 +179,37 @@ pub fn negotiate(
         payload_limit: limits.payload,
         alias_maximum_in: if v5 { limits.topic_alias_maximum } else { 0 },
         alias_maximum_out: wishes.topic_alias_maximum.min(limits.topic_alias_maximum),
+        unreleased_limit: limits.unreleased,
+        features: limits.features,
     };
     Ok(Opening {
         client_id,
         terms,
         connack,
     })
+}
+
+/// Whether a will could be published as it stands; better refused now than silently dropped when it is due.
+fn check_will(will: &Will, limits: &Limits) -> Result<(), Refusal> {
+    if will.qos > limits.features.maximum_qos {
+        return Err(Refusal::WillQos); // [MQTT-3.2.2-12]
+    }
+    if will.retain && !limits.features.retain {
+        return Err(Refusal::WillRetain); // [MQTT-3.2.2-13]
+    }
+    if topic::is_deeper(&will.topic, limits.topic_levels) {
+        return Err(Refusal::WillTopic);
+    }
+    if will.topic.len() > limits.topic_bytes {
+        return Err(Refusal::WillTopicTooLong);
+    }
+    if will.payload.len() > limits.payload {
+        return Err(Refusal::WillTooLarge);
+    }
+    let properties = will.properties.as_ref();
+    let says_utf8 = properties.is_some_and(|p| p.payload_is_utf8 == Some(true));
+    if says_utf8 && std::str::from_utf8(&will.payload).is_err() {
+        return Err(Refusal::WillPayloadFormat);
+    }
+    Ok(())
 }

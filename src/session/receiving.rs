@@ -47,6 +47,11 @@ impl Receiving {
         self.former.clone_from(&self.unreleased);
     }
 
+    /// QoS 2 messages that wait for PUBREL, whichever connections sent them.
+    pub fn unreleased(&self) -> usize {
+        self.unreleased.len()
+    }
+
     /// Takes note of a PUBLISH.
     pub fn arrived(&mut self, packet_id: Option<PacketId>, qos: Qos) -> Result<Arrival, Violation> {
         let Some(packet_id) = packet_id else {

@@ -23,6 +23,8 @@ fn terms(version: Version, window: u16) -> Terms {
         payload_limit: 100,
         alias_maximum_in: 2,
         alias_maximum_out: 0,
+        unreleased_limit: 100,
+        features: features::Features::default(),
     }
 }
 
@@ -149,6 +151,27 @@ fn mqtt_3_3_4_7_more_than_the_receive_maximum_is_a_violation_and_only_on_5_0() {
         if version.is_v5() {
             assert_eq!(third, Err(Violation::ReceiveMaximumExceeded));
         }
+    }
+}
+
+#[test]
+fn what_is_one_too_many_unreleased_on_3_x_ends_the_connection_and_is_not_kept() {
+    let mut terms = terms(Version::V311, 9);
+    terms.unreleased_limit = 1;
+    let (mut session, mut out) = (
+        Session::new("c".into(), terms.clone(), 0),
+        WriteQueue::default(),
+    );
+    let mut send = |session: &mut Session, qos, packet_id| {
+        session.handle(incoming(qos, packet_id, false), &mut out)
+    };
+    assert!(send(&mut session, Qos::ExactlyOnce, 1).is_ok());
+    for _ in 0..2 {
+        let second = send(&mut session, Qos::ExactlyOnce, 2);
+        assert_eq!(second, Err(Violation::TooManyUnreleased));
+        session.resume(terms.clone());
+        let other = send(&mut session, Qos::AtLeastOnce, 3);
+        assert!(matches!(other, Ok(Request::Publish(_))));
     }
 }
 

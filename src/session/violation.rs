@@ -23,6 +23,9 @@ pub enum Violation {
     /// [MQTT-3.3.4-7]
     #[error("more unacknowledged messages than the announced Receive Maximum")]
     ReceiveMaximumExceeded,
+    /// `limits.unreleased`
+    #[error("more QoS 2 messages without PUBREL than limits.unreleased")]
+    TooManyUnreleased,
     /// `limits.payload`
     #[error("a payload above limits.payload")]
     PayloadTooLarge,
@@ -35,6 +38,21 @@ pub enum Violation {
     /// 3.x has no answer for one bad filter but to close [MQTT-4.8.0-1 of 3.1.1].
     #[error("an invalid topic filter")]
     FilterInvalid,
+    /// [MQTT-3.2.2-11]
+    #[error("a message above features.maximum_qos")]
+    QosNotSupported,
+    /// [MQTT-3.2.2-14]
+    #[error("a retained message, although features.retain is off")]
+    RetainNotSupported,
+    /// Section 3.2.2.3.11
+    #[error("a filter with wildcards, although features.wildcard_subscriptions is off")]
+    WildcardsNotSupported,
+    /// Section 3.2.2.3.12
+    #[error("a subscription identifier, although features.subscription_identifiers is off")]
+    SubscriptionIdsNotSupported,
+    /// Section 3.2.2.3.13
+    #[error("a shared subscription, although features.shared_subscriptions is off")]
+    SharedNotSupported,
     /// [MQTT-3.1.2-22]
     #[error("nothing was heard for one and a half times the keep-alive")]
     KeepAlive,
@@ -47,8 +65,16 @@ impl Violation {
             Violation::AliasAboveMaximum => ReasonCode::TopicAliasInvalid,
             Violation::ReceiveMaximumExceeded => ReasonCode::ReceiveMaximumExceeded,
             Violation::PayloadTooLarge => ReasonCode::PacketTooLarge,
+            Violation::TooManyUnreleased => ReasonCode::QuotaExceeded,
             Violation::KeepAlive => ReasonCode::KeepAliveTimeout,
             Violation::FilterInvalid => ReasonCode::TopicFilterInvalid,
+            Violation::QosNotSupported => ReasonCode::QosNotSupported,
+            Violation::RetainNotSupported => ReasonCode::RetainNotSupported,
+            Violation::WildcardsNotSupported => ReasonCode::WildcardSubscriptionsNotSupported,
+            Violation::SubscriptionIdsNotSupported => {
+                ReasonCode::SubscriptionIdentifiersNotSupported
+            }
+            Violation::SharedNotSupported => ReasonCode::SharedSubscriptionsNotSupported,
             Violation::SecondConnect
             | Violation::ServerPacket
             | Violation::AuthWithoutMethod

@@ -7,8 +7,10 @@
 mod support;
 
 mod connecting;
+mod features;
 mod flows;
 mod limits;
+mod quotas;
 mod retained;
 mod sessions;
 mod subscribing;

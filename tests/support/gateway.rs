@@ -118,6 +118,19 @@ impl Gateway {
             .clone()
     }
 
+    /// How often something was refused for this reason, as `/metrics` says.
+    pub async fn refused(&self, reason: &str) -> u64 {
+        let page = super::http::Request::get("/metrics")
+            .send(self.http)
+            .await
+            .text();
+        let start = format!("tidegate_refused_total{{reason=\"{reason}\"}} ");
+        let count = page.lines().find_map(|line| line.strip_prefix(&start));
+        count
+            .and_then(|count| count.parse().ok())
+            .unwrap_or_else(|| panic!("no line {start:?} in\n{page}"))
+    }
+
     /// Resident memory in bytes, as the kernel counts it.
     pub fn resident(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))

@@ -77,7 +77,7 @@ struct Wishes {
     responses(
         (status = 200, description = "Endless.", content((String = "text/event-stream"), (envelope::Envelope = "application/x-ndjson"))),
         (status = 400, description = "`filter-invalid`, `parameter-invalid`", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 403, description = "`not-authorized`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "`not-authorized`, `not-supported`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 406, description = "`not-acceptable`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`overloaded`, `shutting-down`", body = ProblemBody, content_type = "application/problem+json"),
     )
