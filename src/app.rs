@@ -3,6 +3,7 @@
 mod banner;
 
 use crate::{
+    auth::exchange::Methods,
     broker::Broker,
     config::Settings,
     http::{self, extract::TopicRules},
@@ -23,6 +24,7 @@ use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::Semaphore,
+    task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -72,71 +74,95 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
     );
-    open_data_folder(&settings.store.path)?;
-    let mqtt = bind("mqtt.bind", settings.mqtt.bind).await?;
-    let web = bind("http.bind", settings.http.bind).await?;
-    let listening = [("mqtt", mqtt.local_addr()?), ("http", web.local_addr()?)];
-
-    let store = MemoryStore::new(new_epoch()?, settings.store.max_bytes);
-    let permits = Arc::new(Semaphore::new(settings.limits.connections));
-    let broker = Broker::new(settings.broker, settings.limits, Box::new(store));
-    let notes = Arc::new(Notes::default());
-    let door = Arc::new(Door::new(
-        broker.clone(),
-        settings.mqtt.connect_timeout,
-        notes.clone(),
-    ));
-    let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-    let drain = settings.http.drain;
-    let router = http::router(web_state(
-        &broker,
-        &door,
-        &notes,
-        settings.http,
-        stop.clone(),
-    ));
-
-    let background = [
-        tokio::spawn(keep_time(broker.clone())),
-        tokio::spawn(sys::publish(broker.clone())),
-        tokio::spawn(tell_hidden(notes.clone(), broker.clone())),
-    ];
-    tokio::spawn(tcp::serve(
-        mqtt,
-        permits.clone(),
-        door,
-        tasks.clone(),
-        stop.clone(),
-    ));
-    let web = tokio::spawn(http::serve::serve(
-        web,
-        router,
-        permits,
-        drain,
-        stop.clone(),
-    ));
+    let (anonymous, log_format) = (settings.auth.anonymous, settings.log.format);
+    let gateway = Gateway::start(settings, Methods::default()).await?;
+    let listening = [("mqtt", gateway.mqtt()), ("http", gateway.http())];
     announce(&listening)?;
-    banner::show(
-        &listening,
-        settings.auth.anonymous,
-        settings.log.format,
-        DURABILITY,
-    );
-
+    banner::show(&listening, anonymous, log_format, DURABILITY);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
     tracing::info!("stopping");
-    broker.drain();
-    stop.cancel();
-    broker.shut_down();
-    tasks.close();
-    let _ = tokio::time::timeout(LAST_WORDS, tasks.wait()).await;
-    let _ = web.await;
-    background.iter().for_each(|task| task.abort());
+    gateway.stop().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// A running gateway, for whoever embeds it: it knows no signals, standard output or exit codes.
+pub struct Gateway {
+    mqtt: SocketAddr,
+    http: SocketAddr,
+    broker: Broker,
+    stop: CancellationToken,
+    connections: TaskTracker,
+    web: JoinHandle<()>,
+    background: [JoinHandle<()>; 3],
+}
+
+impl Gateway {
+    /// Binds, then serves. Clients may authenticate by `methods`, beside what the settings allow.
+    pub async fn start(settings: Settings, methods: Methods) -> Result<Self, StartError> {
+        open_data_folder(&settings.store.path)?;
+        let mqtt = bind("mqtt.bind", settings.mqtt.bind).await?;
+        let web = bind("http.bind", settings.http.bind).await?;
+        let (mqtt_address, http_address) = (mqtt.local_addr()?, web.local_addr()?);
+
+        let store = MemoryStore::new(new_epoch()?, settings.store.max_bytes);
+        let permits = Arc::new(Semaphore::new(settings.limits.connections));
+        let broker = Broker::new(settings.broker, settings.limits, Box::new(store));
+        let notes = Arc::new(Notes::default());
+        let door = Door::new(broker.clone(), &settings.mqtt, methods, notes.clone());
+        let door = Arc::new(door);
+        let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
+        let drain = settings.http.drain;
+        let state = web_state(&broker, &door, &notes, settings.http, stop.clone());
+        let router = http::router(state);
+
+        let background = [
+            tokio::spawn(keep_time(broker.clone())),
+            tokio::spawn(sys::publish(broker.clone())),
+            tokio::spawn(tell_hidden(notes.clone(), broker.clone())),
+        ];
+        tokio::spawn(tcp::serve(
+            mqtt,
+            permits.clone(),
+            door,
+            connections.clone(),
+            stop.clone(),
+        ));
+        let web = http::serve::serve(web, router, permits, drain, stop.clone());
+        Ok(Gateway {
+            mqtt: mqtt_address,
+            http: http_address,
+            broker,
+            stop,
+            connections,
+            web: tokio::spawn(web),
+            background,
+        })
+    }
+
+    /// Where MQTT over TCP is served.
+    pub fn mqtt(&self) -> SocketAddr {
+        self.mqtt
+    }
+
+    /// Where everything web is served.
+    pub fn http(&self) -> SocketAddr {
+        self.http
+    }
+
+    /// Tells everybody to go, and returns when they have gone or their time is over.
+    pub async fn stop(self) {
+        self.broker.drain();
+        self.stop.cancel();
+        self.broker.shut_down();
+        self.connections.close();
+        let _ = tokio::time::timeout(LAST_WORDS, self.connections.wait()).await;
+        let _ = self.web.await;
+        self.background.iter().for_each(JoinHandle::abort);
+    }
 }
 
 fn web_state(

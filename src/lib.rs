@@ -16,7 +16,7 @@
 //! | 2 | [`message`] | the message everyone shares, and its renderings that are made once; pure |
 //! | 3 | [`session`] | the conversation: one client's protocol state; packets in, packets and requests out; pure |
 //! | 3 | [`routing`] | who wants it: the topic tree, share groups, a publisher's memo, retained messages; pure |
-//! | 3 | [`auth`] | who may: an identity and its permissions |
+//! | 3 | [`auth`] | who may: an identity and its permissions, and how a client proves who it is |
 //! | 4 | [`store`] | what survives: the log and its positions. In memory only, so far |
 //! | 5 | [`broker`] | the switch: the only room that joins routing, store, auth and who is online |
 //! | 6 | [`observe`] | looking in: log lines, `/metrics`, `$SYS` |

@@ -29,6 +29,14 @@ impl Identity {
         Arc::new(Identity::default())
     }
 
+    /// Somebody known by this name.
+    pub fn named(user: &str) -> Self {
+        Identity {
+            user: Some(user.into()),
+            ..Identity::default()
+        }
+    }
+
     /// As `self`, for a connection that declared itself a bridge.
     pub fn as_bridge(&self) -> Arc<Self> {
         Arc::new(Identity {

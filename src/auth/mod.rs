@@ -1,6 +1,7 @@
-//! Who may: an identity and what it is allowed to do, the same for every way in.
+//! Who may: an identity and what it is allowed to do, the same for every way in; and how a client proves who it is.
 //!
-//! This room decides about topics. It never learns how a message came in, and never talks to a client.
+//! This room decides about topics and proofs. It never learns how a message came in, and never talks to a client.
 
 pub mod config;
+pub mod exchange;
 pub mod identity;

@@ -56,6 +56,11 @@ impl Publisher {
         }
     }
 
+    /// From now on it publishes on the rights of `identity`.
+    pub fn act_as(&mut self, identity: Arc<Identity>) {
+        self.identity = identity;
+    }
+
     /// Lets go of what was remembered: a publisher that fell silent keeps nobody's queue alive.
     pub fn rest(&mut self) {
         self.memo.forget();

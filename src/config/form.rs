@@ -153,6 +153,19 @@ fn boolean(written: &Written) -> Option<bool> {
     }
 }
 
+/// A text that fits into one field of MQTT.
+pub fn line() -> Form<String> {
+    form(
+        "a text of at most 1024 bytes",
+        |written| {
+            let line = text(written)?;
+            let fits = line.len() <= 1024 && !line.chars().any(char::is_control);
+            fits.then(|| line.to_owned())
+        },
+        |line| quoted(line),
+    )
+}
+
 /// A folder.
 pub fn folder() -> Form<PathBuf> {
     form(

@@ -85,9 +85,28 @@ pub fn keys() -> Vec<Key> {
         ),
         key(
             "mqtt.connect_timeout",
-            "How long a client may take from opening the connection to the end of its CONNECT.",
+            "How long a client may take from opening the connection to the end of its CONNECT and its authentication.",
             form::duration(SECOND..=300 * SECOND),
             |s| &mut s.mqtt.connect_timeout,
+        ),
+        key(
+            "mqtt.response_information",
+            "What MQTT 5 clients that ask for it are told to begin their response topics with;\n\
+             %c stands for the client's identifier, as in \"replies/%c/\". Empty: they are told nothing.",
+            form::line(),
+            |s| &mut s.mqtt.response_information,
+        ),
+        key(
+            "mqtt.server_reference",
+            "Where MQTT 5 clients are sent when the gateway stops, such as \"other.example:1883\". Empty: nowhere.",
+            form::line(),
+            |s| &mut s.mqtt.server_reference,
+        ),
+        key(
+            "mqtt.server_moved",
+            "Whether they are to use that server from then on, and not only for now.",
+            form::flag(),
+            |s| &mut s.mqtt.server_moved,
         ),
         key(
             "http.bind",

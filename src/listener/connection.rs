@@ -4,13 +4,17 @@
 //! write once. A connection whose peer does not read stops draining its outbox and, above the mark, stops being read.
 
 use super::{
+    config::Referral,
     door::Door,
     end::End,
     link::{Link, ReadEnd},
     refused::Notes,
 };
 use crate::{
-    auth::identity::Identity,
+    auth::{
+        exchange::{Breach, Dialogue, Turn},
+        identity::Identity,
+    },
     broker::{
         Broker, Draft,
         outbox::Rest,
@@ -20,7 +24,7 @@ use crate::{
     },
     message::{Delivery, Millis, Origin},
     metrics::{METRICS, Tally},
-    mqtt::{Packet, Qos, reason::ReasonCode},
+    mqtt::{Packet, Qos, auth::Auth, reason::ReasonCode},
     routing::Subscriber,
     session::{Delivered, Incoming, Request, violation::Violation},
 };
@@ -64,6 +68,7 @@ pub(super) struct Connection<T> {
     link: Link<T>,
     broker: Broker,
     identity: Arc<Identity>,
+    dialogue: Option<Box<Dialogue>>,
     attached: Attached,
     publisher: Publisher,
     replays: VecDeque<Replay>,
@@ -86,6 +91,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         door: &Door,
         peer: SocketAddr,
         identity: Arc<Identity>,
+        dialogue: Option<Box<Dialogue>>,
         attached: Attached,
     ) -> Self {
         let broker = door.broker.clone();
@@ -105,6 +111,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             link,
             broker,
             identity,
+            dialogue,
             attached,
             publisher,
             replays: VecDeque::new(),
@@ -220,7 +227,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 let (reasons, replays) =
                     self.broker
                         .subscribe(&self.identity, session, outbox, &request)?;
-                session.answer_subscribe(request.packet_id, reasons, out);
+                session.answer_subscribe(request.packet_id, reasons, out)?;
                 // the newer replay of a filter brings all that the older one still had to
                 self.replays
                     .retain(|pending| !replays.iter().any(|new| new.filter() == pending.filter()));
@@ -232,11 +239,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 let reasons = self
                     .broker
                     .unsubscribe(session, &self.attached.outbox, &request);
-                session.answer_unsubscribe(request.packet_id, reasons, out);
+                session.answer_unsubscribe(request.packet_id, reasons, out)?;
                 // [MQTT-3.10.4-2]
                 self.replays
                     .retain(|pending| session.subscription(pending.filter()).is_some());
             }
+            Request::Authenticate(auth) => return self.authenticate_again(*auth),
             Request::Disconnect(disconnect) => {
                 return Err(match disconnect.reason {
                     ReasonCode::Success => End::Goodbye,
@@ -270,8 +278,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             self.heard,
         );
         let session = &mut self.attached.session;
-        let reason = match published {
-            Ok(_) => ReasonCode::Success,
+        let out = &mut self.link.out;
+        match published {
+            Ok(_) => session.answer_publish(qos, packet_id, ReasonCode::Success, out),
             // 3.x could not tell a refusal from an acceptance: it must not take the message for stored
             Err(refused)
                 if refused.is_want_of_room()
@@ -285,11 +294,41 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 let why = format_args!("a message of {:?}: {refused}", session.client_id());
                 self.notes
                     .refused(refused.kind(), self.peer, why, self.broker.uptime());
-                refused.reason()
+                let (reason, why) = (refused.reason(), refused.to_string());
+                session.refuse_publish(qos, packet_id, reason, &why, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// A step of an extended authentication behind CONNACK. Meanwhile all goes on under the old identity (4.12.1).
+    fn authenticate_again(&mut self, auth: Auth) -> Result<(), End> {
+        // [MQTT-4.12.0-7]
+        let dialogue = self.dialogue.as_mut().ok_or(Violation::AuthWithoutMethod)?;
+        let turn = dialogue.hear(auth).map_err(|breach| match breach {
+            Breach::OtherMethod => Violation::OtherMethod,
+            Breach::OutOfTurn => Violation::AuthOutOfTurn,
+        })?;
+        let answer = match turn {
+            Turn::Say(auth) => auth,
+            // the session belongs to the user it was opened by
+            Turn::Done { identity, .. } if identity.user != self.identity.user => {
+                return Err(End::NotAuthenticated);
+            }
+            Turn::Done { identity, data } => {
+                self.broker.flush(&mut self.publisher);
+                self.publisher.act_as(identity.clone());
+                self.identity = identity;
+                dialogue.say(ReasonCode::Success, data)
+            }
+            Turn::Refused(why) => {
+                let client = self.attached.session.client_id();
+                tracing::debug!(?client, why, "not authenticated again");
+                return Err(End::NotAuthenticated);
             }
         };
-        session.answer_publish(qos, packet_id, reason, &mut self.link.out);
-        Ok(())
+        let session = &mut self.attached.session;
+        Ok(session.answer_auth(answer, &mut self.link.out)?)
     }
 
     /// Moves messages from where they wait to the write queue, as far as the client's window and the socket allow.
@@ -358,11 +397,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     /// Writes the last word, gives the session back; what is left is the link to finish.
-    pub(super) fn close(mut self, end: &End, will: Option<StoredWill>) -> Link<T> {
+    pub(super) fn close(
+        mut self,
+        end: &End,
+        will: Option<StoredWill>,
+        referral: Option<&Referral>,
+    ) -> Link<T> {
         if let Some(reason) = end.farewell() {
-            self.attached
-                .session
-                .farewell(reason, &end.to_string(), &mut self.link.out);
+            let referral = referral.filter(|_| matches!(end, End::ShuttingDown));
+            let (reason, server) = match referral {
+                Some(referral) => (referral.reason, Some(&*referral.server)),
+                None => (reason, None),
+            };
+            let out = &mut self.link.out;
+            let session = &self.attached.session;
+            session.farewell(reason, &end.to_string(), server, out);
         }
         let ending = match end {
             End::Goodbye => Ending::Goodbye,

@@ -1,16 +1,21 @@
 //! The door: from an accepted byte stream to a connection with a session, or to a refusal.
 //!
-//! A CONNECT must come whole and in time, and all that are not whole yet share one budget. Afterwards the driver in
-//! [`super::connection`] takes over; this file never sees another packet.
+//! [`super::greeting`] hears the client out; afterwards the driver in [`super::connection`] takes over. This file sees
+//! no packet of either.
 
 use super::{
+    config::{Config, Referral},
     connection::Connection,
     end::End,
-    link::{Link, ReadEnd},
+    greeting::{Greeting, TurnedAway},
+    link::Link,
     refused::{self, Notes},
 };
 use crate::{
-    auth::identity::Identity,
+    auth::{
+        exchange::{Dialogue, Methods},
+        identity::Identity,
+    },
     broker::{
         Broker,
         registry::{Attached, StoredWill},
@@ -22,20 +27,15 @@ use crate::{
         connect::Connect,
         error::DecodeError,
         property::Explanation,
-        reason::ReasonCode,
     },
     session::{
         self,
-        opening::{Refusal, negotiate},
+        opening::{Opening, Refusal},
     },
 };
 use std::{
-    future::poll_fn,
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 use tokio::{
@@ -46,22 +46,37 @@ use tokio::{
 /// How long a closing connection may take to accept its last bytes.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// A client with a session.
+struct Admitted {
+    connect: Box<Connect>,
+    identity: Arc<Identity>,
+    dialogue: Option<Box<Dialogue>>,
+    attached: Attached,
+    will: Option<StoredWill>,
+}
+
 /// What every MQTT connection starts from, whatever carries its bytes.
 pub struct Door {
     pub(super) broker: Broker,
     connect_timeout: Duration,
-    /// Bytes held by all connections that have not finished their CONNECT.
-    unauthenticated: AtomicUsize,
+    /// Bytes held by all connections that have no CONNACK yet.
+    pub(super) unauthenticated: AtomicUsize,
+    pub(super) methods: Methods,
+    pub(super) response_information: String,
+    referral: Option<Referral>,
     pub(super) notes: Arc<Notes>,
 }
 
 impl Door {
-    /// A door to this broker; a client's CONNECT must be complete within `connect_timeout`.
-    pub fn new(broker: Broker, connect_timeout: Duration, notes: Arc<Notes>) -> Self {
+    /// A door to this broker, for clients that authenticate by one of `methods` or not at all.
+    pub fn new(broker: Broker, config: &Config, methods: Methods, notes: Arc<Notes>) -> Self {
         Door {
             broker,
-            connect_timeout,
+            connect_timeout: config.connect_timeout,
             unauthenticated: AtomicUsize::new(0),
+            methods,
+            response_information: config.response_information.clone(),
+            referral: config.referral(),
             notes,
         }
     }
@@ -74,31 +89,40 @@ impl Door {
         let limits = self.broker.limits();
         let mut link = Link::new(stream, limits.connect);
         link.decoder.limit_user_properties(limits.user_properties);
-        let connect = match timeout(self.connect_timeout, self.first_packet(&mut link)).await {
-            Ok(Ok(connect)) => connect,
+        match self.admit(&mut link).await {
+            Ok(admitted) => self.run(link, admitted, peer, transport).await,
+            Err(TurnedAway::Refused(connect, refusal)) => {
+                self.refuse(link, peer, &connect, refusal).await
+            }
             // the transport may have a word of its own to say: over WebSocket, why it closes
-            Ok(Err(End::Closed | End::Io(_))) => {
-                let _ = timeout(FAREWELL, link.finish()).await;
-                return;
-            }
-            Ok(Err(end)) => return self.refuse_bytes(link, peer, end).await,
-            Err(_) => return self.note(Kind::Timeout, peer, "no CONNECT in time"),
-        };
-        match self.open(&mut link, &connect).await {
-            Ok((identity, attached, will)) => {
-                self.run(link, connect, identity, attached, will, peer, transport)
-                    .await
-            }
-            Err(refusal) => {
-                self.note(refused::kind_of_opening(refusal), peer, refusal);
-                refuse(
-                    &mut link,
-                    connect.version,
-                    refusal.reason(),
-                    &refusal.to_string(),
-                );
+            Err(TurnedAway::By(End::Goodbye | End::Closed | End::Io(_))) => {
                 let _ = timeout(FAREWELL, link.finish()).await;
             }
+            Err(TurnedAway::By(end)) => self.refuse_bytes(link, peer, end).await,
+            Err(TurnedAway::Late) => self.note(Kind::Timeout, peer, "no CONNECT in time"),
+        }
+    }
+
+    async fn admit<T: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        link: &mut Link<T>,
+    ) -> Result<Admitted, TurnedAway> {
+        let greeting = timeout(self.connect_timeout, self.greet(link)).await;
+        let Greeting {
+            connect,
+            opening,
+            identity,
+            dialogue,
+        } = *greeting.map_err(|_| TurnedAway::Late)??;
+        match self.open(link, &connect, opening, &identity).await {
+            Ok((attached, will)) => Ok(Admitted {
+                connect,
+                identity,
+                dialogue,
+                attached,
+                will,
+            }),
+            Err(refusal) => Err(TurnedAway::Refused(connect, refusal)),
         }
     }
 
@@ -106,43 +130,13 @@ impl Door {
         self.notes.refused(kind, peer, why, self.broker.uptime());
     }
 
-    async fn first_packet<T: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        link: &mut Link<T>,
-    ) -> Result<Box<Connect>, End> {
-        let mut held = Held {
-            total: &self.unauthenticated,
-            bytes: 0,
-        };
-        loop {
-            match poll_fn(|cx| link.poll_read(cx)).await {
-                Ok(()) => {}
-                Err(ReadEnd::Closed) => return Err(End::Closed),
-                Err(ReadEnd::Io(error)) => return Err(End::Io(error)),
-                // a decoder that has not seen CONNECT yields nothing before an error
-                Err(ReadEnd::Decode(error)) => return Err(End::Decode(error)),
-            }
-            if held.set(link.decoder.buffered()) > self.broker.limits().unauthenticated {
-                return Err(End::NoRoom);
-            }
-            if let Some(Packet::Connect(connect)) = link.packets.pop() {
-                return Ok(connect);
-            }
-        }
-    }
-
     async fn open<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         link: &mut Link<T>,
         connect: &Connect,
-    ) -> Result<(Arc<Identity>, Attached, Option<StoredWill>), Refusal> {
-        let config = self.broker.config();
-        let max_expiry = u32::try_from(config.max_expiry.as_secs()).unwrap_or(session::NEVER);
-        let mut opening = negotiate(connect, self.broker.limits(), max_expiry, new_client_id)?;
-        let identity = match connect.bridge {
-            true => Identity::anonymous().as_bridge(),
-            false => Identity::anonymous(),
-        };
+        mut opening: Opening,
+        identity: &Arc<Identity>,
+    ) -> Result<(Attached, Option<StoredWill>), Refusal> {
         let will = match &connect.will {
             Some(will) if identity.may_publish(&will.topic).is_err() => {
                 return Err(Refusal::WillNotAuthorized);
@@ -152,6 +146,9 @@ impl Door {
                 identity: identity.clone(),
             }),
         };
+        if opening.connack.size(connect.version) > opening.terms.max_packet_out {
+            return Err(Refusal::AnswerTooLarge);
+        }
         let attached = self.broker.connect(&opening, connect.clean_start).await?;
         // [MQTT-3.2.2-3]; on 3.1 the byte is reserved
         opening.connack.session_present = attached.present && connect.version != Version::V31;
@@ -161,35 +158,60 @@ impl Door {
             &mut link.out,
         );
         link.decoder.accept(self.broker.limits().packet());
-        Ok((identity, attached, will))
+        Ok((attached, will))
     }
 
-    #[allow(clippy::too_many_arguments)] // everything the opening produced, once
     async fn run<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         link: Link<T>,
-        connect: Box<Connect>,
-        identity: Arc<Identity>,
-        attached: Attached,
-        will: Option<StoredWill>,
+        admitted: Admitted,
         peer: SocketAddr,
         transport: &'static str,
     ) {
         METRICS.client_connected();
+        let Admitted {
+            connect,
+            identity,
+            dialogue,
+            attached,
+            will,
+        } = admitted;
         let client_id = attached.session.client_id().clone();
         tracing::info!(
             client = ?client_id, %peer, transport, version = connect.version.name(), user = ?connect.username,
             keep_alive = attached.session.terms().keep_alive, session_present = attached.present, "connected"
         );
         drop(connect);
-        let mut connection = Connection::new(link, self, peer, identity, attached);
+        let mut connection = Connection::new(link, self, peer, identity, dialogue, attached);
         let end = connection.drive().await;
         METRICS.client_disconnected();
         if let Some(kind) = end.kind() {
             METRICS.refused(kind).inc();
         }
         tracing::info!(client = ?client_id, %peer, reason = %end, "disconnected");
-        let link = connection.close(&end, will);
+        let link = connection.close(&end, will, self.referral.as_ref());
+        let _ = timeout(FAREWELL, link.finish()).await;
+    }
+
+    /// Answers a CONNECT with a refusal.
+    async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        mut link: Link<T>,
+        peer: SocketAddr,
+        connect: &Connect,
+        refusal: Refusal,
+    ) {
+        self.note(refused::kind_of_opening(refusal), peer, refusal);
+        let mut connack = ConnAck::new(refusal.reason());
+        if let Some(referral) = &self.referral
+            && refusal == Refusal::ShuttingDown
+        {
+            connack.reason = referral.reason;
+            connack.server_reference = Some(referral.server.clone());
+        }
+        let limit = connect.properties.maximum_packet_size;
+        let limit = limit.map_or(usize::MAX, |limit| limit as usize);
+        turn_away(&mut link, connect.version, limit, connack, &refusal);
         let _ = timeout(FAREWELL, link.finish()).await;
     }
 
@@ -207,7 +229,8 @@ impl Door {
                 link.out.put(&UNSUPPORTED_VERSION)
             }
             End::Decode(error) if link.decoder.version() == Some(Version::V5) => {
-                refuse(&mut link, Version::V5, error.reason(), &error.to_string());
+                let connack = ConnAck::new(error.reason());
+                turn_away(&mut link, Version::V5, usize::MAX, connack, &error);
             }
             _ => {}
         }
@@ -215,49 +238,25 @@ impl Door {
     }
 }
 
-/// Writes a refusing CONNACK, if the version has one for this reason.
-fn refuse<T>(link: &mut Link<T>, version: Version, reason: ReasonCode, why: &str) {
-    if !version.is_v5() && reason.v3_return_code().is_none() {
+/// Writes a refusing CONNACK, if the version has one for its reason: never a DISCONNECT [MQTT-3.14.0-1].
+fn turn_away<T>(
+    link: &mut Link<T>,
+    version: Version,
+    limit: usize,
+    mut connack: ConnAck,
+    why: &impl std::fmt::Display,
+) {
+    if !version.is_v5() && connack.reason.v3_return_code().is_none() {
         return;
     }
-    let mut connack = ConnAck::new(reason);
-    if version.is_v5() {
-        connack.explanation = Some(Box::new(Explanation {
-            reason_string: Some(why.into()),
-            user: Vec::new(),
-        }));
+    connack.explanation = Some(Box::new(Explanation {
+        reason_string: Some(why.to_string().into()),
+        user: Vec::new(),
+    }));
+    if connack.size(version) > limit {
+        connack.explanation = None; // [MQTT-3.2.2-19]
     }
-    connack.encode(version, link.out.tail());
-}
-
-fn new_client_id() -> String {
-    let mut random = [0; 10];
-    // without randomness no identifier would be unguessable, but it must still be unique
-    if getrandom::fill(&mut random).is_err() {
-        static FALLBACK: AtomicUsize = AtomicUsize::new(0);
-        random[..8].copy_from_slice(&FALLBACK.fetch_add(1, Ordering::Relaxed).to_be_bytes());
-    }
-    random
-        .iter()
-        .fold("auto-".to_owned(), |id, byte| id + &format!("{byte:02x}"))
-}
-
-/// One connection's part of what all unfinished CONNECTs hold.
-struct Held<'a> {
-    total: &'a AtomicUsize,
-    bytes: usize,
-}
-
-impl Held<'_> {
-    fn set(&mut self, bytes: usize) -> usize {
-        let before = self.total.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
-        before - std::mem::replace(&mut self.bytes, bytes)
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+    if connack.size(version) <= limit {
+        connack.encode(version, link.out.tail());
     }
 }

@@ -31,6 +31,8 @@ pub(super) enum End {
     ShuttingDown,
     #[error("it was disconnected by an administrator")]
     Kicked,
+    #[error("it could not authenticate again")]
+    NotAuthenticated,
     #[error("a message could not be stored")]
     NotStored,
     #[error("connections without a CONNECT hold more than limits.unauthenticated")]
@@ -45,6 +47,8 @@ impl End {
             End::Decode(error) => Some(error.reason()),
             End::Violation(violation) => Some(violation.reason()),
             End::TakenOver => Some(ReasonCode::SessionTakenOver),
+            // [MQTT-4.12.1-2]
+            End::NotAuthenticated => Some(ReasonCode::NotAuthorized),
             End::TooSlow | End::NotStored | End::NoRoom => Some(ReasonCode::QuotaExceeded),
             End::ShuttingDown => Some(ReasonCode::ServerShuttingDown),
             End::Kicked => Some(ReasonCode::AdministrativeAction),
@@ -57,6 +61,7 @@ impl End {
             End::Decode(error) => Some(refused::kind_of_bytes(error)),
             End::Violation(violation) => Some(refused::kind_of_violation(*violation)),
             End::TooSlow => Some(Kind::Quota),
+            End::NotAuthenticated => Some(Kind::Credentials),
             End::NoRoom => Some(Kind::Busy),
             _ => None,
         }

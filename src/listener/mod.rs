@@ -7,6 +7,7 @@ pub mod config;
 mod connection;
 pub mod door;
 mod end;
+mod greeting;
 mod link;
 pub mod refused;
 pub mod tcp;

@@ -42,7 +42,13 @@ pub fn kind_of_opening(refusal: opening::Refusal) -> Kind {
         opening::Refusal::EmptyClientId | opening::Refusal::ClientIdTooLong => {
             Kind::ClientIdentifier
         }
-        opening::Refusal::AuthenticationMethod => Kind::Credentials,
+        opening::Refusal::AuthenticationMethod | opening::Refusal::NotAuthenticated => {
+            Kind::Credentials
+        }
+        opening::Refusal::OtherMethod
+        | opening::Refusal::OutOfTurn
+        | opening::Refusal::BeforeAnswer => Kind::Protocol,
+        opening::Refusal::AnswerTooLarge => Kind::TooLarge,
         opening::Refusal::WillTopic | opening::Refusal::WillTopicTooLong => Kind::Topic,
         opening::Refusal::WillQos | opening::Refusal::WillRetain => Kind::NotSupported,
         opening::Refusal::WillPayloadFormat => Kind::Malformed,
@@ -69,7 +75,7 @@ pub fn kind_of_bytes(error: &DecodeError) -> Kind {
 pub fn kind_of_violation(violation: Violation) -> Kind {
     match violation {
         Violation::KeepAlive => Kind::KeepAlive,
-        Violation::PayloadTooLarge => Kind::TooLarge,
+        Violation::PayloadTooLarge | Violation::AnswerTooLarge => Kind::TooLarge,
         Violation::FilterInvalid => Kind::Topic,
         Violation::ReceiveMaximumExceeded | Violation::TooManyUnreleased => Kind::InFlight,
         Violation::QosNotSupported

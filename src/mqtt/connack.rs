@@ -86,6 +86,13 @@ impl ConnAck {
 pub const UNSUPPORTED_VERSION: [u8; 4] = [0x20, 2, 0, 1];
 
 impl ConnAck {
+    /// Bytes of the whole packet.
+    pub fn size(&self, version: Version) -> usize {
+        let mut bytes = Vec::new();
+        self.encode(version, &mut bytes);
+        bytes.len()
+    }
+
     /// Reads the body of a CONNACK.
     pub fn decode(body: &[u8], version: Version) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(body);

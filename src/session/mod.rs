@@ -28,6 +28,7 @@ use crate::{
     mqtt::{
         Packet, PacketId, Qos,
         ack::Ack,
+        auth::Auth,
         disconnect::Disconnect,
         payload::Payload,
         property::{Explanation, MessageProperties},
@@ -89,6 +90,8 @@ pub enum Request {
     Unsubscribe(Box<Unsubscribe>),
     /// Acknowledgements made room for deliveries.
     Room,
+    /// Go on with an extended authentication, or begin one anew; then [`Session::answer_auth`].
+    Authenticate(Box<Auth>),
     /// The client says goodbye.
     Disconnect(Box<Disconnect>),
 }
@@ -269,8 +272,7 @@ impl Session {
             Packet::Disconnect(disconnect) => self.handle_disconnect(disconnect),
             // [MQTT-3.1.0-2]
             Packet::Connect(_) => Err(Violation::SecondConnect),
-            // [MQTT-4.12.0-7]: no method is offered yet, so no CONNECT was accepted that named one
-            Packet::Auth(_) => Err(Violation::AuthWithoutMethod),
+            Packet::Auth(auth) => Ok(Request::Authenticate(auth)),
             Packet::ConnAck(_) | Packet::SubAck(_) | Packet::UnsubAck(_) | Packet::PingResp => {
                 Err(Violation::ServerPacket)
             }
@@ -340,7 +342,7 @@ impl Session {
         Ok(Request::Disconnect(disconnect))
     }
 
-    /// Acknowledges a message; a refusal of a QoS 2 message frees its identifier [MQTT-4.3.3-9].
+    /// Acknowledges a message.
     pub fn answer_publish(
         &mut self,
         qos: Qos,
@@ -348,17 +350,35 @@ impl Session {
         reason: ReasonCode,
         out: &mut WriteQueue,
     ) {
-        let Some(packet_id) = packet_id else { return };
-        self.receiving.answered(packet_id, qos, reason);
-        // 3.x acknowledges what it may not publish: the packet has no place for a reason
-        let ack = Ack::new(
-            packet_id,
-            if self.terms.version.is_v5() {
-                reason
-            } else {
-                ReasonCode::Success
-            },
-        );
+        if let Some(packet_id) = packet_id {
+            self.acknowledge(qos, Ack::new(packet_id, reason), out);
+        }
+    }
+
+    /// Acknowledges a message that was refused, and says why; a QoS 2 message frees its identifier [MQTT-4.3.3-9].
+    pub fn refuse_publish(
+        &mut self,
+        qos: Qos,
+        packet_id: Option<PacketId>,
+        reason: ReasonCode,
+        why: &str,
+        out: &mut WriteQueue,
+    ) {
+        if let Some(packet_id) = packet_id {
+            let ack = Ack {
+                explanation: explanation(why),
+                ..Ack::new(packet_id, reason)
+            };
+            self.acknowledge(qos, ack, out);
+        }
+    }
+
+    fn acknowledge(&mut self, qos: Qos, mut ack: Ack, out: &mut WriteQueue) {
+        self.receiving.answered(ack.packet_id, qos, ack.reason);
+        if !self.terms.version.is_v5() {
+            // 3.x acknowledges what it may not publish: the packet has no place for a reason
+            ack = Ack::new(ack.packet_id, ReasonCode::Success);
+        }
         self.send(
             if qos == Qos::AtLeastOnce {
                 Packet::PubAck(ack)
@@ -375,15 +395,13 @@ impl Session {
         packet_id: PacketId,
         reasons: Vec<ReasonCode>,
         out: &mut WriteQueue,
-    ) {
-        self.send(
-            Packet::SubAck(Box::new(SubAck {
-                packet_id,
-                reasons,
-                explanation: None,
-            })),
-            out,
-        );
+    ) -> Result<(), Violation> {
+        let suback = SubAck {
+            packet_id,
+            reasons,
+            explanation: None,
+        };
+        self.must_send(Packet::SubAck(Box::new(suback)), out)
     }
 
     /// One code per filter, in the order asked [MQTT-3.11.3-1].
@@ -392,34 +410,36 @@ impl Session {
         packet_id: PacketId,
         reasons: Vec<ReasonCode>,
         out: &mut WriteQueue,
-    ) {
-        self.send(
-            Packet::UnsubAck(Box::new(SubAck {
-                packet_id,
-                reasons,
-                explanation: None,
-            })),
-            out,
-        );
+    ) -> Result<(), Violation> {
+        let unsuback = SubAck {
+            packet_id,
+            reasons,
+            explanation: None,
+        };
+        self.must_send(Packet::UnsubAck(Box::new(unsuback)), out)
     }
 
-    /// Writes the last word to a 5.0 client; 3.x has none.
-    pub fn farewell(&self, reason: ReasonCode, why: &str, out: &mut WriteQueue) {
+    /// The gateway's part of an extended authentication.
+    pub fn answer_auth(&mut self, auth: Auth, out: &mut WriteQueue) -> Result<(), Violation> {
+        self.must_send(Packet::Auth(Box::new(auth)), out)
+    }
+
+    /// Writes the last word to a 5.0 client, and the server it is to use instead; 3.x has none.
+    pub fn farewell(
+        &self,
+        reason: ReasonCode,
+        why: &str,
+        server_reference: Option<&str>,
+        out: &mut WriteQueue,
+    ) {
         if self.terms.version.is_v5() {
-            let explanation = Explanation {
-                reason_string: Some(why.into()),
-                user: Vec::new(),
+            let disconnect = Disconnect {
+                reason,
+                session_expiry: None,
+                server_reference: server_reference.map(Into::into),
+                explanation: explanation(why),
             };
-            let explanation = Some(Box::new(explanation));
-            self.send(
-                Packet::Disconnect(Box::new(Disconnect {
-                    reason,
-                    session_expiry: None,
-                    server_reference: None,
-                    explanation,
-                })),
-                out,
-            );
+            self.send(Packet::Disconnect(Box::new(disconnect)), out);
         }
     }
 
@@ -501,6 +521,21 @@ impl Session {
     fn send(&self, packet: Packet, out: &mut WriteQueue) {
         send(packet, &self.terms, out);
     }
+
+    /// As `send`, for an answer whose length nobody but the client decides.
+    fn must_send(&self, packet: Packet, out: &mut WriteQueue) -> Result<(), Violation> {
+        match send(packet, &self.terms, out) {
+            true => Ok(()),
+            false => Err(Violation::AnswerTooLarge),
+        }
+    }
+}
+
+fn explanation(why: &str) -> Option<Box<Explanation>> {
+    Some(Box::new(Explanation {
+        reason_string: Some(why.into()),
+        user: Vec::new(),
+    }))
 }
 
 fn room_if(freed: bool) -> Request {
@@ -511,9 +546,15 @@ fn room_if(freed: bool) -> Request {
     }
 }
 
-/// Writes a packet under these terms; leaves out explanations that would exceed the client's maximum [MQTT-3.2.2-19].
-pub fn send(mut packet: Packet, terms: &Terms, out: &mut WriteQueue) {
-    out.count_packet();
+/// Writes a packet under these terms; leaves out an explanation that the client does not want [MQTT-3.1.2-29], or that
+/// would exceed its maximum [MQTT-3.2.2-19]. What exceeds it all the same is not sent [MQTT-3.1.2-24]: false.
+pub fn send(mut packet: Packet, terms: &Terms, out: &mut WriteQueue) -> bool {
+    if !terms.problem_information
+        && !matches!(packet, Packet::ConnAck(_) | Packet::Disconnect(_))
+        && let Some(explanation) = explanation_of(&mut packet)
+    {
+        *explanation = None;
+    }
     let tail = out.tail();
     let start = tail.len();
     packet.encode(terms.version, tail);
@@ -524,6 +565,12 @@ pub fn send(mut packet: Packet, terms: &Terms, out: &mut WriteQueue) {
         tail.truncate(start);
         packet.encode(terms.version, tail);
     }
+    if tail.len() - start > terms.max_packet_out {
+        tail.truncate(start);
+        return false;
+    }
+    out.count_packet();
+    true
 }
 
 fn explanation_of(packet: &mut Packet) -> Option<&mut Option<Box<Explanation>>> {
@@ -531,6 +578,7 @@ fn explanation_of(packet: &mut Packet) -> Option<&mut Option<Box<Explanation>>> 
         Packet::ConnAck(packet) => Some(&mut packet.explanation),
         Packet::Disconnect(packet) => Some(&mut packet.explanation),
         Packet::SubAck(packet) | Packet::UnsubAck(packet) => Some(&mut packet.explanation),
+        Packet::Auth(packet) => Some(&mut packet.explanation),
         Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => {
             Some(&mut ack.explanation)
         }

@@ -35,6 +35,8 @@ pub struct Terms {
     pub alias_maximum_out: u16,
     /// QoS 2 messages we take whose PUBREL has not come, those of former connections included.
     pub unreleased_limit: u16,
+    /// Whether answers other than CONNACK and DISCONNECT may explain themselves [MQTT-3.1.2-29].
+    pub problem_information: bool,
     /// What is switched on.
     pub features: Features,
 }
@@ -62,6 +64,21 @@ pub enum Refusal {
     /// [MQTT-4.12.0-1]
     #[error("no such authentication method")]
     AuthenticationMethod,
+    /// [MQTT-4.12.0-4]
+    #[error("the authentication failed")]
+    NotAuthenticated,
+    /// [MQTT-4.12.0-5]
+    #[error("an AUTH with another method than CONNECT")]
+    OtherMethod,
+    /// [MQTT-4.12.0-3]
+    #[error("an AUTH that does not go on with the authentication")]
+    OutOfTurn,
+    /// [MQTT-3.1.2-30]
+    #[error("a packet other than AUTH or DISCONNECT before CONNACK")]
+    BeforeAnswer,
+    /// [MQTT-3.1.2-24]
+    #[error("the answer is larger than the Maximum Packet Size")]
+    AnswerTooLarge,
     /// `limits.topic_levels`
     #[error("a will topic with more levels than limits.topic_levels")]
     WillTopic,
@@ -102,6 +119,11 @@ impl Refusal {
                 ReasonCode::ClientIdentifierNotValid
             }
             Refusal::AuthenticationMethod => ReasonCode::BadAuthenticationMethod,
+            Refusal::NotAuthenticated => ReasonCode::NotAuthorized,
+            Refusal::OtherMethod | Refusal::OutOfTurn | Refusal::BeforeAnswer => {
+                ReasonCode::ProtocolError
+            }
+            Refusal::AnswerTooLarge => ReasonCode::PacketTooLarge,
             Refusal::WillTopic | Refusal::WillTopicTooLong => ReasonCode::TopicNameInvalid,
             Refusal::WillQos => ReasonCode::QosNotSupported,
             Refusal::WillRetain => ReasonCode::RetainNotSupported,
@@ -125,9 +147,6 @@ pub fn negotiate(
 ) -> Result<Opening, Refusal> {
     let v5 = connect.version.is_v5();
     let wishes = &connect.properties;
-    if wishes.authentication_method.is_some() {
-        return Err(Refusal::AuthenticationMethod);
-    }
     if let Some(will) = &connect.will {
         check_will(will, limits)?;
     }
@@ -180,6 +199,7 @@ pub fn negotiate(
         alias_maximum_in: if v5 { limits.topic_alias_maximum } else { 0 },
         alias_maximum_out: wishes.topic_alias_maximum.min(limits.topic_alias_maximum),
         unreleased_limit: limits.unreleased,
+        problem_information: wishes.request_problem_information,
         features: limits.features,
     };
     Ok(Opening {

@@ -24,6 +24,7 @@ fn terms(version: Version, window: u16) -> Terms {
         alias_maximum_in: 2,
         alias_maximum_out: 0,
         unreleased_limit: 100,
+        problem_information: true,
         features: features::Features::default(),
     }
 }

@@ -14,6 +14,15 @@ pub enum Violation {
     /// [MQTT-4.12.0-7]
     #[error("AUTH, although CONNECT named no authentication method")]
     AuthWithoutMethod,
+    /// [MQTT-4.12.0-5], [MQTT-4.12.1-1]
+    #[error("an AUTH with another method than CONNECT")]
+    OtherMethod,
+    /// Section 4.12.1: an answer that nobody asked for, or a new beginning in the middle.
+    #[error("an AUTH that neither goes on with an authentication nor begins one")]
+    AuthOutOfTurn,
+    /// [MQTT-3.1.2-24]
+    #[error("the answer is larger than the Maximum Packet Size")]
+    AnswerTooLarge,
     /// [MQTT-3.3.2-9]
     #[error("a Topic Alias above the announced maximum")]
     AliasAboveMaximum,
@@ -64,7 +73,7 @@ impl Violation {
         match self {
             Violation::AliasAboveMaximum => ReasonCode::TopicAliasInvalid,
             Violation::ReceiveMaximumExceeded => ReasonCode::ReceiveMaximumExceeded,
-            Violation::PayloadTooLarge => ReasonCode::PacketTooLarge,
+            Violation::PayloadTooLarge | Violation::AnswerTooLarge => ReasonCode::PacketTooLarge,
             Violation::TooManyUnreleased => ReasonCode::QuotaExceeded,
             Violation::KeepAlive => ReasonCode::KeepAliveTimeout,
             Violation::FilterInvalid => ReasonCode::TopicFilterInvalid,
@@ -78,6 +87,8 @@ impl Violation {
             Violation::SecondConnect
             | Violation::ServerPacket
             | Violation::AuthWithoutMethod
+            | Violation::OtherMethod
+            | Violation::AuthOutOfTurn
             | Violation::AliasUnknown
             | Violation::ExpiryAfterNone
             | Violation::NoLocalOnShared => ReasonCode::ProtocolError,

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod authenticating;
 mod connecting;
 mod features;
 mod flows;

@@ -262,6 +262,10 @@ pub enum Packet {
         properties: Properties,
     },
     Pingresp,
+    Auth {
+        code: u8,
+        properties: Properties,
+    },
     Disconnect {
         code: u8,
         properties: Properties,
@@ -355,6 +359,18 @@ pub fn disconnect_with(code: u8, properties: &Properties) -> Vec<u8> {
     let mut body = vec![code];
     put_properties(&mut body, properties);
     packet(0xE0, &body)
+}
+
+/// AUTH of MQTT 5 with a method, and data if there is any.
+pub fn auth(code: u8, method: &str, data: &[u8]) -> Vec<u8> {
+    let mut properties = Properties::default().text(property::AUTHENTICATION_METHOD, method);
+    if !data.is_empty() {
+        let data = Value::Binary(data.to_vec());
+        properties = properties.with(property::AUTHENTICATION_DATA, data);
+    }
+    let mut body = vec![code];
+    put_properties(&mut body, &properties);
+    packet(0xF0, &body)
 }
 
 pub fn put_text(out: &mut Vec<u8>, text: &str) {
@@ -518,6 +534,11 @@ fn decode(version: Version, first: u8, body: &mut Body<'_>) -> Packet {
             assert!(v5, "a server of MQTT 3 sends no DISCONNECT");
             let (code, properties) = body.code_and_properties();
             Packet::Disconnect { code, properties }
+        }
+        15 => {
+            assert!(v5, "MQTT 3 has no AUTH");
+            let (code, properties) = body.code_and_properties();
+            Packet::Auth { code, properties }
         }
         _ => panic!("packet type {kind} from a server"),
     }
