@@ -6,6 +6,7 @@ use super::{
     Broker, Draft,
     outbox::{Bounds, CloseReason, Kind, Outbox},
     publish::Publisher,
+    subscribe::Replay,
 };
 use crate::{
     auth::identity::Identity,
@@ -20,9 +21,12 @@ use crate::{
 };
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tokio::sync::oneshot;
 
@@ -52,9 +56,15 @@ struct Heir {
 
 struct Parked {
     number: u64,
+    left: Left,
+}
+
+/// What a connection leaves behind.
+struct Left {
     session: Session,
     outbox: Arc<Outbox>,
     will: Option<StoredWill>,
+    replays: VecDeque<Replay>,
 }
 
 /// A will with the rights it was accepted under.
@@ -74,6 +84,8 @@ pub struct Attached {
     pub outbox: Arc<Outbox>,
     /// Whether there was state.
     pub present: bool,
+    /// Retained messages that its subscriptions are still to get.
+    pub replays: VecDeque<Replay>,
     number: u64,
 }
 
@@ -103,6 +115,7 @@ impl Broker {
         let registry = &self.0.registry;
         let number = registry.next_key();
         let terms = opening.terms.clone();
+        let mut due = None;
         let waiting = {
             let mut slots = registry.slots.lock();
             match slots.remove(&opening.client_id) {
@@ -113,17 +126,12 @@ impl Broker {
                     METRICS.sessions.inc();
                     Ok(self.fresh(&mut slots, opening.client_id.clone(), terms, number))
                 }
-                Some(Slot::Parked(parked)) => {
+                Some(Slot::Parked(mut parked)) => {
                     METRICS.sessions_parked.dec();
-                    Ok(self.succeed(
-                        &mut slots,
-                        parked.session,
-                        parked.outbox,
-                        parked.will,
-                        clean_start,
-                        terms,
-                        number,
-                    ))
+                    // the session's end makes the will due; a new connection within the delay suppresses it
+                    // [MQTT-3.1.3-9]
+                    due = parked.left.will.take().filter(|_| clean_start);
+                    Ok(self.succeed(&mut slots, parked.left, clean_start, terms, number))
                 }
                 Some(Slot::Online {
                     number: old,
@@ -151,10 +159,17 @@ impl Broker {
                 }
             }
         };
-        let attached = match waiting {
+        if let Some(will) = due {
+            self.publish_will(&opening.client_id, None, will);
+        }
+        let mut attached = match waiting {
             Ok(attached) => attached,
             Err(waiting) => waiting.await.map_err(|_| Refusal::TakenOver)?,
         };
+        if attached.present {
+            // a long backlog takes its time, so not while all others wait for the registry
+            self.forget_surplus(&mut attached.session);
+        }
         if self.is_draining() {
             // it may have come in, or inherited, behind the back of whoever told all connections to end
             attached.outbox.close(CloseReason::ShuttingDown);
@@ -167,10 +182,11 @@ impl Broker {
         let Attached {
             mut session,
             outbox,
+            replays,
             number,
             ..
         } = attached;
-        let client_id = session.client_id().clone();
+        let (client_id, key) = (session.client_id().clone(), outbox.key());
         self.hand_on_shared(&mut session, &outbox);
         let mut slots = self.0.registry.slots.lock();
         let heir = match slots.get_mut(&client_id) {
@@ -190,21 +206,19 @@ impl Broker {
             let ends = heir.clean_start || !session.is_durable();
             // the delay of a will ends at once with the session, and is cancelled by its resumption
             let will = will.filter(|w| ending == Ending::Broken && (w.will.delay == 0 || ends));
-            let attached = self.succeed(
-                &mut slots,
+            let left = Left {
                 session,
                 outbox,
-                None,
-                ends,
-                heir.terms,
-                heir.number,
-            );
-            let undelivered = heir.hand_over.send(attached);
+                will: None,
+                replays,
+            };
+            let attached = self.succeed(&mut slots, left, ends, heir.terms, heir.number);
             drop(slots);
+            // before the heir has its session: what it subscribes to comes after its own will
             if let Some(will) = will {
-                self.publish_will(&client_id, will);
+                self.publish_will(&client_id, Some(key), will);
             }
-            if let Err(attached) = undelivered {
+            if let Err(attached) = heir.hand_over.send(attached) {
                 self.detach(attached, None, Ending::Broken);
             }
             return;
@@ -212,16 +226,22 @@ impl Broker {
         slots.remove(&client_id);
         let will = will.filter(|_| ending == Ending::Broken);
         if session.is_durable() {
-            let due_now = self.park(&mut slots, session, outbox, will, number);
+            let left = Left {
+                session,
+                outbox,
+                will,
+                replays,
+            };
+            let due_now = self.park(&mut slots, left, number);
             drop(slots);
             if let Some(will) = due_now {
-                self.publish_will(&client_id, will);
+                self.publish_will(&client_id, Some(key), will);
             }
         } else {
             drop(slots);
             self.end(&mut session, &outbox);
             if let Some(will) = will {
-                self.publish_will(&client_id, will);
+                self.publish_will(&client_id, None, will);
             }
         }
     }
@@ -235,7 +255,7 @@ impl Broker {
         if parked.number != number {
             return;
         }
-        let will = parked.will.take();
+        let (will, key) = (parked.left.will.take(), parked.left.outbox.key());
         let ended = if session_ends {
             slots.remove(client_id)
         } else {
@@ -245,10 +265,10 @@ impl Broker {
         if let Some(Slot::Parked(mut parked)) = ended {
             METRICS.sessions_parked.dec();
             METRICS.sessions_expired.inc();
-            self.end(&mut parked.session, &parked.outbox);
+            self.end(&mut parked.left.session, &parked.left.outbox);
         }
         if let Some(will) = will {
-            self.publish_will(client_id, will);
+            self.publish_will(client_id, Some(key), will);
         }
     }
 
@@ -316,36 +336,36 @@ impl Broker {
             session: Session::new(client_id, terms, head),
             outbox,
             present: false,
+            replays: VecDeque::new(),
             number,
         }
     }
 
     /// What becomes of existing state when a connection comes: resumed [MQTT-3.1.2-5] or thrown away [MQTT-3.1.2-4].
-    #[allow(clippy::too_many_arguments)] // the parts of two slots, apart only here
     fn succeed(
         &self,
         slots: &mut HashMap<Arc<str>, Slot>,
-        mut session: Session,
-        outbox: Arc<Outbox>,
-        will: Option<StoredWill>,
+        left: Left,
         clean_start: bool,
         terms: Terms,
         number: u64,
     ) -> Attached {
+        let Left {
+            mut session,
+            outbox,
+            mut replays,
+            ..
+        } = left;
         let client_id = session.client_id().clone();
         if clean_start {
             self.end(&mut session, &outbox);
             METRICS.sessions.inc();
-            if let Some(will) = will {
-                // the session's end makes it due; its heir must not wait for that
-                self.publish_will(&client_id, will);
-            }
             return self.fresh(slots, client_id, terms, number);
         }
-        // a waiting will is dropped here: a new connection within the delay suppresses it [MQTT-3.1.3-9]
         session.resume(terms);
-        self.forget_surplus(&mut session);
         outbox.go_online();
+        let head = self.head();
+        replays.iter_mut().for_each(|replay| replay.resume(head));
         slots.insert(
             client_id,
             Slot::Online {
@@ -358,6 +378,7 @@ impl Broker {
             session,
             outbox,
             present: true,
+            replays,
             number,
         }
     }
@@ -366,11 +387,10 @@ impl Broker {
     fn park(
         &self,
         slots: &mut HashMap<Arc<str>, Slot>,
-        mut session: Session,
-        outbox: Arc<Outbox>,
-        will: Option<StoredWill>,
+        mut left: Left,
         number: u64,
     ) -> Option<StoredWill> {
+        let (session, outbox) = (&mut left.session, &left.outbox);
         {
             let _order = self.0.order.lock();
             if outbox.go_offline() {
@@ -380,30 +400,20 @@ impl Broker {
         }
         let now = self.now();
         let client_id = session.client_id().clone();
-        let ends = expiry_deadline(&session, now);
+        let ends = expiry_deadline(session, now);
         if let Some(ends) = ends {
             self.0.timers.add(ends, client_id.clone(), number, true);
         }
-        let (due_now, later) = match will {
-            Some(will) if will.will.delay > 0 => {
-                let due = now.plus_seconds(will.will.delay.into());
-                if ends.is_none_or(|ends| due < ends) {
-                    self.0.timers.add(due, client_id.clone(), number, false);
-                }
-                (None, Some(will))
+        let due_now = left.will.take_if(|will| will.will.delay == 0);
+        if let Some(will) = &left.will {
+            let due = now.plus_seconds(will.will.delay.into());
+            if ends.is_none_or(|ends| due < ends) {
+                self.0.timers.add(due, client_id.clone(), number, false);
             }
-            will => (will, None),
-        };
+        }
         METRICS.sessions_parked.inc();
-        slots.insert(
-            client_id,
-            Slot::Parked(Box::new(Parked {
-                number,
-                session,
-                outbox,
-                will: later,
-            })),
-        );
+        let parked = Parked { number, left };
+        slots.insert(client_id, Slot::Parked(Box::new(parked)));
         due_now
     }
 
@@ -462,13 +472,15 @@ impl Broker {
             .collect()
     }
 
-    fn publish_will(&self, client_id: &Arc<str>, stored: StoredWill) {
+    /// `receiver` is the key of the session's own outbox: No Local keeps a will from the client it is of
+    /// [MQTT-3.8.3-3].
+    fn publish_will(&self, client_id: &Arc<str>, receiver: Option<u64>, stored: StoredWill) {
         let StoredWill { will, identity } = stored;
         let origin = Origin {
             client_id: Some(client_id.clone()),
             user: identity.user.clone(),
         };
-        let mut publisher = Publisher::new(identity, Arc::new(origin), None);
+        let mut publisher = Publisher::new(identity, Arc::new(origin), receiver);
         let draft = Draft {
             topic: will.topic,
             payload: will.payload,

@@ -22,8 +22,10 @@ pub struct Replay {
     qos: Qos,
     ids: Option<Arc<[u32]>>,
     after: Option<TopicName>,
-    /// What was written later comes live.
+    /// What was written later comes live, or out of the log.
     through: Position,
+    /// What was written up to here at QoS 0 came while nobody listened, and no log has it.
+    missed_through: Position,
     done: bool,
 }
 
@@ -40,8 +42,14 @@ impl Replay {
             ids,
             after: None,
             through,
+            missed_through: through,
             done: false,
         }
+    }
+
+    /// Goes on for a connection that listens from `head` on.
+    pub(super) fn resume(&mut self, head: Position) {
+        self.missed_through = head;
     }
 
     /// The subscription it belongs to.
@@ -208,13 +216,17 @@ impl Broker {
         let chunk = self.0.retained.matching(
             pattern,
             replay.after.as_ref(),
-            replay.through,
+            replay.missed_through,
             max,
             self.now(),
         );
         replay.done = chunk.resume_after.is_none();
         replay.after = chunk.resume_after;
-        let deliveries = chunk.found.into_iter().map(|retained| Delivery {
+        let found = chunk.found.into_iter().filter(|retained| {
+            retained.position <= replay.through
+                || replay.qos.min(retained.message.qos) == Qos::AtMostOnce
+        });
+        let deliveries = found.map(|retained| Delivery {
             qos: replay.qos.min(retained.message.qos),
             message: retained.message,
             retain: true,

@@ -2,6 +2,7 @@ use super::{
     outbox::{CloseReason, Outbox},
     registry::{Attached, Ending, StoredWill},
     stream::StreamItem,
+    subscribe::Replay,
     *,
 };
 use crate::{
@@ -51,27 +52,29 @@ async fn connect(broker: &Broker, client_id: &str, expiry: u32) -> Attached {
         .unwrap()
 }
 
-fn subscribe(broker: &Broker, attached: &mut Attached, filter: &str, qos: Qos) {
+fn subscribe(broker: &Broker, attached: &mut Attached, filter: &str, qos: Qos) -> Vec<Replay> {
+    let options = SubscriptionOptions {
+        qos,
+        ..Default::default()
+    };
+    subscribe_with(broker, attached, filter, options)
+}
+
+fn subscribe_with(
+    broker: &Broker,
+    attached: &mut Attached,
+    filter: &str,
+    options: SubscriptionOptions,
+) -> Vec<Replay> {
     let request = Subscribe {
         packet_id: 1.try_into().unwrap(),
         subscription_id: None,
         user: Vec::new(),
-        filters: vec![(
-            filter.into(),
-            SubscriptionOptions {
-                qos,
-                ..Default::default()
-            },
-        )],
+        filters: vec![(filter.into(), options)],
     };
-    broker
-        .subscribe(
-            &Identity::anonymous(),
-            &mut attached.session,
-            &attached.outbox,
-            &request,
-        )
-        .unwrap();
+    let (session, outbox) = (&mut attached.session, &attached.outbox);
+    let subscribed = broker.subscribe(&Identity::anonymous(), session, outbox, &request);
+    subscribed.unwrap().1
 }
 
 fn publish(broker: &Broker, topic: &str, payload: &str, qos: Qos) -> Receipt {
@@ -251,12 +254,8 @@ async fn wait_until_closed(outbox: &Arc<Outbox>) {
     std::future::poll_fn(|cx| outbox.poll_wait(cx, true)).await;
 }
 
-#[tokio::test]
-async fn a_will_waits_for_its_delay_and_is_dropped_if_the_client_returns() {
-    let broker = broker(1000);
-    let mut watcher = connect(&broker, "watcher", 0).await;
-    subscribe(&broker, &mut watcher, "will/#", Qos::AtLeastOnce);
-    let will = |topic: &str, delay| StoredWill {
+fn will(topic: &str, delay: u32) -> StoredWill {
+    StoredWill {
         identity: Identity::anonymous(),
         will: Will {
             topic: TopicName::parse(topic).unwrap(),
@@ -266,7 +265,102 @@ async fn a_will_waits_for_its_delay_and_is_dropped_if_the_client_returns() {
             delay,
             properties: None,
         },
+    }
+}
+
+#[tokio::test]
+async fn mqtt_3_8_3_3_no_local_keeps_a_will_from_the_client_it_is_of() {
+    let broker = broker(1000);
+    for takeover in [true, false] {
+        let mut client = connect(&broker, "c", 100).await;
+        let options = SubscriptionOptions {
+            qos: Qos::AtLeastOnce,
+            no_local: true,
+            ..Default::default()
+        };
+        subscribe_with(&broker, &mut client, "will/#", options);
+        let other = "will/other";
+        let newcomer = takeover.then(|| {
+            let (broker, opening) = (broker.clone(), opening(&broker, "c", 100));
+            tokio::spawn(async move { broker.connect(&opening, false).await })
+        });
+        if takeover {
+            wait_until_closed(&client.outbox).await;
+        }
+        broker.detach(client, Some(will("will/own", 0)), Ending::Broken);
+        let mut back = match newcomer {
+            Some(newcomer) => newcomer.await.unwrap().unwrap(),
+            None => connect(&broker, "c", 100).await,
+        };
+        publish(&broker, other, other, Qos::AtLeastOnce);
+        assert_eq!(receive(&broker, &mut back), [other], "takeover: {takeover}");
+        broker.detach(back, None, Ending::Goodbye);
+    }
+}
+
+#[tokio::test]
+async fn mqtt_3_1_2_8_who_begins_anew_does_not_get_the_will_of_its_former_self() {
+    let broker = broker(1000);
+    let old = connect(&broker, "c", 100).await;
+    broker.detach(old, Some(will("will/own", 50)), Ending::Broken);
+    let mut watcher = connect(&broker, "watcher", 0).await;
+    subscribe(&broker, &mut watcher, "will/#", Qos::AtLeastOnce);
+    let opening = opening(&broker, "c", 100);
+    let mut fresh = broker.connect(&opening, true).await.unwrap();
+    subscribe(&broker, &mut fresh, "will/#", Qos::AtLeastOnce);
+    publish(&broker, "will/marker", "marker", Qos::AtLeastOnce);
+    assert_eq!(receive(&broker, &mut watcher), ["will/own", "marker"]);
+    assert_eq!(receive(&broker, &mut fresh), ["marker"]);
+}
+
+#[tokio::test]
+async fn a_replay_that_a_connection_leaves_unfinished_goes_on_with_the_session() {
+    let broker = broker(1000);
+    let retain = |topic: &str, payload: &str, qos| {
+        let mut publisher = broker.publisher(Identity::anonymous(), None);
+        let draft = Draft {
+            topic: TopicName::parse(topic).unwrap(),
+            payload: payload.into(),
+            qos,
+            retain: true,
+            properties: None,
+        };
+        broker.publish(&mut publisher, draft).unwrap();
     };
+    for topic in ["t/1", "t/2", "t/3", "t/4"] {
+        retain(topic, "before", Qos::AtLeastOnce);
+    }
+    let mut client = connect(&broker, "c", 100).await;
+    let replays = subscribe(&broker, &mut client, "t/#", Qos::AtLeastOnce);
+    client.replays.extend(replays);
+    let first = broker.replay(&mut client.replays[0], 1);
+    assert_eq!(first.len(), 1);
+    broker.detach(client, None, Ending::Broken);
+    // one that the log keeps for the session, and one that nothing else will bring
+    retain("t/2", "logged", Qos::AtLeastOnce);
+    retain("t/3", "missed", Qos::AtMostOnce);
+    let mut back = connect(&broker, "c", 100).await;
+    retain("t/4", "live", Qos::AtMostOnce);
+    assert_eq!(back.replays.len(), 1);
+    let replayed = broker.replay(&mut back.replays[0], 100);
+    let replayed: Vec<_> = replayed.iter().map(payload).collect();
+    assert!(back.replays[0].is_done());
+    assert_eq!(replayed, ["missed"]);
+    let mut received = receive(&broker, &mut back);
+    received.sort();
+    assert_eq!(received, ["live", "logged"]);
+    // a session begun anew has nothing to go on with
+    broker.detach(back, None, Ending::Broken);
+    let opening = opening(&broker, "c", 100);
+    let fresh = broker.connect(&opening, true).await.unwrap();
+    assert!(fresh.replays.is_empty());
+}
+
+#[tokio::test]
+async fn a_will_waits_for_its_delay_and_is_dropped_if_the_client_returns() {
+    let broker = broker(1000);
+    let mut watcher = connect(&broker, "watcher", 0).await;
+    subscribe(&broker, &mut watcher, "will/#", Qos::AtLeastOnce);
     let leave = async |client_id, delay, ending| {
         let attached = connect(&broker, client_id, 100).await;
         broker.detach(
@@ -433,23 +527,13 @@ async fn a_leaving_member_keeps_what_the_others_have_no_room_for() {
 async fn what_no_local_keeps_from_its_publisher_is_not_kept_in_the_log_for_it() {
     let broker = broker(1000);
     let mut bridge = connect(&broker, "bridge", 100).await;
-    let request = Subscribe {
-        packet_id: 1.try_into().unwrap(),
-        subscription_id: None,
-        user: Vec::new(),
-        filters: vec![(
-            "t".into(),
-            SubscriptionOptions {
-                qos: Qos::AtLeastOnce,
-                no_local: true,
-                ..Default::default()
-            },
-        )],
+    let options = SubscriptionOptions {
+        qos: Qos::AtLeastOnce,
+        no_local: true,
+        ..Default::default()
     };
+    subscribe_with(&broker, &mut bridge, "t", options);
     let anyone = Identity::anonymous();
-    broker
-        .subscribe(&anyone, &mut bridge.session, &bridge.outbox, &request)
-        .unwrap();
     let mut other = connect(&broker, "other", 100).await;
     subscribe(&broker, &mut other, "t", Qos::AtLeastOnce);
     let origin = crate::message::Origin {

@@ -246,19 +246,19 @@ impl Session {
                 );
                 Ok(Request::Nothing)
             }
-            Packet::PubAck(ack) => Ok(room_if(self.sending.acknowledged(ack.packet_id))),
+            Packet::PubAck(ack) => Ok(room_if(self.sending.acknowledged(ack.packet_id)?)),
             Packet::PubRec(ack) if ack.reason.is_failure() => {
-                Ok(room_if(self.sending.refused(ack.packet_id)))
+                Ok(room_if(self.sending.refused(ack.packet_id)?))
             }
             Packet::PubRec(ack) => {
-                let reason = self.sending.received(ack.packet_id);
+                let reason = self.sending.received(ack.packet_id)?;
                 self.send(
                     Packet::PubRel(Ack::new(ack.packet_id, self.known_reason(reason))),
                     out,
                 );
                 Ok(Request::Nothing)
             }
-            Packet::PubComp(ack) => Ok(room_if(self.sending.completed(ack.packet_id))),
+            Packet::PubComp(ack) => Ok(room_if(self.sending.completed(ack.packet_id)?)),
             Packet::Subscribe(subscribe) => {
                 let features = self.terms.features;
                 features.check_subscribe(&subscribe, self.terms.version)?;
@@ -499,7 +499,7 @@ impl Session {
                 packet.write(Some(packet_id), out);
                 self.sending.resent(packet_id);
             } else {
-                self.sending.acknowledged(packet_id);
+                self.sending.give_up(packet_id);
             }
         }
         self.sending.all_resent()

@@ -1,6 +1,6 @@
 //! Messages to the client: the window of what is unacknowledged, and the bytes of one PUBLISH.
 
-use super::{aliases::Choice, packet_ids::PacketIds};
+use super::{aliases::Choice, packet_ids::PacketIds, violation::Violation};
 use crate::{
     message::{Delivery, GroupId, Millis},
     mqtt::{
@@ -44,6 +44,13 @@ enum Phase {
     Publish(Delivery),
     /// PUBREL sent; PUBCOMP awaited. The message itself is no longer needed [MQTT-4.3.3-6].
     Release,
+}
+
+impl Phase {
+    /// Whether a message of this QoS was sent and nothing was heard of it.
+    fn awaits(&self, qos: Qos) -> bool {
+        matches!(self, Phase::Publish(delivery) if delivery.qos == qos)
+    }
 }
 
 impl Sending {
@@ -109,31 +116,42 @@ impl Sending {
     }
 
     /// PUBACK: the message is done. False if there is no such.
-    pub fn acknowledged(&mut self, packet_id: PacketId) -> bool {
-        self.finish(packet_id, |phase| matches!(phase, Phase::Publish(_)))
+    pub fn acknowledged(&mut self, packet_id: PacketId) -> Result<bool, Violation> {
+        self.finish(packet_id, |phase| phase.awaits(Qos::AtLeastOnce))
     }
 
     /// PUBREC of 0x80 or above: the message is done [MQTT-4.4.0-2].
-    pub fn refused(&mut self, packet_id: PacketId) -> bool {
-        self.finish(packet_id, |phase| matches!(phase, Phase::Publish(_)))
+    pub fn refused(&mut self, packet_id: PacketId) -> Result<bool, Violation> {
+        self.finish(packet_id, |phase| phase.awaits(Qos::ExactlyOnce))
     }
 
     /// PUBCOMP: the exchange is done.
-    pub fn completed(&mut self, packet_id: PacketId) -> bool {
+    pub fn completed(&mut self, packet_id: PacketId) -> Result<bool, Violation> {
         self.finish(packet_id, |phase| matches!(phase, Phase::Release))
     }
 
     /// PUBREC: the client has the message. False if there is no such exchange.
-    pub fn received(&mut self, packet_id: PacketId) -> bool {
+    pub fn received(&mut self, packet_id: PacketId) -> Result<bool, Violation> {
         let Some(at) = self.find(packet_id) else {
-            return false;
+            return Ok(false);
         };
         let item = &mut self.window[at];
-        if matches!(item.phase, Phase::Publish(_)) && !item.sent {
-            self.to_resend -= 1;
+        match item.phase {
+            // a client of 3.1 may repeat it
+            Phase::Release => return Ok(true),
+            _ if !item.phase.awaits(Qos::ExactlyOnce) => {
+                return Err(Violation::WrongAcknowledgement);
+            }
+            _ if !item.sent => self.to_resend -= 1,
+            _ => {}
         }
-        self.window[at].phase = Phase::Release;
-        true
+        item.phase = Phase::Release;
+        Ok(true)
+    }
+
+    /// The message cannot be sent to this client any more: it is as good as delivered [MQTT-3.1.2-25].
+    pub fn give_up(&mut self, packet_id: PacketId) {
+        self.take(packet_id);
     }
 
     /// Identifiers whose PUBREL a former connection sent: they are repeated first and at once [MQTT-3.3.4-10].
@@ -196,10 +214,16 @@ impl Sending {
             .collect()
     }
 
-    fn finish(&mut self, packet_id: PacketId, expected: impl FnOnce(&Phase) -> bool) -> bool {
+    /// Ends an exchange, or tells that the client is in another one: what it acknowledged is not what it was sent.
+    fn finish(
+        &mut self,
+        packet_id: PacketId,
+        expected: impl FnOnce(&Phase) -> bool,
+    ) -> Result<bool, Violation> {
         match self.find(packet_id) {
-            Some(at) if expected(&self.window[at].phase) => self.take(packet_id).is_some(),
-            _ => false,
+            None => Ok(false),
+            Some(at) if expected(&self.window[at].phase) => Ok(self.take(packet_id).is_some()),
+            Some(_) => Err(Violation::WrongAcknowledgement),
         }
     }
 
@@ -296,7 +320,7 @@ mod tests {
         }
         sending.resume(9);
         assert_eq!(sending.quota(), 0);
-        assert!(sending.completed(PacketId::MIN));
+        assert_eq!(sending.completed(PacketId::MIN), Ok(true));
         assert_eq!((sending.quota(), sending.next_id()), (1, PacketId::MIN));
     }
 }

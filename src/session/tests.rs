@@ -228,6 +228,38 @@ fn mqtt_4_4_0_1_a_resumed_session_repeats_what_is_unacknowledged_in_order() {
 }
 
 #[test]
+fn an_acknowledgement_of_the_wrong_kind_is_a_violation_and_ends_nothing() {
+    for version in [Version::V31, Version::V311, Version::V5] {
+        let (mut session, mut out) = (session(version, 9), WriteQueue::default());
+        session.deliver(delivery(Qos::AtLeastOnce, None, 1), NOW, &mut out);
+        session.deliver(delivery(Qos::ExactlyOnce, None, 1), NOW, &mut out);
+        for wrong in [
+            Packet::PubRec(ack(1)),
+            Packet::PubComp(ack(1)),
+            Packet::PubAck(ack(2)),
+            Packet::PubComp(ack(2)),
+        ] {
+            let handled = session.handle(wrong.clone(), &mut out);
+            assert_eq!(handled, Err(Violation::WrongAcknowledgement), "{wrong:?}");
+            assert_eq!(session.in_flight(), 2);
+        }
+        session.handle(Packet::PubRec(ack(2)), &mut out).unwrap();
+        // repeated, as on 3.1
+        session.handle(Packet::PubRec(ack(2)), &mut out).unwrap();
+        let late = session.handle(Packet::PubAck(ack(2)), &mut out);
+        assert_eq!(late, Err(Violation::WrongAcknowledgement));
+        assert_eq!(
+            session.handle(Packet::PubComp(ack(2)), &mut out),
+            Ok(Request::Room)
+        );
+        assert_eq!(
+            session.handle(Packet::PubAck(ack(1)), &mut out),
+            Ok(Request::Room)
+        );
+    }
+}
+
+#[test]
 fn mqtt_4_4_0_2_a_pubrec_of_failure_ends_the_exchange() {
     let (mut session, mut out) = (session(Version::V5, 1), WriteQueue::default());
     session.deliver(delivery(Qos::ExactlyOnce, None, 1), NOW, &mut out);

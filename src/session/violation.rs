@@ -11,6 +11,10 @@ pub enum Violation {
     /// A packet that only servers send.
     #[error("a packet that only a server may send")]
     ServerPacket,
+    /// [MQTT-4.3.2-3], [MQTT-4.3.3-3], [MQTT-4.3.3-5]: taken for the right one, it would end an exchange that the
+    /// client does not know to be over; ignored, the exchange would never end.
+    #[error("an acknowledgement of another kind than the message needs")]
+    WrongAcknowledgement,
     /// [MQTT-4.12.0-7]
     #[error("AUTH, although CONNECT named no authentication method")]
     AuthWithoutMethod,
@@ -86,6 +90,7 @@ impl Violation {
             Violation::SharedNotSupported => ReasonCode::SharedSubscriptionsNotSupported,
             Violation::SecondConnect
             | Violation::ServerPacket
+            | Violation::WrongAcknowledgement
             | Violation::AuthWithoutMethod
             | Violation::OtherMethod
             | Violation::AuthOutOfTurn

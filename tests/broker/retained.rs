@@ -203,3 +203,44 @@ async fn mqtt_3_10_4_2_what_was_retained_does_not_come_after_unsuback_nor_twice_
     publisher.publish(&Publish::new(&marker, "", 1)).await;
     assert_eq!(client.receive_until(&marker).await, []);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retained_messages_that_a_broken_connection_left_unsent_come_with_the_session() {
+    let gateway = Gateway::shared();
+    let root = unique("retained/broken");
+    let (mut publisher, _) = pair(&gateway).await;
+    let most = 200;
+    for n in 0..most {
+        let message = Publish::new(&format!("{root}/{n}"), n.to_string(), 1);
+        publisher.publish(&message.retained()).await;
+    }
+    // one at a time: most of them wait for room
+    let opening = Opening::v5(&unique("out"))
+        .resuming()
+        .session_expiry(100)
+        .property(property::RECEIVE_MAXIMUM, Value::Two(1));
+    let mut got = std::collections::BTreeSet::new();
+    let mut subscriber = Client::tcp(&gateway, &opening).await;
+    subscriber.subscribe(&[(&format!("{root}/#"), 1)]).await;
+    for round in 0..4 {
+        for _ in 0..most / 5 {
+            let message = subscriber.receive().await;
+            assert!(message.retain);
+            got.insert(message.text());
+        }
+        // what was sent last is not acknowledged, and repeated
+        let unacknowledged = subscriber.receive_only().await;
+        drop(subscriber);
+        subscriber = Client::tcp(&gateway, &opening).await;
+        let repeated = subscriber.receive().await;
+        assert_eq!(
+            (repeated.dup, &repeated.topic),
+            (true, &unacknowledged.topic),
+            "{round}"
+        );
+        got.insert(repeated.text());
+    }
+    while got.len() < most {
+        got.insert(subscriber.receive().await.text());
+    }
+}
