@@ -253,8 +253,8 @@ impl<S: Subscriber> Found<S> {
                 ids.extend(id);
             }
             if !ids.is_empty() {
+                // the same identifier of two subscriptions stays twice (3.3.4)
                 ids.sort_unstable();
-                ids.dedup();
                 target.ids = Some(ids.drain(..).collect());
             }
             direct.push(target);

@@ -4,7 +4,9 @@ use crate::support::{
     gateway::Gateway,
     mqtt::Client,
     unique,
-    wire::{self, Opening, PUBACK, PUBCOMP, PUBREC, PUBREL, Packet, Publish, Version},
+    wire::{
+        self, Opening, PUBACK, PUBCOMP, PUBREC, PUBREL, Packet, Publish, Value, Version, property,
+    },
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -170,4 +172,50 @@ async fn packets_may_come_in_pieces_and_together() {
         client.send(&[byte]).await;
     }
     assert_eq!(client.receive().await.text(), "in pieces");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payload_that_says_it_is_text_and_is_not_is_refused() {
+    let gateway = Gateway::shared();
+    let topic = unique("flows/format");
+    let mut subscriber = Client::tcp(&gateway, &Opening::v5(&unique("out"))).await;
+    subscriber.subscribe(&[(&topic, 2)]).await;
+    let mut publisher = Client::tcp(&gateway, &Opening::v5(&unique("in"))).await;
+    for (payload, format, code) in [(&[0xFF][..], 1, 0x99), (&[0xFF], 0, 0), (b"text", 1, 0)] {
+        for qos in 0..=2 {
+            let format = Value::Byte(format);
+            let message = Publish::new(&topic, payload, qos);
+            let message = message.property(property::PAYLOAD_FORMAT, format.clone());
+            let said = publisher.publish(&message).await;
+            assert_eq!(said, if qos == 0 { 0 } else { code });
+            if code == 0 {
+                let got = subscriber.receive().await;
+                assert_eq!(got.payload, payload);
+                assert_eq!(got.properties.get(property::PAYLOAD_FORMAT), Some(&format));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_acknowledgement_of_the_wrong_kind_is_a_protocol_error() {
+    let gateway = Gateway::shared();
+    for version in [Version::V311, Version::V5] {
+        for (qos, wrong) in [(2, PUBACK), (1, PUBREC), (1, PUBCOMP), (2, PUBCOMP)] {
+            let topic = unique("flows/wrong");
+            let mut subscriber =
+                Client::tcp(&gateway, &Opening::new(version, &unique("out"))).await;
+            subscriber.subscribe(&[(&topic, qos)]).await;
+            let mut publisher = Client::tcp(&gateway, &Opening::v5(&unique("in"))).await;
+            publisher.publish(&Publish::new(&topic, "x", qos)).await;
+            let got = subscriber.receive_only().await;
+            subscriber.send(&wire::ack(wrong, got.id)).await;
+            let said = subscriber.closed().await;
+            assert_eq!(
+                said,
+                (version == Version::V5).then_some(0x82),
+                "{qos} {wrong}"
+            );
+        }
+    }
 }

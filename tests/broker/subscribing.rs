@@ -83,6 +83,10 @@ async fn overlapping_subscriptions_give_one_copy_at_the_highest_qos_with_every_i
         .subscribe_with(&[(&format!("{root}/#"), 1)], &identifier(300))
         .await;
     client.subscribe(&[(&format!("{root}/a/#"), 1)]).await;
+    // an identifier may stand for several subscriptions, and then stands there for each
+    client
+        .subscribe_with(&[("+/+/a", 0), (&format!("{root}/+/#"), 0)], &identifier(9))
+        .await;
     let mut publisher = Client::tcp(&gateway, &Opening::v5(&unique("in"))).await;
     publisher.publish(&Publish::new(&exact, "x", 2)).await;
     publisher.publish(&Publish::new(&marker, "end", 1)).await;
@@ -99,7 +103,7 @@ async fn overlapping_subscriptions_give_one_copy_at_the_highest_qos_with_every_i
         })
         .collect();
     identifiers.sort_unstable();
-    assert_eq!(identifiers, [1, 300, 268_435_455]);
+    assert_eq!(identifiers, [1, 9, 9, 300, 268_435_455]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

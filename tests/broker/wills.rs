@@ -195,3 +195,37 @@ async fn mqtt_3_1_3_9_reconnecting_within_the_delay_cancels_the_will() {
     );
     drop(back);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mqtt_3_1_3_9_a_takeover_cancels_a_delayed_will_unless_the_session_ends_with_it() {
+    let gateway = Gateway::shared();
+    // (expiry of the session that is taken over, whether the newcomer begins anew, whether the will is published)
+    for (expiry, anew, published) in [(60, false, false), (60, true, true), (0, false, true)] {
+        let (topic, id) = (unique("wills/takeover"), unique("twin"));
+        let mut watcher = watcher(&gateway, &topic).await;
+        let mut old = Client::tcp(&gateway, &delayed(&topic, &id, 1000, expiry)).await;
+        let newcomer = Opening::v5(&id).session_expiry(60);
+        let newcomer = if anew { newcomer } else { newcomer.resuming() };
+        let (mut new, welcome) = Client::tcp_with_welcome(&gateway, &newcomer).await;
+        assert_eq!(welcome.session_present, !published);
+        assert_eq!(old.closed().await, Some(0x8E));
+        new.publish(&Publish::new(&topic, "marker", 1)).await;
+        if published {
+            assert_eq!(watcher.receive().await.text(), "gone", "{expiry} {anew}");
+        }
+        assert_eq!(watcher.receive().await.text(), "marker", "{expiry} {anew}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_delayed_will_does_not_outlive_a_session_that_its_client_ends() {
+    let gateway = Gateway::shared();
+    let topic = unique("wills/ended");
+    let mut watcher = watcher(&gateway, &topic).await;
+    let mut owner = Client::tcp(&gateway, &delayed(&topic, &unique("owner"), 1000, 60)).await;
+    // with the will, and without a session from now on
+    let ends = Properties::default().with(property::SESSION_EXPIRY, Value::Four(0));
+    owner.send(&wire::disconnect_with(4, &ends)).await;
+    owner.closed().await;
+    assert_eq!(watcher.receive().await.text(), "gone");
+}
