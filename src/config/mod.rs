@@ -355,6 +355,17 @@ mod tests {
     }
 
     #[test]
+    fn to_send_clients_elsewhere_for_good_needs_to_say_where() {
+        let found = faults("mqtt.server_moved = true");
+        assert!(
+            found[0].contains("needs mqtt.server_reference"),
+            "{found:?}"
+        );
+        let both = "mqtt.server_moved = true\nmqtt.server_reference = \"other.example:1883\"";
+        assert!(load_text(both).is_ok());
+    }
+
+    #[test]
     fn shutting_everybody_out_is_a_fault() {
         assert!(
             faults("auth.anonymous = false")[0].starts_with("auth.anonymous: false leaves nobody")

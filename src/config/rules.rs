@@ -40,6 +40,12 @@ pub fn check(settings: &Settings, sources: &Sources) -> Vec<Fault> {
             }
         }
     }
+    if settings.mqtt.server_moved && settings.mqtt.server_reference.is_empty() {
+        fault(
+            "mqtt.server_moved",
+            "needs mqtt.server_reference, the server that clients are to use".to_owned(),
+        );
+    }
     faults
 }
 

@@ -106,7 +106,7 @@ impl Door {
     async fn admit<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         link: &mut Link<T>,
-    ) -> Result<Admitted, TurnedAway> {
+    ) -> Result<Box<Admitted>, TurnedAway> {
         let greeting = timeout(self.connect_timeout, self.greet(link)).await;
         let Greeting {
             connect,
@@ -115,13 +115,13 @@ impl Door {
             dialogue,
         } = *greeting.map_err(|_| TurnedAway::Late)??;
         match self.open(link, &connect, opening, &identity).await {
-            Ok((attached, will)) => Ok(Admitted {
+            Ok((attached, will)) => Ok(Box::new(Admitted {
                 connect,
                 identity,
                 dialogue,
                 attached,
                 will,
-            }),
+            })),
             Err(refusal) => Err(TurnedAway::Refused(connect, refusal)),
         }
     }
@@ -164,7 +164,7 @@ impl Door {
     async fn run<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         link: Link<T>,
-        admitted: Admitted,
+        admitted: Box<Admitted>,
         peer: SocketAddr,
         transport: &'static str,
     ) {
@@ -175,7 +175,7 @@ impl Door {
             dialogue,
             attached,
             will,
-        } = admitted;
+        } = *admitted;
         let client_id = attached.session.client_id().clone();
         tracing::info!(
             client = ?client_id, %peer, transport, version = connect.version.name(), user = ?connect.username,

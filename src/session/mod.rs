@@ -439,7 +439,10 @@ impl Session {
                 server_reference: server_reference.map(Into::into),
                 explanation: explanation(why),
             };
-            self.send(Packet::Disconnect(Box::new(disconnect)), out);
+            if !send(Packet::Disconnect(Box::new(disconnect)), &self.terms, out) {
+                let bare = Disconnect::new(reason);
+                self.send(Packet::Disconnect(Box::new(bare)), out);
+            }
         }
     }
 

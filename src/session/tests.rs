@@ -425,3 +425,26 @@ fn a_message_that_only_its_alias_makes_too_large_is_sent_without() {
     });
     assert_eq!(aliases.collect::<Vec<_>>(), [(true, None); 2]);
 }
+
+#[test]
+fn mqtt_3_14_2_3_a_goodbye_leaves_out_what_the_client_cannot_take() {
+    let reason = ReasonCode::UseAnotherServer;
+    for (limit, server, explained) in [(100, true, true), (30, true, false), (10, false, false)] {
+        let mut terms = terms(Version::V5, 9);
+        terms.max_packet_out = limit;
+        let session = Session::new("c".into(), terms, 0);
+        let mut out = WriteQueue::default();
+        session.farewell(
+            reason,
+            "the gateway is shutting down",
+            Some("other:1883"),
+            &mut out,
+        );
+        let [Packet::Disconnect(said)] = &read(Version::V5, &mut out)[..] else {
+            panic!("one DISCONNECT of at most {limit} bytes")
+        };
+        assert_eq!(said.reason, reason);
+        assert_eq!(said.server_reference.is_some(), server, "{limit}");
+        assert_eq!(said.explanation.is_some(), explained, "{limit}");
+    }
+}
