@@ -220,7 +220,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 let (reasons, replays) =
                     self.broker
                         .subscribe(&self.identity, session, outbox, &request)?;
-                session.answer_subscribe(request.packet_id, reasons, out);
+                session.answer_subscribe(request.packet_id, reasons, out)?;
                 // the newer replay of a filter brings all that the older one still had to
                 self.replays
                     .retain(|pending| !replays.iter().any(|new| new.filter() == pending.filter()));
@@ -232,7 +232,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 let reasons = self
                     .broker
                     .unsubscribe(session, &self.attached.outbox, &request);
-                session.answer_unsubscribe(request.packet_id, reasons, out);
+                session.answer_unsubscribe(request.packet_id, reasons, out)?;
                 // [MQTT-3.10.4-2]
                 self.replays
                     .retain(|pending| session.subscription(pending.filter()).is_some());

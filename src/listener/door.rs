@@ -89,9 +89,11 @@ impl Door {
             }
             Err(refusal) => {
                 self.note(refused::kind_of_opening(refusal), peer, refusal);
+                let most = connect.properties.maximum_packet_size;
                 refuse(
                     &mut link,
                     connect.version,
+                    most,
                     refusal.reason(),
                     &refusal.to_string(),
                 );
@@ -205,7 +207,13 @@ impl Door {
                 link.out.put(&UNSUPPORTED_VERSION)
             }
             End::Decode(error) if link.decoder.version() == Some(Version::V5) => {
-                refuse(&mut link, Version::V5, error.reason(), &error.to_string());
+                refuse(
+                    &mut link,
+                    Version::V5,
+                    None, // nobody could read what it takes
+                    error.reason(),
+                    &error.to_string(),
+                );
             }
             _ => {}
         }
@@ -213,8 +221,14 @@ impl Door {
     }
 }
 
-/// Writes a refusing CONNACK, if the version has one for this reason.
-fn refuse<T>(link: &mut Link<T>, version: Version, reason: ReasonCode, why: &str) {
+/// Writes a refusing CONNACK, if the version has one for this reason and the client takes packets of its size.
+fn refuse<T>(
+    link: &mut Link<T>,
+    version: Version,
+    most: Option<u32>,
+    reason: ReasonCode,
+    why: &str,
+) {
     if !version.is_v5() && reason.v3_return_code().is_none() {
         return;
     }
@@ -225,7 +239,13 @@ fn refuse<T>(link: &mut Link<T>, version: Version, reason: ReasonCode, why: &str
             user: Vec::new(),
         }));
     }
-    connack.encode(version, link.out.tail());
+    let most = most.map_or(usize::MAX, |most| most as usize);
+    if connack.size(version) > most {
+        connack.explanation = None; // [MQTT-3.2.2-19]
+    }
+    if connack.size(version) <= most {
+        connack.encode(version, link.out.tail()); // [MQTT-3.1.2-24]
+    }
 }
 
 fn new_client_id() -> String {

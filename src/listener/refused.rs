@@ -45,7 +45,7 @@ pub fn kind_of_opening(refusal: opening::Refusal) -> Kind {
         }
         opening::Refusal::AuthenticationMethod => Kind::Credentials,
         opening::Refusal::WillTopic => Kind::Topic,
-        opening::Refusal::WillTooLarge => Kind::TooLarge,
+        opening::Refusal::WillTooLarge | opening::Refusal::PacketSizeTooSmall => Kind::TooLarge,
         opening::Refusal::WillNotAuthorized => Kind::NotAuthorized,
         opening::Refusal::TakenOver | opening::Refusal::ShuttingDown => Kind::Busy,
     }
@@ -66,7 +66,7 @@ pub fn kind_of_bytes(error: &DecodeError) -> Kind {
 pub fn kind_of_violation(violation: Violation) -> Kind {
     match violation {
         Violation::KeepAlive => Kind::KeepAlive,
-        Violation::PayloadTooLarge => Kind::TooLarge,
+        Violation::PayloadTooLarge | Violation::AnswerTooLarge => Kind::TooLarge,
         Violation::FilterInvalid => Kind::Topic,
         Violation::ReceiveMaximumExceeded => Kind::Quota,
         _ => Kind::Protocol,

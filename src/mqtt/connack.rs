@@ -178,6 +178,13 @@ impl ConnAck {
         });
     }
 
+    /// Bytes of the whole packet.
+    pub fn size(&self, version: Version) -> usize {
+        let mut bytes = Vec::new();
+        self.encode(version, &mut bytes);
+        bytes.len()
+    }
+
     fn put_properties(&self, out: &mut Vec<u8>) {
         if let Some(seconds) = self.session_expiry {
             put_long(out, Property::SessionExpiryInterval, seconds);

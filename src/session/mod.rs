@@ -345,15 +345,8 @@ impl Session {
         packet_id: PacketId,
         reasons: Vec<ReasonCode>,
         out: &mut WriteQueue,
-    ) {
-        self.send(
-            Packet::SubAck(Box::new(SubAck {
-                packet_id,
-                reasons,
-                explanation: None,
-            })),
-            out,
-        );
+    ) -> Result<(), Violation> {
+        self.answer_filters(Packet::SubAck, packet_id, reasons, out)
     }
 
     /// One code per filter, in the order asked [MQTT-3.11.3-1].
@@ -362,15 +355,29 @@ impl Session {
         packet_id: PacketId,
         reasons: Vec<ReasonCode>,
         out: &mut WriteQueue,
-    ) {
-        self.send(
-            Packet::UnsubAck(Box::new(SubAck {
-                packet_id,
-                reasons,
-                explanation: None,
-            })),
-            out,
-        );
+    ) -> Result<(), Violation> {
+        self.answer_filters(Packet::UnsubAck, packet_id, reasons, out)
+    }
+
+    fn answer_filters(
+        &mut self,
+        packet: fn(Box<SubAck>) -> Packet,
+        packet_id: PacketId,
+        reasons: Vec<ReasonCode>,
+        out: &mut WriteQueue,
+    ) -> Result<(), Violation> {
+        let start = out.tail().len();
+        let ack = SubAck {
+            packet_id,
+            reasons,
+            explanation: None,
+        };
+        self.send(packet(Box::new(ack)), out);
+        if out.tail().len() - start > self.terms.max_packet_out {
+            out.tail().truncate(start);
+            return Err(Violation::AnswerTooLarge);
+        }
+        Ok(())
     }
 
     /// Writes the last word to a 5.0 client; 3.x has none.

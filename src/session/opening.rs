@@ -61,6 +61,9 @@ pub enum Refusal {
     /// Will to a topic the client may not write to.
     #[error("a will on a topic that the client may not write to")]
     WillNotAuthorized,
+    /// [MQTT-3.1.2-24]: a client that cannot be sent a CONNACK cannot be served.
+    #[error("a Maximum Packet Size that leaves no room for CONNACK")]
+    PacketSizeTooSmall,
     /// Somebody else opened the same session meanwhile.
     #[error("another connection took the session over")]
     TakenOver,
@@ -78,7 +81,7 @@ impl Refusal {
             }
             Refusal::AuthenticationMethod => ReasonCode::BadAuthenticationMethod,
             Refusal::WillTopic => ReasonCode::TopicNameInvalid,
-            Refusal::WillTooLarge => ReasonCode::PacketTooLarge,
+            Refusal::WillTooLarge | Refusal::PacketSizeTooSmall => ReasonCode::PacketTooLarge,
             Refusal::WillNotAuthorized => ReasonCode::NotAuthorized,
             Refusal::TakenOver => ReasonCode::ServerBusy,
             Refusal::ShuttingDown => ReasonCode::ServerUnavailable,
@@ -155,6 +158,9 @@ pub fn negotiate(
         alias_maximum_in: if v5 { limits.topic_alias_maximum } else { 0 },
         alias_maximum_out: wishes.topic_alias_maximum.min(limits.topic_alias_maximum),
     };
+    if connack.size(terms.version) > terms.max_packet_out {
+        return Err(Refusal::PacketSizeTooSmall);
+    }
     Ok(Opening {
         client_id,
         terms,

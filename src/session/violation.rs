@@ -35,6 +35,9 @@ pub enum Violation {
     /// 3.x has no answer for one bad filter but to close [MQTT-4.8.0-1 of 3.1.1].
     #[error("an invalid topic filter")]
     FilterInvalid,
+    /// [MQTT-3.1.2-24]: there is no smaller answer to a request for so many filters.
+    #[error("a request whose answer is larger than the client's Maximum Packet Size")]
+    AnswerTooLarge,
     /// [MQTT-3.1.2-22]
     #[error("nothing was heard for one and a half times the keep-alive")]
     KeepAlive,
@@ -46,7 +49,7 @@ impl Violation {
         match self {
             Violation::AliasAboveMaximum => ReasonCode::TopicAliasInvalid,
             Violation::ReceiveMaximumExceeded => ReasonCode::ReceiveMaximumExceeded,
-            Violation::PayloadTooLarge => ReasonCode::PacketTooLarge,
+            Violation::PayloadTooLarge | Violation::AnswerTooLarge => ReasonCode::PacketTooLarge,
             Violation::KeepAlive => ReasonCode::KeepAliveTimeout,
             Violation::FilterInvalid => ReasonCode::TopicFilterInvalid,
             Violation::SecondConnect
