@@ -7,6 +7,8 @@ pub struct Claim {
     pub test: &'static str,
     /// Per version the numbers of its statements, without `MQTT-`; for 3.1, which numbers nothing, words.
     pub clauses: &'static [(&'static str, &'static [&'static str])],
+    /// What carries the packets: a test for each.
+    pub carriers: &'static [&'static str],
 }
 
 /// The claims of a module, and its tests. A line reads
@@ -16,13 +18,33 @@ pub struct Claim {
 /// ```
 ///
 /// and stands for an `async fn` of that name, which gets the stage to play on. It becomes the tests `name::v5::tcp`,
-/// `name::v5::websocket`, `name::v311::tcp` and so on.
+/// `name::v5::websocket`, `name::v311::tcp` and so on. With `only websocket;` before the lines there is that one alone.
 macro_rules! claims {
+    (only websocket; $($name:ident: $($version:ident[$($clause:literal),+])+;)+) => {
+        pub const CLAIMS: &[$crate::claims::Claim] = &[$(
+            $crate::claims::Claim {
+                test: stringify!($name),
+                clauses: &[$((stringify!($version), &[$($clause),+])),+],
+                carriers: &["websocket"],
+            }
+        ),+];
+        $(mod $name {
+            $(mod $version {
+                use crate::stage::{Carrier, Stage};
+
+                #[tokio::test]
+                async fn websocket() {
+                    super::super::$name(Stage::$version(Carrier::WebSocket)).await;
+                }
+            })+
+        })+
+    };
     ($($name:ident: $($version:ident[$($clause:literal),+])+;)+) => {
         pub const CLAIMS: &[$crate::claims::Claim] = &[$(
             $crate::claims::Claim {
                 test: stringify!($name),
                 clauses: &[$((stringify!($version), &[$($clause),+])),+],
+                carriers: &["tcp", "websocket"],
             }
         ),+];
         $(mod $name {

@@ -16,7 +16,7 @@ claims! {
         v311["2.2.2-2", "2.2.2-1", "3.6.1-1", "3.8.1-1", "3.10.1-1", "3.14.1-1"];
     v5_v311_mqtt_2_1_3_1_every_packet_of_the_gateway_is_what_the_standard_lays_out:
         v5["2.1.3-1", "2.2.1-5", "2.2.1-6", "2.2.2-1", "3.6.1-1"]
-        v311["2.2.2-1", "2.3.1-6", "2.3.1-7", "3.6.1-1"];
+        v311["2.2.2-1", "2.3.1-6", "2.3.1-7", "3.6.1-1", "7.0.0-2"];
     v5_v311_mqtt_2_2_1_2_qos_0_has_no_packet_identifier: v5["2.2.1-2"] v311["2.3.1-5"];
     v5_v311_mqtt_2_2_1_3_a_packet_identifier_is_not_zero: v5["2.2.1-3"] v311["2.3.1-1"];
     v5_v311_mqtt_2_2_1_4_identifiers_of_deliveries_are_distinct_and_stay_when_they_are_repeated:

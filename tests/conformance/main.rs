@@ -19,6 +19,8 @@ mod acknowledgements;
 mod authentication;
 mod client_limits;
 mod connect;
+mod delivery;
+mod flow_control;
 mod goodbye;
 mod headers;
 mod keep_alive;
@@ -26,8 +28,13 @@ mod opening;
 mod publish;
 mod retained;
 mod server_limits;
+mod sessions;
+mod shared;
 mod strings;
 mod subscribing;
+mod topics;
+mod v31;
+mod websocket;
 mod wills;
 
 /// The modules with tests, in the order of the standard.
@@ -46,4 +53,11 @@ const CHAPTERS: &[(&str, &[claims::Claim])] = &[
     ("subscribing", subscribing::CLAIMS),
     ("goodbye", goodbye::CLAIMS),
     ("authentication", authentication::CLAIMS),
+    ("delivery", delivery::CLAIMS),
+    ("sessions", sessions::CLAIMS),
+    ("topics", topics::CLAIMS),
+    ("shared", shared::CLAIMS),
+    ("flow_control", flow_control::CLAIMS),
+    ("websocket", websocket::CLAIMS),
+    ("v31", v31::CLAIMS),
 ];
