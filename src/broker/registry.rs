@@ -196,10 +196,11 @@ impl Broker {
                 heir.terms,
                 heir.number,
             );
+            let own = attached.outbox.key();
             let undelivered = heir.hand_over.send(attached);
             drop(slots);
             if let Some(will) = will {
-                self.publish_will(&client_id, will);
+                self.publish_will(&client_id, own, will);
             }
             if let Err(attached) = undelivered {
                 self.detach(attached, None, Ending::Broken);
@@ -207,18 +208,19 @@ impl Broker {
             return;
         }
         slots.remove(&client_id);
+        let own = outbox.key();
         let will = will.filter(|_| ending == Ending::Broken);
         if session.is_durable() {
             let due_now = self.park(&mut slots, session, outbox, will, number);
             drop(slots);
             if let Some(will) = due_now {
-                self.publish_will(&client_id, will);
+                self.publish_will(&client_id, own, will);
             }
         } else {
             drop(slots);
             self.end(&mut session, &outbox);
             if let Some(will) = will {
-                self.publish_will(&client_id, will);
+                self.publish_will(&client_id, own, will);
             }
         }
     }
@@ -232,7 +234,7 @@ impl Broker {
         if parked.number != number {
             return;
         }
-        let will = parked.will.take();
+        let (will, own) = (parked.will.take(), parked.outbox.key());
         let ended = if session_ends {
             slots.remove(client_id)
         } else {
@@ -245,7 +247,7 @@ impl Broker {
             self.end(&mut parked.session, &parked.outbox);
         }
         if let Some(will) = will {
-            self.publish_will(client_id, will);
+            self.publish_will(client_id, own, will);
         }
     }
 
@@ -335,7 +337,7 @@ impl Broker {
             METRICS.sessions.inc();
             if let Some(will) = will {
                 // the session's end makes it due; its heir must not wait for that
-                self.publish_will(&client_id, will);
+                self.publish_will(&client_id, outbox.key(), will);
             }
             return self.fresh(slots, client_id, terms, number);
         }
@@ -459,13 +461,14 @@ impl Broker {
             .collect()
     }
 
-    fn publish_will(&self, client_id: &Arc<str>, stored: StoredWill) {
+    /// `own` is the outbox of the client's session: No Local keeps its will from it as well [MQTT-3.8.3-3].
+    fn publish_will(&self, client_id: &Arc<str>, own: u64, stored: StoredWill) {
         let StoredWill { will, identity } = stored;
         let origin = Origin {
             client_id: Some(client_id.clone()),
             user: identity.user.clone(),
         };
-        let mut publisher = Publisher::new(identity, Arc::new(origin), None);
+        let mut publisher = Publisher::new(identity, Arc::new(origin), Some(own));
         let draft = Draft {
             topic: will.topic,
             payload: will.payload,

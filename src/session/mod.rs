@@ -456,7 +456,7 @@ impl Session {
                 packet.write(Some(packet_id), out);
                 self.sending.resent(packet_id);
             } else {
-                self.sending.acknowledged(packet_id);
+                self.sending.given_up(packet_id);
             }
         }
         self.sending.all_resent()

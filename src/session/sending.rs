@@ -46,6 +46,12 @@ enum Phase {
     Release,
 }
 
+impl Phase {
+    fn is_publish_at(&self, qos: Qos) -> bool {
+        matches!(self, Phase::Publish(delivery) if delivery.qos == qos)
+    }
+}
+
 impl Sending {
     /// Nothing under way; at most `maximum` messages may be.
     pub fn new(maximum: u16) -> Self {
@@ -108,14 +114,19 @@ impl Sending {
         self.unacknowledged += 1;
     }
 
-    /// PUBACK: the message is done. False if there is no such.
+    /// PUBACK: the message is done. False if there is no such at QoS 1 [MQTT-4.3.3-3].
     pub fn acknowledged(&mut self, packet_id: PacketId) -> bool {
-        self.finish(packet_id, |phase| matches!(phase, Phase::Publish(_)))
+        self.finish(packet_id, |phase| phase.is_publish_at(Qos::AtLeastOnce))
     }
 
-    /// PUBREC of 0x80 or above: the message is done [MQTT-4.4.0-2].
+    /// PUBREC of 0x80 or above: the message is done [MQTT-4.4.0-2]. False if there is no such at QoS 2.
     pub fn refused(&mut self, packet_id: PacketId) -> bool {
-        self.finish(packet_id, |phase| matches!(phase, Phase::Publish(_)))
+        self.finish(packet_id, |phase| phase.is_publish_at(Qos::ExactlyOnce))
+    }
+
+    /// The client does not take packets of its size any more: it counts as delivered [MQTT-3.1.2-25].
+    pub fn given_up(&mut self, packet_id: PacketId) {
+        self.take(packet_id);
     }
 
     /// PUBCOMP: the exchange is done.
@@ -123,14 +134,17 @@ impl Sending {
         self.finish(packet_id, |phase| matches!(phase, Phase::Release))
     }
 
-    /// PUBREC: the client has the message. False if there is no such exchange.
+    /// PUBREC: the client has the message. False if there is no such exchange at QoS 2 [MQTT-4.3.2-3].
     pub fn received(&mut self, packet_id: PacketId) -> bool {
         let Some(at) = self.find(packet_id) else {
             return false;
         };
         let item = &mut self.window[at];
-        if matches!(item.phase, Phase::Publish(_)) && !item.sent {
-            self.to_resend -= 1;
+        match &item.phase {
+            Phase::Release => return true,
+            Phase::Publish(delivery) if delivery.qos != Qos::ExactlyOnce => return false,
+            Phase::Publish(_) if !item.sent => self.to_resend -= 1,
+            Phase::Publish(_) => {}
         }
         self.window[at].phase = Phase::Release;
         true

@@ -22,6 +22,10 @@ claims! {
         v5["3.4.2-2", "3.4.2-3", "3.5.2-2", "3.5.2-3", "3.6.2-2", "3.6.2-3", "3.7.2-2", "3.7.2-3",
            "3.9.2-1", "3.9.2-2", "3.11.2-1", "3.11.2-2"];
     v5_mqtt_3_14_2_3_disconnect_fits_the_clients_maximum_packet_size: v5["3.14.2-3", "3.14.2-4"];
+    v5_mqtt_3_1_2_25_what_is_too_large_after_resuming_counts_as_delivered: v5["3.1.2-25", "3.1.2-24"];
+    v5_mqtt_3_1_2_25_a_retained_message_too_large_is_passed_over: v5["3.1.2-25"];
+    v5_mqtt_3_1_2_25_a_share_group_may_give_it_to_a_member_that_takes_it: v5["3.1.2-25"];
+    v5_a_session_expiry_above_the_cap_is_told: v5["Session Expiry Interval in CONNACK"];
 }
 
 async fn v5_v311_mqtt_3_1_2_23_a_session_outlives_its_connection_if_it_was_asked_to(at: Stage) {
@@ -216,4 +220,76 @@ async fn v5_mqtt_3_14_2_3_disconnect_fits_the_clients_maximum_packet_size(at: St
         Some(Packet::Disconnect { code: 0x81, .. }) => {}
         other => panic!("DISCONNECT 0x81 expected, not {other:?}"),
     }
+}
+
+async fn v5_mqtt_3_1_2_25_what_is_too_large_after_resuming_counts_as_delivered(at: Stage) {
+    let (topic, id) = (unique("limits/shrunk"), unique("shrunk"));
+    let (mut client, _) = at.resume(&id).await;
+    client.subscribe(&[(&topic, 2)]).await;
+    for (text, qos) in [
+        ("x".repeat(200), 1),
+        ("x".repeat(200), 2),
+        ("small".into(), 1),
+    ] {
+        at.publish(&Publish::new(&topic, text, qos)).await;
+        client.receive_only().await;
+    }
+    drop(client);
+    at.publish(&Publish::new(&topic, "y".repeat(200), 1)).await;
+    at.publish(&Publish::new(&topic, "small too", 2)).await;
+    let opening = at
+        .lasting(&id)
+        .property(property::MAXIMUM_PACKET_SIZE, Value::Four(100))
+        .property(property::RECEIVE_MAXIMUM, Value::Two(1));
+    let (mut client, welcome) = at.connect(&opening).await;
+    assert!(welcome.session_present);
+    for (text, dup) in [("small", true), ("small too", false)] {
+        let got = client.receive().await;
+        assert_eq!((got.text().as_str(), got.dup), (text, dup));
+    }
+    at.nothing_more_for(&mut client).await;
+    drop(client);
+    let (mut client, _) = at.resume(&id).await;
+    at.nothing_more_for(&mut client).await;
+}
+
+async fn v5_mqtt_3_1_2_25_a_retained_message_too_large_is_passed_over(at: Stage) {
+    let root = unique("limits/kept");
+    for (topic, length) in [("a", 200), ("b", 5), ("c", 200), ("d", 5)] {
+        let topic = format!("{root}/{topic}");
+        at.publish(&Publish::new(&topic, "x".repeat(length), 1).retained())
+            .await;
+    }
+    let opening = most(&at, 64).property(property::RECEIVE_MAXIMUM, Value::Two(1));
+    let mut client = at.client_of(&opening).await;
+    client.subscribe(&[(&format!("{root}/+"), 1)]).await;
+    for topic in ["b", "d"] {
+        assert_eq!(client.receive().await.topic, format!("{root}/{topic}"));
+    }
+    at.nothing_more_for(&mut client).await;
+}
+
+async fn v5_mqtt_3_1_2_25_a_share_group_may_give_it_to_a_member_that_takes_it(at: Stage) {
+    // whichever member's turn it is: whoever cannot take it does not lose its place for what follows
+    let topic = unique("limits/group");
+    let filter = format!("$share/g/{topic}");
+    let opening = most(&at, 64).property(property::RECEIVE_MAXIMUM, Value::Two(1));
+    let mut small = at.client_of(&opening).await;
+    small.subscribe(&[(&filter, 1)]).await;
+    for n in 0..4 {
+        at.publish(&Publish::new(&topic, "x".repeat(200), 1)).await;
+        at.publish(&Publish::new(&topic, n.to_string(), 1)).await;
+        assert_eq!(small.receive().await.text(), n.to_string());
+    }
+}
+
+async fn v5_a_session_expiry_above_the_cap_is_told(at: Stage) {
+    let at = at.with(&["session.max_expiry=1m"]);
+    for (asked, told) in [(30, None), (60, None), (61, Some(60)), (u32::MAX, Some(60))] {
+        let (_, welcome) = at.connect(&at.opening().session_expiry(asked)).await;
+        let given = welcome.properties.number(property::SESSION_EXPIRY);
+        assert_eq!(given, told, "asked for {asked}");
+    }
+    let (_, welcome) = at.connect(&at.opening()).await;
+    assert_eq!(welcome.properties.get(property::SESSION_EXPIRY), None);
 }

@@ -26,6 +26,8 @@ claims! {
     v5_mqtt_4_3_3_13_the_handshake_goes_on_after_the_message_expired: v5["4.3.3-13"];
     v5_v311_a_pubrel_answered_twice_frees_the_identifier_once:
         v5["PUBREL repeated after PUBCOMP"] v311["PUBREL repeated after PUBCOMP"];
+    v5_v311_mqtt_4_3_3_3_an_acknowledgement_of_the_other_qos_acknowledges_nothing:
+        v5["4.3.3-3", "4.3.2-3"] v311["4.3.3-1", "4.3.2-1"];
 }
 
 async fn v5_v311_mqtt_4_3_2_1_fresh_deliveries_have_free_identifiers_and_no_dup(at: Stage) {
@@ -234,4 +236,35 @@ async fn v5_v311_a_pubrel_answered_twice_frees_the_identifier_once(at: Stage) {
         false => publisher.expect(&[0x70, 2, 0, 7]).await,
     }
     assert_eq!(at.rest_of(&mut subscriber).await.len(), 1);
+}
+
+async fn v5_v311_mqtt_4_3_3_3_an_acknowledgement_of_the_other_qos_acknowledges_nothing(at: Stage) {
+    let (topic, id) = (unique("delivery/wrong"), unique("receiver"));
+    let (mut client, _) = at.resume(&id).await;
+    client.subscribe(&[(&topic, 2)]).await;
+    for qos in [1, 2] {
+        at.publish(&Publish::new(&topic, qos.to_string(), qos))
+            .await;
+    }
+    let (one, two) = (client.receive_only().await, client.receive_only().await);
+    client.send(&wire::ack(PUBACK, two.id)).await;
+    client.send(&wire::ack(PUBCOMP, two.id)).await;
+    client.send(&wire::ack(PUBREC, one.id)).await;
+    let [high, low] = one.id.to_be_bytes();
+    match at.is_v5() {
+        true => client.expect(&[0x62, 3, high, low, 0x92]).await,
+        false => client.expect(&[0x62, 2, high, low]).await,
+    }
+    client.send(&wire::ack(PUBCOMP, one.id)).await;
+    client.ping().await;
+    drop(client);
+    let (mut client, _) = at.resume(&id).await;
+    for sent in [one, two] {
+        let again = client.receive().await;
+        assert_eq!(
+            (again.id, again.text(), again.dup),
+            (sent.id, sent.text(), true)
+        );
+    }
+    at.nothing_more_for(&mut client).await;
 }

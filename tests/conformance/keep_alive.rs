@@ -4,7 +4,11 @@ use std::time::{Duration, Instant};
 
 use crate::{
     stage::{Stage, will},
-    support::{mqtt::Client, unique, wire::property},
+    support::{
+        mqtt::Client,
+        unique,
+        wire::{self, Publish, property},
+    },
 };
 
 claims! {
@@ -13,6 +17,8 @@ claims! {
     v5_mqtt_3_1_2_21_a_keep_alive_given_by_the_gateway_is_the_one_it_enforces: v5["3.1.2-21", "3.2.2-21"];
     v311_a_gateway_with_a_keep_alive_of_its_own_leaves_3_1_1_its_choice:
         v311["a cap on the keep-alive, which 3.1.1 could not be told of"];
+    v5_v311_any_packet_and_any_part_of_one_is_a_sign_of_life:
+        v5["a packet that takes longer than the keep-alive"] v311["a packet that takes longer than the keep-alive"];
 }
 
 /// How long a silent client lives.
@@ -92,4 +98,20 @@ async fn v311_a_gateway_with_a_keep_alive_of_its_own_leaves_3_1_1_its_choice(at:
         .await;
     assert_eq!(told.closed().await, Some(0x8D));
     unbound.ping().await;
+}
+
+async fn v5_v311_any_packet_and_any_part_of_one_is_a_sign_of_life(at: Stage) {
+    let topic = unique("keep-alive/slow");
+    let mut subscriber = at.subscriber(&[(&topic, 0)]).await;
+    let mut slow = at.client_of(&at.opening().keep_alive(1)).await;
+    let bytes = wire::publish(at.version, &Publish::new(&topic, "a slow upload", 0));
+    for piece in bytes.chunks(bytes.len().div_ceil(6)) {
+        slow.send(piece).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    assert_eq!(subscriber.receive().await.text(), "a slow upload");
+    slow.ping().await;
+    // half a packet and then nothing is silence
+    slow.send(&bytes[..bytes.len() / 2]).await;
+    at.is_over("half a packet", &mut slow, 0x8D).await;
 }

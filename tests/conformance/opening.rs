@@ -36,6 +36,8 @@ claims! {
     v5_mqtt_3_2_2_19_a_refusal_fits_the_clients_maximum_packet_size: v5["3.2.2-19", "3.2.2-20", "3.1.2-24"];
     v5_v311_mqtt_3_1_3_2_sessions_belong_to_their_client_identifier: v5["3.1.3-2"] v311["3.1.3-2"];
     v5_a_session_is_resumed_under_another_version: v5["a session resumed under another version"];
+    v5_v311_what_comes_together_with_connect_is_handled_after_it:
+        v5["packets sent before CONNACK"] v311["packets sent before CONNACK"];
 }
 
 async fn v5_v311_mqtt_3_1_3_5_plain_identifiers_of_1_to_23_bytes_are_accepted(at: Stage) {
@@ -363,4 +365,38 @@ async fn v5_a_session_is_resumed_under_another_version(at: Stage) {
     client.disconnect().await;
     let (_, present) = at.resume(&id).await;
     assert!(present);
+}
+
+async fn v5_v311_what_comes_together_with_connect_is_handled_after_it(at: Stage) {
+    let topic = unique("opening/together");
+    let mut watcher = at.subscriber(&[(&topic, 0)]).await;
+    // larger than a CONNECT may be
+    let large = wire::publish(at.version, &Publish::new(&topic, vec![b'x'; 1 << 20], 0));
+    let mut client = at.line().await;
+    client
+        .send(&[at.opening().encode(), large.clone()].concat())
+        .await;
+    assert!(matches!(
+        client.next().await,
+        Some(Packet::Connack { code: 0, .. })
+    ));
+    assert_eq!(
+        watcher.next_bytes().await.map(|bytes| bytes.len()),
+        Some(large.len())
+    );
+    client.ping().await;
+    // what is wrong with the second packet is told after the answer to the first
+    for (what, bytes, code) in [
+        ("malformed", vec![0, 0], 0x81),
+        ("a second CONNECT", at.opening().encode(), 0x82),
+        ("too large", vec![0x30, 0xFF, 0xFF, 0xFF, 0x7F], 0x95),
+    ] {
+        let mut client = at.line().await;
+        client.send(&[at.opening().encode(), bytes].concat()).await;
+        assert!(matches!(
+            client.next().await,
+            Some(Packet::Connack { code: 0, .. })
+        ));
+        at.is_over(what, &mut client, code).await;
+    }
 }

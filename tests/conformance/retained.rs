@@ -1,10 +1,12 @@
 //! Section 3.3.1.3: RETAIN.
 
+use std::collections::BTreeSet;
+
 use crate::{
     stage::Stage,
     support::{
         unique,
-        wire::{Publish, Version},
+        wire::{self, Publish, Version},
     },
 };
 
@@ -22,6 +24,8 @@ claims! {
     v5_v311_a_retained_message_comes_at_the_lower_qos_also_through_wildcards:
         v5["QoS of retained messages"] v311["QoS of retained messages"];
     v5_a_shared_subscription_gets_nothing_retained: v5["retained messages and shared subscriptions"];
+    v5_v311_whoever_asks_for_everything_gets_it_paced_and_disturbs_nobody:
+        v5["# over many retained messages"] v311["# over many retained messages"];
 }
 
 async fn v5_v311_mqtt_3_3_1_5_a_retained_message_replaces_the_one_before(at: Stage) {
@@ -173,4 +177,56 @@ async fn v5_a_shared_subscription_gets_nothing_retained(at: Stage) {
         let mut member = at.in_version(version).subscriber(&[(&filter, 1)]).await;
         at.nothing_more_for(&mut member).await;
     }
+}
+
+async fn v5_v311_whoever_asks_for_everything_gets_it_paced_and_disturbs_nobody(at: Stage) {
+    let count = match std::env::var_os("TIDEGATE_TEST_LONG") {
+        Some(_) => 100_000,
+        None => 10_000,
+    };
+    let at = at.with(&[]);
+    let mut publisher = at.client().await;
+    let mut bytes = vec![];
+    for n in 0..count {
+        let message = Publish::new(&format!("flood/{}/{n}", n % 97), "kept", 0).retained();
+        bytes.extend(wire::publish(at.version, &message));
+        if bytes.len() > 32 * 1024 || n + 1 == count {
+            publisher.send(&bytes).await;
+            bytes.clear();
+        }
+    }
+    publisher.ping().await;
+
+    let mut receiver = at.subscriber(&[("pair/t", 1)]).await;
+    let mut everything = at.client().await;
+    everything
+        .send(&wire::subscribe(
+            at.version,
+            1,
+            &[("#", 1)],
+            &Default::default(),
+        ))
+        .await;
+    let mut topics = BTreeSet::new();
+    let mut live = 0;
+    let mut take = |message: Publish| match message.retain {
+        true => assert!(topics.insert(message.topic), "each once"),
+        false => live += 1,
+    };
+    for n in 0..100 {
+        for _ in 0..count / 101 {
+            take(everything.receive().await);
+        }
+        publisher
+            .publish(&Publish::new("pair/t", n.to_string(), 1))
+            .await;
+        assert_eq!(receiver.receive().await.text(), n.to_string());
+    }
+    // the pair has exchanged its messages, and there is still something retained to come
+    let left = count + 100 - 100 * (count / 101);
+    for _ in 0..left {
+        take(everything.receive().await);
+    }
+    assert_eq!((topics.len(), live), (count, 100), "all of them");
+    everything.ping().await;
 }

@@ -20,6 +20,7 @@ claims! {
     v5_a_new_connection_begins_with_its_whole_window:
         v5["the client's send quota begins anew with each connection"];
     v311_nobody_counts_what_a_client_of_3_1_1_has_not_released: v311["no receive maximum"];
+    v5_mqtt_3_3_2_7_aliases_of_the_gateway_die_with_the_connection: v5["3.3.2-7"];
 }
 
 /// A PUBLISH of exactly this size: user properties fill what the topic leaves.
@@ -177,4 +178,29 @@ async fn v311_nobody_counts_what_a_client_of_3_1_1_has_not_released(at: Stage) {
     }
     client.send(&wire::pingreq()).await;
     assert_eq!(client.next().await, Some(Packet::Pingresp));
+}
+
+async fn v5_mqtt_3_3_2_7_aliases_of_the_gateway_die_with_the_connection(at: Stage) {
+    let (topic, id) = (unique("limits/forgotten"), unique("forgetful"));
+    let opening = at
+        .lasting(&id)
+        .property(property::TOPIC_ALIAS_MAXIMUM, Value::Two(4));
+    for _ in 0..2 {
+        let mut client = at.client_of(&opening).await;
+        client.subscribe(&[(&topic, 1)]).await;
+        for n in 0..3 {
+            at.publish(&Publish::new(&topic, n.to_string(), 1)).await;
+            let got = client.receive().await;
+            let alias = got.properties.number(property::TOPIC_ALIAS);
+            // the first on each connection names the topic, also if it was named on the one before
+            assert_eq!(got.topic.is_empty(), n > 0);
+            assert!(n == 0 || alias.is_some());
+        }
+        at.publish(&Publish::new(&topic, "unacknowledged", 1)).await;
+        client.receive_only().await;
+        drop(client);
+        let mut client = at.client_of(&opening).await;
+        let again = client.receive().await;
+        assert_eq!((again.topic, again.dup), (topic.clone(), true));
+    }
 }

@@ -35,6 +35,11 @@ claims! {
         v5["3.10.4-6", "3.11.3-1"] v311["3.10.4-6"];
     v5_errors_of_subscribe_without_a_number:
         v5["QoS 3, retain handling 3, identifier 0 or twice, a property of another packet in SUBSCRIBE"];
+    v5_mqtt_3_8_3_3_no_local_holds_for_its_own_filter_only: v5["3.8.3-3", "3.3.4-3"];
+    v5_mqtt_3_8_4_3_a_subscription_replaced_without_an_identifier_has_none: v5["3.8.4-3"];
+    v5_mqtt_3_3_4_3_a_retained_message_carries_the_identifier_of_its_subscription: v5["3.3.4-3"];
+    v5_mqtt_3_3_1_10_a_subscription_of_a_resumed_session_is_not_new: v5["3.3.1-10"];
+    v5_mqtt_3_3_1_13_options_of_each_filter_are_its_own: v5["3.3.1-13", "3.3.1-12"];
 }
 
 async fn v5_v311_mqtt_3_8_3_2_a_request_has_a_filter(at: Stage) {
@@ -54,13 +59,14 @@ async fn v5_mqtt_3_8_3_3_no_local_spares_a_client_its_own_messages(at: Stage) {
         assert_eq!(client.receive().await.text(), "foreign");
     }
     at.nothing_more_for(&mut client).await;
-    // the client identifier decides, not the connection: its will is its own as well
+    // the client identifier decides, not the connection: its will is its own as well, if it is away or back already
     let mut last = will(&topic);
     last.payload = b"own".to_vec();
-    drop(client);
-    drop(at.client_of(&at.lasting(&id).will(last)).await);
+    let mut dying = at.client_of(&at.lasting(&id).will(last)).await;
+    assert_eq!(client.closed().await, Some(0x8E));
     let (mut client, present) = at.resume(&id).await;
     assert!(present);
+    assert_eq!(dying.closed().await, Some(0x8E));
     at.nothing_more_for(&mut client).await;
 }
 
@@ -387,4 +393,95 @@ async fn v5_errors_of_subscribe_without_a_number(at: Stage) {
         let body = joined(&[&[0, 1], &length, properties, &text(b"a"), &[0]]);
         at.forbids(what, &wire::packet(0x82, &body), code).await;
     }
+}
+
+fn identifier(id: u32) -> Properties {
+    Properties::default().with(property::SUBSCRIPTION_ID, Value::Var(id))
+}
+
+async fn v5_mqtt_3_8_3_3_no_local_holds_for_its_own_filter_only(at: Stage) {
+    let root = unique("subscribe/two");
+    let topic = format!("{root}/t");
+    let mut client = at.client().await;
+    client
+        .subscribe_with(&[(&topic, 2 | 0x04)], &identifier(1))
+        .await;
+    client
+        .subscribe_with(&[(&format!("{root}/+"), 1)], &identifier(2))
+        .await;
+    client.publish(&Publish::new(&topic, "own", 2)).await;
+    let own = client.receive().await;
+    assert_eq!((own.qos, &own.properties), (1, &identifier(2)));
+    at.publish(&Publish::new(&topic, "foreign", 2)).await;
+    let foreign = client.receive().await;
+    assert_eq!((foreign.qos, foreign.properties.0.len()), (2, 2));
+    at.nothing_more_for(&mut client).await;
+}
+
+async fn v5_mqtt_3_8_4_3_a_subscription_replaced_without_an_identifier_has_none(at: Stage) {
+    let topic = unique("subscribe/bare");
+    let mut client = at.client().await;
+    client.subscribe_with(&[(&topic, 0)], &identifier(7)).await;
+    client.subscribe(&[(&topic, 0)]).await;
+    at.publish(&Publish::new(&topic, "x", 0)).await;
+    client
+        .expect(&at.publish_bytes(0x30, topic.as_bytes(), &[], b"x"))
+        .await;
+}
+
+async fn v5_mqtt_3_3_4_3_a_retained_message_carries_the_identifier_of_its_subscription(at: Stage) {
+    let topic = unique("subscribe/kept");
+    at.publish(&Publish::new(&topic, "kept", 1).retained())
+        .await;
+    let mut client = at.client().await;
+    client
+        .subscribe_with(&[(&topic, 1)], &identifier(268_435_455))
+        .await;
+    assert_eq!(client.receive().await.properties, identifier(268_435_455));
+    // one that overlaps brings it again, for itself
+    client
+        .subscribe_with(&[(&format!("{topic}/#"), 1)], &identifier(128))
+        .await;
+    let got = at.rest_of(&mut client).await;
+    assert_eq!(got.len(), 1);
+    assert_eq!(got[0].properties, identifier(128));
+}
+
+async fn v5_mqtt_3_3_1_10_a_subscription_of_a_resumed_session_is_not_new(at: Stage) {
+    let (topic, id) = (unique("subscribe/known"), unique("known"));
+    at.publish(&Publish::new(&topic, "kept", 1).retained())
+        .await;
+    let if_new = 1 | 1 << 4;
+    for wanted in [1, 0] {
+        let (mut client, _) = at.resume(&id).await;
+        client.subscribe(&[(&topic, if_new)]).await;
+        assert_eq!(at.rest_of(&mut client).await.len(), wanted);
+    }
+    // nothing retained is sent because a session is resumed
+    let (mut client, present) = at.resume(&id).await;
+    assert!(present);
+    at.nothing_more_for(&mut client).await;
+}
+
+async fn v5_mqtt_3_3_1_13_options_of_each_filter_are_its_own(at: Stage) {
+    let root = unique("subscribe/options");
+    let topics = ["a", "b"].map(|t| format!("{root}/{t}"));
+    for topic in &topics {
+        at.publish(&Publish::new(topic, "kept", 2).retained()).await;
+    }
+    let mut client = at.client().await;
+    let options = [(topics[0].as_str(), 0x08 | 0x20), (topics[1].as_str(), 1)];
+    assert_eq!(client.subscribe(&options).await, [0, 1]);
+    let kept = at.rest_of(&mut client).await;
+    assert_eq!(
+        kept.iter().map(|m| &m.topic).collect::<Vec<_>>(),
+        [&topics[1]]
+    );
+    for topic in &topics {
+        at.publish(&Publish::new(topic, "live", 2).retained()).await;
+    }
+    let mut live = at.rest_of(&mut client).await;
+    live.sort_by_key(|m| m.topic.clone());
+    let live: Vec<_> = live.iter().map(|m| (m.qos, m.retain)).collect();
+    assert_eq!(live, [(0, true), (1, false)]);
 }
