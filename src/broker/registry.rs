@@ -6,12 +6,13 @@ use super::{
     Broker, Draft,
     outbox::{Bounds, CloseReason, Kind, Outbox},
     publish::Publisher,
+    subscribe::Replay,
 };
 use crate::{
     auth::identity::Identity,
     message::{Millis, Origin},
     metrics::METRICS,
-    mqtt::connect::Will,
+    mqtt::{Qos, connect::Will},
     routing::shared::Group,
     session::{
         NEVER, Session,
@@ -20,9 +21,12 @@ use crate::{
 };
 use hashbrown::HashMap;
 use parking_lot::Mutex;
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 use tokio::sync::oneshot;
 
@@ -54,6 +58,7 @@ struct Parked {
     number: u64,
     session: Session,
     outbox: Arc<Outbox>,
+    replays: VecDeque<Replay>,
     will: Option<StoredWill>,
 }
 
@@ -72,6 +77,8 @@ pub struct Attached {
     pub session: Session,
     /// Where its messages come in.
     pub outbox: Arc<Outbox>,
+    /// Retained messages it is still to get: as much part of its state as what waits in the log [MQTT-4.1.0-1].
+    pub replays: VecDeque<Replay>,
     /// Whether there was state.
     pub present: bool,
     number: u64,
@@ -116,6 +123,7 @@ impl Broker {
                         &mut slots,
                         parked.session,
                         parked.outbox,
+                        parked.replays,
                         parked.will,
                         clean_start,
                         terms,
@@ -164,9 +172,12 @@ impl Broker {
         let Attached {
             mut session,
             outbox,
+            mut replays,
             number,
             ..
         } = attached;
+        // QoS 0 ends with its connection, here as everywhere
+        replays.retain(|replay| replay.qos() > Qos::AtMostOnce);
         let client_id = session.client_id().clone();
         self.hand_on_shared(&mut session, &outbox);
         let mut slots = self.0.registry.slots.lock();
@@ -191,6 +202,7 @@ impl Broker {
                 &mut slots,
                 session,
                 outbox,
+                replays,
                 None,
                 ends,
                 heir.terms,
@@ -211,7 +223,7 @@ impl Broker {
         let own = outbox.key();
         let will = will.filter(|_| ending == Ending::Broken);
         if session.is_durable() {
-            let due_now = self.park(&mut slots, session, outbox, will, number);
+            let due_now = self.park(&mut slots, session, outbox, replays, will, number);
             drop(slots);
             if let Some(will) = due_now {
                 self.publish_will(&client_id, own, will);
@@ -314,6 +326,7 @@ impl Broker {
         Attached {
             session: Session::new(client_id, terms, head),
             outbox,
+            replays: VecDeque::new(),
             present: false,
             number,
         }
@@ -326,6 +339,7 @@ impl Broker {
         slots: &mut HashMap<Arc<str>, Slot>,
         mut session: Session,
         outbox: Arc<Outbox>,
+        replays: VecDeque<Replay>,
         will: Option<StoredWill>,
         clean_start: bool,
         terms: Terms,
@@ -356,6 +370,7 @@ impl Broker {
         Attached {
             session,
             outbox,
+            replays,
             present: true,
             number,
         }
@@ -367,6 +382,7 @@ impl Broker {
         slots: &mut HashMap<Arc<str>, Slot>,
         mut session: Session,
         outbox: Arc<Outbox>,
+        replays: VecDeque<Replay>,
         will: Option<StoredWill>,
         number: u64,
     ) -> Option<StoredWill> {
@@ -400,6 +416,7 @@ impl Broker {
                 number,
                 session,
                 outbox,
+                replays,
                 will: later,
             })),
         );

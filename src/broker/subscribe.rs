@@ -44,6 +44,11 @@ impl Replay {
         }
     }
 
+    /// The QoS it was granted.
+    pub(super) fn qos(&self) -> Qos {
+        self.qos
+    }
+
     /// The subscription it belongs to.
     pub fn filter(&self) -> &str {
         self.filter.as_str()

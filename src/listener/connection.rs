@@ -66,7 +66,6 @@ pub(super) struct Connection<T> {
     identity: Arc<Identity>,
     attached: Attached,
     publisher: Publisher,
-    replays: VecDeque<Replay>,
     /// Messages from the client that are not in the metrics yet.
     published: Tally,
     /// What waits in the outbox cannot be sent before the client acknowledges something.
@@ -107,7 +106,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             identity,
             attached,
             publisher,
-            replays: VecDeque::new(),
             published: Tally::default(),
             blocked: false,
             more: false,
@@ -222,9 +220,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                         .subscribe(&self.identity, session, outbox, &request)?;
                 session.answer_subscribe(request.packet_id, reasons, out)?;
                 // the newer replay of a filter brings all that the older one still had to
-                self.replays
-                    .retain(|pending| !replays.iter().any(|new| new.filter() == pending.filter()));
-                self.replays.extend(replays);
+                let pending = &mut self.attached.replays;
+                pending.retain(|old| !replays.iter().any(|new| new.filter() == old.filter()));
+                pending.extend(replays);
                 self.in_share_group = session.subscriptions().any(|s| s.filter.share().is_some());
             }
             Request::Unsubscribe(request) => {
@@ -234,8 +232,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     .unsubscribe(session, &self.attached.outbox, &request);
                 session.answer_unsubscribe(request.packet_id, reasons, out)?;
                 // [MQTT-3.10.4-2]
-                self.replays
-                    .retain(|pending| session.subscription(pending.filter()).is_some());
+                let pending = &mut self.attached.replays;
+                pending.retain(|old| session.subscription(old.filter()).is_some());
             }
             Request::Disconnect(disconnect) => {
                 return Err(match disconnect.reason {
@@ -296,7 +294,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     /// Moves messages from where they wait to the write queue, as far as the client's window and the socket allow.
     fn fill(&mut self) -> Result<(), End> {
         let Attached {
-            session, outbox, ..
+            session,
+            outbox,
+            replays,
+            ..
         } = &mut self.attached;
         let out = &mut self.link.out;
         let now = self.broker.now();
@@ -317,7 +318,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 let missed = self.broker.catch_up(session, outbox, quota.min(BATCH));
                 batch.extend(missed);
             }
-            let replayed = replay(&self.broker, &mut self.replays, quota, &mut batch);
+            let replayed = replay(&self.broker, replays, quota, &mut batch);
             // what had expired or was too large left its room in the window to those behind it
             let room = taken.rest == Rest::Blocked && !batch.is_empty();
             for delivery in batch.drain(..) {

@@ -140,6 +140,24 @@ pub const CHOICES: &[Choice] = &[
         ],
     ),
     choice(
+        "Are control characters and noncharacters allowed in text? (both standards: should not be sent, may be refused)",
+        "Yes, in MQTT, as any other character.",
+        "They are well-formed, and refusing them would end connections that other servers keep.",
+        &["v5_v311_control_characters_and_noncharacters_are_text"],
+    ),
+    choice(
+        "Does PUBACK tell that nobody subscribed (0x10)?",
+        "No: 0x00.",
+        "An answer never depends on who receives; 0x00 is always allowed in its place.",
+        &["v5_v311_mqtt_3_3_4_1_each_qos_has_its_answer"],
+    ),
+    choice(
+        "Do messages of QoS 0 wait for a session that is away?",
+        "No.",
+        "QoS 0 promises nothing; what waits takes room from what was promised.",
+        &["v5_v311_qos_0_does_not_wait_for_who_is_away"],
+    ),
+    choice(
         "How many copies do overlapping subscriptions bring?",
         "One, at the highest QoS, with every Subscription Identifier [MQTT-3.3.4-4].",
         "Nobody wants duplicates, and identifiers tell a client all it could learn from them.",

@@ -85,6 +85,10 @@ pub const EXCEPTIONS: &[Exception] = &[
         "the gateway knows no authentication method, so none is ever repeated",
     ),
     v5(
+        "4.12.1-1",
+        "the gateway knows no authentication method, so there is none to repeat",
+    ),
+    v5(
         "4.12.1-2",
         "the gateway knows no authentication method, so none can be repeated and fail",
     ),

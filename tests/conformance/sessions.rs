@@ -1,6 +1,6 @@
 //! Sections 4.1 and 4.4 to 4.6: session state, resending, order.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     stage::{Stage, with_id},
@@ -32,6 +32,9 @@ claims! {
     v5_what_cannot_be_stored_is_refused: v5["a message that cannot be stored"];
     v5_v311_nothing_is_sent_again_on_a_live_connection:
         v5["no retransmission within a connection"] v311["no retransmission within a connection"];
+    v5_v311_mqtt_4_1_0_1_retained_messages_still_to_be_sent_are_part_of_the_state:
+        v5["4.1.0-1"] v311["4.1.0-1"];
+    v5_v311_qos_0_does_not_wait_for_who_is_away: v5["QoS 0 for a session that is away"] v311["QoS 0 for a session that is away"];
 }
 
 async fn v5_v311_mqtt_4_1_0_1_state_is_kept_as_long_as_the_connection(at: Stage) {
@@ -387,4 +390,55 @@ async fn v5_v311_nothing_is_sent_again_on_a_live_connection(at: Stage) {
     tokio::time::sleep(Duration::from_secs(3)).await;
     client.send(&wire::pingreq()).await;
     client.expect(&[0xD0, 0]).await;
+}
+
+async fn v5_v311_mqtt_4_1_0_1_retained_messages_still_to_be_sent_are_part_of_the_state(at: Stage) {
+    let (root, id) = (unique("sessions/retained"), unique("interrupted"));
+    let at = at.with(&["limits.receive_maximum=4"]);
+    let count = 20;
+    for n in 0..count {
+        let message = Publish::new(&format!("{root}/{n:02}"), "kept", 1).retained();
+        at.publish(&message).await;
+    }
+    let (mut client, _) = at.resume(&id).await;
+    client.subscribe(&[(&format!("{root}/+"), 1)]).await;
+    let mut seen = BTreeSet::new();
+    for _ in 0..6 {
+        let got = client.receive_only().await;
+        seen.insert(got.topic.clone());
+        if seen.len() <= 3 {
+            client.acknowledge(&got).await;
+        }
+    }
+    client.ping().await;
+    drop(client);
+    // what changes meanwhile comes once, as the new message it is
+    at.publish(&Publish::new(&format!("{root}/19"), "changed", 1).retained())
+        .await;
+    let (mut client, present) = at.resume(&id).await;
+    assert!(present);
+    let mut changed = vec![];
+    while seen.len() < count {
+        let got = client.receive().await;
+        seen.insert(got.topic.clone());
+        if got.topic.ends_with("/19") {
+            changed.push((got.text(), got.retain));
+        }
+    }
+    assert_eq!(changed, [("changed".to_owned(), false)]);
+    at.nothing_more_for(&mut client).await;
+}
+
+async fn v5_v311_qos_0_does_not_wait_for_who_is_away(at: Stage) {
+    let (topic, id) = (unique("sessions/fleeting"), unique("away"));
+    let (mut client, _) = at.resume(&id).await;
+    client.subscribe(&[(&topic, 2)]).await;
+    client.disconnect().await;
+    for qos in [0, 1, 0] {
+        at.publish(&Publish::new(&topic, qos.to_string(), qos))
+            .await;
+    }
+    let (mut client, _) = at.resume(&id).await;
+    let got = at.rest_of(&mut client).await;
+    assert_eq!(got.iter().map(Publish::text).collect::<Vec<_>>(), ["1"]);
 }

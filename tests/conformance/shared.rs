@@ -6,7 +6,10 @@ use crate::{
     stage::{Stage, joined, text},
     support::{
         unique,
-        wire::{self, PUBACK, PUBCOMP, PUBREC, PUBREL, Packet, Publish, Value, Version, property},
+        wire::{
+            self, PUBACK, PUBCOMP, PUBREC, PUBREL, Packet, Properties, Publish, Value, Version,
+            property,
+        },
     },
 };
 
@@ -23,6 +26,7 @@ claims! {
         v5["unacknowledged QoS 1 of a shared subscription"] v311["unacknowledged QoS 1 of a shared subscription"];
     v5_what_waits_for_a_member_that_does_not_acknowledge_goes_to_another_when_it_leaves:
         v5["a member of a share group whose window is full"];
+    v5_a_client_may_be_in_groups_and_beside_them: v5["shared and other subscriptions of one client"];
 }
 
 async fn v5_mqtt_4_8_2_1_a_share_name_is_there_and_has_no_wildcard(at: Stage) {
@@ -237,4 +241,29 @@ async fn v5_what_waits_for_a_member_that_does_not_acknowledge_goes_to_another_wh
     let texts: std::collections::BTreeSet<String> = got.iter().map(Publish::text).collect();
     assert_eq!(texts.len(), 11, "each once");
     at.nothing_more_for(&mut free).await;
+}
+
+async fn v5_a_client_may_be_in_groups_and_beside_them(at: Stage) {
+    let topic = unique("shared/beside");
+    let mut client = at.client().await;
+    for (filter, id) in [
+        (topic.clone(), 1),
+        (format!("$share/a/{topic}"), 2),
+        (format!("$share/b/{topic}"), 3),
+    ] {
+        let id = Properties::default().with(property::SUBSCRIPTION_ID, Value::Var(id));
+        client.subscribe_with(&[(&filter, 1)], &id).await;
+    }
+    at.publish(&Publish::new(&topic, "x", 1)).await;
+    let got = at.rest_of(&mut client).await;
+    let mut ids: Vec<Option<u32>> = got
+        .iter()
+        .map(|m| m.properties.number(property::SUBSCRIPTION_ID))
+        .collect();
+    ids.sort_unstable();
+    assert_eq!(
+        ids,
+        [Some(1), Some(2), Some(3)],
+        "a copy for each, with its identifier"
+    );
 }

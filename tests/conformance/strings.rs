@@ -20,6 +20,8 @@ claims! {
     v5_mqtt_1_5_5_1_a_number_longer_than_needed_is_malformed: v5["1.5.5-1"];
     v5_mqtt_1_5_7_1_both_halves_of_a_user_property_are_text: v5["1.5.7-1"];
     v5_mqtt_3_3_2_13_response_topic_and_content_type_are_text: v5["3.3.2-13", "3.3.2-19"];
+    v5_v311_control_characters_and_noncharacters_are_text:
+        v5["characters a text should not hold"] v311["characters a text should not hold"];
 }
 
 /// Surrogates, overlong forms, a cut sequence, a byte UTF-8 does not know, a code point beyond the last.
@@ -134,5 +136,24 @@ async fn v5_mqtt_3_3_2_13_response_topic_and_content_type_are_text(at: Stage) {
             at.forbids("ill-formed UTF-8", &wire::packet(0x30, &body), 0x81)
                 .await;
         }
+    }
+}
+
+async fn v5_v311_control_characters_and_noncharacters_are_text(at: Stage) {
+    for odd in [
+        "\u{1}",
+        "\u{1F}",
+        "\u{7F}",
+        "\u{9F}",
+        "\u{FFFF}",
+        "\u{FDD0}",
+        "\u{10FFFF}",
+    ] {
+        let topic = unique("strings/odd") + odd;
+        let mut subscriber = at.subscriber(&[(&topic, 0)]).await;
+        at.publish(&Publish::new(&topic, odd, 0)).await;
+        subscriber
+            .expect(&at.publish_bytes(0x30, topic.as_bytes(), &[], odd.as_bytes()))
+            .await;
     }
 }

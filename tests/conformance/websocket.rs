@@ -1,10 +1,16 @@
 //! Chapter 6: WebSocket as the transport. These run over it alone.
 
 use futures_util::{SinkExt, StreamExt};
-use tokio_tungstenite::tungstenite::{Error, Message, protocol::frame::coding::CloseCode};
+use tokio_tungstenite::tungstenite::{
+    Error, Message,
+    protocol::frame::{
+        Frame,
+        coding::{CloseCode, Data, OpCode},
+    },
+};
 
 use crate::{
-    stage::Stage,
+    stage::{Stage, will},
     support::{
         mqtt::{Client, Link},
         unique,
@@ -23,6 +29,8 @@ claims! {
     v5_v311_mqtt_6_0_0_4_the_subprotocol_is_mqtt: v5["6.0.0-4"] v311["6.0.0-4"];
     v5_v311_the_subprotocol_does_not_bind_the_version:
         v5["under the subprotocol mqttv3.1"] v311["under the subprotocol mqttv3.1"];
+    v5_v311_mqtt_6_0_0_2_a_message_may_come_in_fragments: v5["6.0.0-2"] v311["6.0.0-2"];
+    v5_v311_a_close_frame_is_no_goodbye: v5["a close frame without DISCONNECT"] v311["a close frame without DISCONNECT"];
 }
 
 async fn v5_v311_mqtt_6_0_0_1_anything_but_binary_ends_the_connection(at: Stage) {
@@ -170,4 +178,37 @@ async fn v5_v311_the_subprotocol_does_not_bind_the_version(at: Stage) {
     assert_ne!(at.version, Version::V31);
     let (mut client, _) = Client::welcomed(link, &at.opening()).await;
     client.ping().await;
+}
+
+async fn v5_v311_mqtt_6_0_0_2_a_message_may_come_in_fragments(at: Stage) {
+    let topic = unique("websocket/fragments");
+    let mut client = at.subscriber(&[(&topic, 0)]).await;
+    let bytes = wire::publish(at.version, &Publish::new(&topic, "in fragments", 0));
+    let Link::WebSocket(socket) = &mut client.link else {
+        unreachable!("these tests run over WebSocket")
+    };
+    let last = bytes.len() - 1;
+    for (n, byte) in bytes.iter().enumerate() {
+        let opcode = match n {
+            0 => OpCode::Data(Data::Binary),
+            _ => OpCode::Data(Data::Continue),
+        };
+        let frame = Frame::message(vec![*byte], opcode, n == last);
+        socket
+            .send(Message::Frame(frame))
+            .await
+            .expect("it is open");
+    }
+    assert_eq!(client.receive().await.text(), "in fragments");
+}
+
+async fn v5_v311_a_close_frame_is_no_goodbye(at: Stage) {
+    let topic = unique("websocket/closed");
+    let mut watcher = at.subscriber(&[(&topic, 1)]).await;
+    let mut client = at.client_of(&at.opening().will(will(&topic))).await;
+    let Link::WebSocket(socket) = &mut client.link else {
+        unreachable!("these tests run over WebSocket")
+    };
+    socket.send(Message::Close(None)).await.expect("it is open");
+    assert_eq!(watcher.receive().await.text(), "gone");
 }

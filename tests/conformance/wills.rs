@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    stage::{Stage, delayed, will},
+    stage::{Stage, delayed, will, with_id},
     support::{
         unique,
-        wire::{self, Properties, Value, property},
+        wire::{self, Properties, Publish, Value, property},
     },
 };
 
@@ -27,6 +27,9 @@ claims! {
     v5_a_takeover_that_resumes_cancels_a_delayed_will_and_one_that_starts_clean_publishes_it:
         v5["a delayed will at a takeover"];
     v5_v311_mqtt_4_7_0_1_a_will_topic_has_no_wildcards: v5["4.7.0-1"] v311["4.7.1-1"];
+    v5_v311_an_empty_retained_will_clears_its_topic: v5["an empty retained will"] v311["an empty retained will"];
+    v5_v311_what_came_before_the_break_counts:
+        v5["messages sent just before the connection breaks"] v311["messages sent just before the connection breaks"];
 }
 
 async fn v5_v311_mqtt_3_1_2_7_a_broken_connection_publishes_the_will(at: Stage) {
@@ -123,7 +126,13 @@ async fn v5_mqtt_3_1_2_8_a_will_waits_for_its_delay_or_the_end_of_the_session(at
     drop(at.client_of(&delayed(at.opening(), &delay, 2, 60)).await);
     drop(at.client_of(&delayed(at.opening(), &none, 0, 60)).await);
     for (topic, after) in [(none, 0), (session, 950), (delay, 1950)] {
-        assert_eq!(watcher.receive().await.topic, topic);
+        let got = watcher.receive().await;
+        assert_eq!(got.topic, topic);
+        assert_eq!(
+            got.properties,
+            Properties::default(),
+            "the delay is not part of the message"
+        );
         assert!(
             since.elapsed() >= Duration::from_millis(after),
             "{topic}: {:?}",
@@ -209,5 +218,37 @@ async fn v5_v311_mqtt_4_7_0_1_a_will_topic_has_no_wildcards(at: Stage) {
     for topic in ["wills/#", "wills/+/x", "+", "#"] {
         let refused = at.opening().will(will(topic)).encode();
         at.turns_away(topic, &refused, 0x90).await;
+    }
+}
+
+async fn v5_v311_an_empty_retained_will_clears_its_topic(at: Stage) {
+    let topic = unique("wills/cleared");
+    let mut watcher = at.subscriber(&[(&topic, 1)]).await;
+    at.publish(&Publish::new(&topic, "online", 1).retained())
+        .await;
+    assert_eq!(watcher.receive().await.text(), "online");
+    let mut last = will(&topic);
+    (last.payload, last.retain) = (vec![], true);
+    drop(at.client_of(&at.opening().will(last)).await);
+    assert_eq!(watcher.receive().await.text(), "");
+    assert_eq!(at.retained(&topic).await, []);
+}
+
+async fn v5_v311_what_came_before_the_break_counts(at: Stage) {
+    let topic = unique("wills/before");
+    let mut watcher = at.subscriber(&[(&topic, 1)]).await;
+    for _ in 0..20 {
+        let mut owner = at.client_of(&at.opening().will(will(&topic))).await;
+        owner
+            .send(&with_id(at.version, &Publish::new(&topic, "said", 1), 1))
+            .await;
+        owner.expect(&[0x40, 2, 0, 1]).await;
+        owner
+            .send(&wire::publish(at.version, &Publish::new(&topic, "last", 0)))
+            .await;
+        drop(owner);
+        for text in ["said", "last", "gone"] {
+            assert_eq!(watcher.receive().await.text(), text);
+        }
     }
 }
