@@ -144,12 +144,15 @@ impl Stage {
         publisher.disconnect().await;
     }
 
-    /// What a new subscriber gets that is retained, before a message that is sent afterwards.
+    /// What a new subscriber gets that is retained, before something retained that it asks for behind it.
     pub async fn retained(&self, filter: &str) -> Vec<Publish> {
         let marker = unique("marker");
+        self.publish(&Publish::new(&marker, "kept", 1).retained())
+            .await;
         let mut late = self.subscriber(&[(filter, 2), (&marker, 2)]).await;
-        self.publish(&Publish::new(&marker, "", 1)).await;
-        late.receive_until(&marker).await
+        let found = late.receive_until(&marker).await;
+        self.publish(&Publish::new(&marker, "", 0).retained()).await;
+        found
     }
 
     /// Asserts that nothing else is on its way to `subscriber`, by a message that comes after it.
