@@ -32,12 +32,15 @@ pub async fn serve<T>(door: &Door, stream: T, peer: SocketAddr, max_packet: usiz
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
+    // frames know nothing of packets: one may hold the end of a packet and all of the next [MQTT-6.0.0-2], and a packet
+    // that is too large is for the decoder to refuse, with its reason
+    let max_message = 2 * max_packet;
     let config = WebSocketConfig::default()
         .read_buffer_size(BUFFER)
         .write_buffer_size(0)
         .max_write_buffer_size(4 * FRAME + max_packet)
-        .max_message_size(Some(max_packet))
-        .max_frame_size(Some(max_packet));
+        .max_message_size(Some(max_message))
+        .max_frame_size(Some(max_message));
     let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     door.serve(
         Bytestream {

@@ -226,6 +226,43 @@ impl Client {
         .await
     }
 
+    /// The next packet as it is on the wire, or nothing at the end of the connection.
+    pub async fn next_bytes(&mut self) -> Option<Vec<u8>> {
+        within("a packet from the gateway", async {
+            loop {
+                let before = self.buffer.clone();
+                if let Some(packet) = wire::take_packet(self.version, &mut self.buffer) {
+                    drop(packet); // decoded only to be checked and measured
+                    return Some(before[..before.len() - self.buffer.len()].to_vec());
+                }
+                if !self.link.receive(&mut self.buffer).await {
+                    assert!(
+                        self.buffer.is_empty(),
+                        "the connection ended inside a packet"
+                    );
+                    return None;
+                }
+            }
+        })
+        .await
+    }
+
+    /// The next packet must be exactly these bytes.
+    pub async fn expect(&mut self, bytes: &[u8]) {
+        let got = self.next_bytes().await;
+        assert_eq!(
+            got.as_deref(),
+            Some(bytes),
+            "got {:02x?}, expected {bytes:02x?}",
+            got.as_deref().unwrap_or_default()
+        );
+    }
+
+    /// The connection ends here, with nothing more on it.
+    pub async fn ends(&mut self) {
+        assert_eq!(self.next().await, None, "nothing comes before the end");
+    }
+
     /// The first packet that `wanted` accepts; the others stay for later.
     pub async fn take(&mut self, what: &str, wanted: impl Fn(&Packet) -> bool) -> Packet {
         if let Some(at) = self.set_aside.iter().position(&wanted) {

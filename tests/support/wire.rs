@@ -424,6 +424,10 @@ pub fn take_packet(version: Version, buffer: &mut Vec<u8>) -> Option<Packet> {
         length |= usize::from(byte & 0x7F) << (7 * (at - 1));
         at += 1;
         if byte & 0x80 == 0 {
+            assert!(
+                byte != 0 || at == 2,
+                "a remaining length longer than needed"
+            );
             break;
         }
     }
@@ -460,6 +464,15 @@ fn decode(version: Version, first: u8, body: &mut Body<'_>) -> Packet {
                 "reserved bits of the CONNACK flags: {present:#04x}"
             );
             let code = body.byte();
+            listed(&[v5_codes::CONNACK, &[1, 2, 3, 4, 5]], "CONNACK", code);
+            assert!(
+                present == 0 || code == 0,
+                "a refusal says that a session is present"
+            );
+            assert!(
+                !v5 || !body.bytes.is_empty() || code == 1,
+                "CONNACK without a property length"
+            );
             let properties = if v5 && !body.bytes.is_empty() {
                 body.properties()
             } else {
@@ -499,6 +512,12 @@ fn decode(version: Version, first: u8, body: &mut Body<'_>) -> Packet {
                 "an acknowledgement of MQTT 3 has two bytes"
             );
             let (code, properties) = body.code_and_properties();
+            let codes = if kind < 6 {
+                v5_codes::PUBACK
+            } else {
+                v5_codes::PUBREL
+            };
+            listed(&[codes], "an acknowledgement", code);
             Packet::Ack {
                 kind,
                 id,
@@ -514,6 +533,13 @@ fn decode(version: Version, first: u8, body: &mut Body<'_>) -> Packet {
                 Properties::default()
             };
             let codes = std::mem::take(&mut body.bytes).to_vec();
+            for code in &codes {
+                match (kind, v5) {
+                    (9, true) => listed(&[v5_codes::SUBACK], "SUBACK", *code),
+                    (9, false) => listed(&[&[0, 1, 2, 0x80]], "SUBACK", *code),
+                    _ => listed(&[v5_codes::UNSUBACK], "UNSUBACK", *code),
+                }
+            }
             if kind == 9 {
                 Packet::Suback {
                     id,
@@ -533,6 +559,11 @@ fn decode(version: Version, first: u8, body: &mut Body<'_>) -> Packet {
         14 => {
             assert!(v5, "a server of MQTT 3 sends no DISCONNECT");
             let (code, properties) = body.code_and_properties();
+            listed(&[v5_codes::DISCONNECT], "DISCONNECT", code);
+            assert!(
+                properties.get(property::SESSION_EXPIRY).is_none(),
+                "a server's DISCONNECT has a session expiry"
+            );
             Packet::Disconnect { code, properties }
         }
         15 => {
@@ -542,6 +573,33 @@ fn decode(version: Version, first: u8, body: &mut Body<'_>) -> Packet {
         }
         _ => panic!("packet type {kind} from a server"),
     }
+}
+
+/// The reason codes of MQTT 5 that a server may use, packet by packet.
+mod v5_codes {
+    pub const CONNACK: &[u8] = &[
+        0x00, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86, 0x87, 0x88, 0x89, 0x8A, 0x8C, 0x90, 0x95,
+        0x97, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9F,
+    ];
+    /// PUBREC too.
+    pub const PUBACK: &[u8] = &[0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99];
+    /// PUBCOMP too.
+    pub const PUBREL: &[u8] = &[0x00, 0x92];
+    pub const SUBACK: &[u8] = &[
+        0x00, 0x01, 0x02, 0x80, 0x83, 0x87, 0x8F, 0x91, 0x97, 0x9E, 0xA1, 0xA2,
+    ];
+    pub const UNSUBACK: &[u8] = &[0x00, 0x11, 0x80, 0x83, 0x87, 0x8F, 0x91];
+    pub const DISCONNECT: &[u8] = &[
+        0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x89, 0x8B, 0x8C, 0x8D, 0x8E, 0x8F, 0x90, 0x93, 0x94,
+        0x95, 0x96, 0x97, 0x98, 0x99, 0x9A, 0x9B, 0x9C, 0x9D, 0x9E, 0x9F, 0xA0, 0xA1, 0xA2,
+    ];
+}
+
+fn listed(lists: &[&[u8]], packet: &str, code: u8) {
+    assert!(
+        lists.iter().any(|codes| codes.contains(&code)),
+        "{code:#04x} is not among the codes of {packet}"
+    );
 }
 
 struct Body<'a> {
@@ -574,6 +632,7 @@ impl Body<'_> {
             let byte = self.byte();
             number |= u32::from(byte & 0x7F) << shift;
             if byte & 0x80 == 0 {
+                assert!(byte != 0 || shift == 0, "a number longer than needed");
                 return number;
             }
         }
