@@ -369,3 +369,20 @@ fn a_message_that_only_its_alias_makes_too_large_is_sent_without() {
     });
     assert_eq!(aliases.collect::<Vec<_>>(), [(true, None); 2]);
 }
+
+#[test]
+fn a_qos_2_message_that_became_too_large_is_released_since_the_client_may_have_it() {
+    let (mut session, mut out) = (session(Version::V5, 9), WriteQueue::default());
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        session.deliver(delivery(qos, None, 100), NOW, &mut out);
+    }
+    read(Version::V5, &mut out);
+    let mut smaller = terms(Version::V5, 9);
+    smaller.max_packet_out = 100;
+    session.resume(smaller);
+    assert!(session.resend(NOW, &mut out));
+    assert_eq!(read(Version::V5, &mut out), [Packet::PubRel(ack(2))]);
+    assert_eq!(session.in_flight(), 1);
+    session.handle(Packet::PubComp(ack(2)), &mut out).unwrap();
+    assert_eq!((session.in_flight(), session.quota()), (0, 9));
+}
