@@ -1,5 +1,7 @@
 #![no_main]
 
+#[path = "../../support/random.rs"]
+mod random;
 #[path = "../targets/session.rs"]
 mod session;
 

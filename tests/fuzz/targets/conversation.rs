@@ -6,14 +6,14 @@ mod client;
 mod ledger;
 #[path = "../../model/link.rs"]
 mod link;
-#[path = "../../support/random.rs"]
-mod random;
 #[path = "../../model/server.rs"]
 mod server;
 #[path = "../../model/tap.rs"]
 mod tap;
 #[path = "../../model/world.rs"]
 mod world;
+
+use crate::random;
 
 /// Every byte is a choice.
 pub fn run(data: &[u8]) {

@@ -1,13 +1,10 @@
 //! A client that keeps no rule: whatever it sends, the session does not panic, keeps its own identifiers apart and
 //! stays within every limit.
 
-#[path = "../../support/random.rs"]
-mod random;
-
 use std::{collections::BTreeSet, io::IoSlice, num::NonZeroU16, sync::Arc};
 
+use crate::random::Random;
 use bytes::Bytes;
-use random::Random;
 use tidegate::{
     message::{Delivery, GroupId, Message, Millis, Origin},
     mqtt::{
