@@ -5,7 +5,6 @@ use std::{
     num::NonZeroU16,
 };
 
-use bytes::Bytes;
 use tidegate::mqtt::{
     Packet, PacketId, Qos, Version,
     ack::Ack,
@@ -543,7 +542,7 @@ impl Online {
             alias,
             subscription_ids: Default::default(),
             properties: None,
-            payload: Bytes::from(payload(number, random.below(20) as usize)),
+            payload: payload(number, random.below(20) as usize).into(),
         })
         .encode(self.version, out);
     }

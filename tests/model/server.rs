@@ -6,14 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
 use tidegate::{
-    message::{Delivery, GroupId, Message, Millis, Origin},
+    message::{Delivery, GroupId, Message, Millis},
     mqtt::{
         Packet, PacketId, Qos, Version,
         ack::Ack,
         connect::Connect,
         frame::{Decoder, Peer},
+        payload::Payload,
         property::MessageProperties,
         publish::Publish,
         reason::ReasonCode,
@@ -199,11 +199,11 @@ impl Server {
         });
         let message = Message::new(
             TopicName::parse(&format!("down/{}", number % 7)).expect("a topic"),
-            Bytes::from(payload(number, size as usize)),
+            payload(number, size as usize).into(),
             qos,
             false,
             properties,
-            Arc::new(Origin::default()),
+            None,
             now,
         );
         self.waiting.push_back(Delivery {
@@ -227,8 +227,8 @@ impl Server {
             return;
         }
         let topic = TopicName::parse("x").expect("a topic");
-        let (origin, qos) = (Arc::new(Origin::default()), Qos::AtLeastOnce);
-        let message = Message::new(topic, Bytes::new(), qos, false, None, origin, Millis(0));
+        let qos = Qos::AtLeastOnce;
+        let message = Message::new(topic, Payload::EMPTY, qos, false, None, None, Millis(0));
         let delivery = Delivery {
             message: Arc::new(message),
             qos,

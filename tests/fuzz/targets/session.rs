@@ -4,9 +4,8 @@
 use std::{collections::BTreeSet, io::IoSlice, num::NonZeroU16, sync::Arc};
 
 use crate::random::Random;
-use bytes::Bytes;
 use tidegate::{
-    message::{Delivery, GroupId, Message, Millis, Origin},
+    message::{Delivery, GroupId, Message, Millis},
     mqtt::{
         Packet, PacketId, Qos, Version,
         ack::Ack,
@@ -227,11 +226,11 @@ fn delivery(now: Millis, random: &mut Random<'_>) -> Delivery {
     let size = random.of(&[0, 1, 50, 90, 1024, 5000]);
     let message = Message::new(
         topic(random),
-        Bytes::from(vec![7; size]),
+        vec![7; size].into(),
         qos,
         false,
         properties,
-        Arc::new(Origin::default()),
+        None,
         now,
     );
     Delivery {
@@ -302,7 +301,7 @@ fn packet(version: Version, random: &mut Random<'_>) -> Packet {
                 alias,
                 subscription_ids: Default::default(),
                 properties: None,
-                payload: Bytes::from(vec![7; random.of(&[1, 0, 200, 201])]),
+                payload: vec![7; random.of(&[1, 0, 200, 201])].into(),
             })
         }
     }

@@ -3,9 +3,8 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tidegate::{
-    message::{Epoch, Message, Millis, Origin, Position},
+    message::{Epoch, Message, Millis, Position},
     mqtt::{
         Qos,
         subscribe::SubscriptionOptions,
@@ -135,9 +134,8 @@ fn check(routes: &Routes<Someone>, topics: &[TopicName], filters: &[(u64, TopicF
 }
 
 fn retain(retained: &RetainedMessages, topic: &TopicName) {
-    let (payload, origin) = (Bytes::from_static(b"x"), Arc::new(Origin::default()));
-    let qos = Qos::AtMostOnce;
-    let message = Message::new(topic.clone(), payload, qos, true, None, origin, Millis(0));
+    let (payload, qos) = (b"x".into(), Qos::AtMostOnce);
+    let message = Message::new(topic.clone(), payload, qos, true, None, None, Millis(0));
     retained.set(&Arc::new(message), AT);
 }
 
