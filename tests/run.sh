@@ -52,4 +52,8 @@ export RUST_TEST_THREADS="${RUST_TEST_THREADS:-8}"
 
 say "cargo test"
 cargo test --locked "${cargo_arguments[@]}"
+if [ -n "${TIDEGATE_TEST_LONG:-}" ] && [ ${#cargo_arguments[@]} -eq 0 ]; then
+    say "fuzzing"
+    tests/fuzz/run.sh 600
+fi
 say "all tests passed"

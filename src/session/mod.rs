@@ -501,6 +501,13 @@ impl Session {
             if packet.size() <= self.terms.max_packet_out {
                 packet.write(Some(packet_id), out);
                 self.sending.resent(packet_id);
+            } else if delivery.qos == Qos::ExactlyOnce {
+                // as good as delivered [MQTT-3.1.2-25]; but the client may have it from the former connection and
+                // would take the next message with this identifier for a repetition
+                if self.sending.received(packet_id) == Ok(true) {
+                    let release = Ack::new(packet_id, ReasonCode::Success);
+                    self.send(Packet::PubRel(release), out);
+                }
             } else {
                 self.sending.give_up(packet_id);
             }

@@ -448,3 +448,20 @@ fn mqtt_3_14_2_3_a_goodbye_leaves_out_what_the_client_cannot_take() {
         assert_eq!(said.explanation.is_some(), explained, "{limit}");
     }
 }
+
+#[test]
+fn a_qos_2_message_that_became_too_large_is_released_since_the_client_may_have_it() {
+    let (mut session, mut out) = (session(Version::V5, 9), WriteQueue::default());
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        session.deliver(delivery(qos, None, 100), NOW, &mut out);
+    }
+    read(Version::V5, &mut out);
+    let mut smaller = terms(Version::V5, 9);
+    smaller.max_packet_out = 100;
+    session.resume(smaller);
+    assert!(session.resend(NOW, &mut out));
+    assert_eq!(read(Version::V5, &mut out), [Packet::PubRel(ack(2))]);
+    assert_eq!(session.in_flight(), 1);
+    session.handle(Packet::PubComp(ack(2)), &mut out).unwrap();
+    assert_eq!((session.in_flight(), session.quota()), (0, 9));
+}

@@ -2,9 +2,12 @@
 //!
 //! A pair of healthy clients talks through the same gateway all the while and must notice nothing.
 
+#[path = "../support/random.rs"]
+mod random;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod bad_input;
 mod canary;
+mod mutation;
 mod slow_readers;
