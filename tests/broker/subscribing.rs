@@ -83,9 +83,13 @@ async fn overlapping_subscriptions_give_one_copy_at_the_highest_qos_with_every_i
         .subscribe_with(&[(&format!("{root}/#"), 1)], &identifier(300))
         .await;
     client.subscribe(&[(&format!("{root}/a/#"), 1)]).await;
+    let elsewhere = exact.replacen("subscribing", "+", 1);
     // an identifier may stand for several subscriptions, and then stands there for each
     client
-        .subscribe_with(&[("+/+/a", 0), (&format!("{root}/+/#"), 0)], &identifier(9))
+        .subscribe_with(
+            &[(&elsewhere, 0), (&format!("{root}/+/#"), 0)],
+            &identifier(9),
+        )
         .await;
     let mut publisher = Client::tcp(&gateway, &Opening::v5(&unique("in"))).await;
     publisher.publish(&Publish::new(&exact, "x", 2)).await;
