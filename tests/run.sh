@@ -52,4 +52,9 @@ export RUST_TEST_THREADS="${RUST_TEST_THREADS:-8}"
 
 say "cargo test"
 cargo test --locked "${cargo_arguments[@]}"
+
+if [ ${#cargo_arguments[@]} -eq 0 ]; then
+    say "instructions per operation, against tests/bench/instructions.baseline.tsv"
+    cargo bench --locked --bench instructions -- --check
+fi
 say "all tests passed"
