@@ -5,7 +5,7 @@ use super::{
     load::{Case, Load, WARM_UP, client_id},
     outcome::Outcome,
     pace::{self, Clockwork, STAMPED, stamp},
-    percentile::Latency,
+    percentile::Histogram,
     process, ring, traffic,
     wire::Wire,
 };
@@ -13,7 +13,7 @@ use crate::cli::client::Failure;
 use crate::mqtt::frame::PacketType;
 use std::{
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
@@ -23,8 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a server is left alone after it was saturated.
 const REST: Duration = Duration::from_millis(300);
 
-/// When messages were due and how long they took.
-type Delays = Mutex<Vec<(Duration, Duration)>>;
+/// What came, as the subscribers saw it.
+#[derive(Debug, Default)]
+struct Seen {
+    count: usize,
+    delays: Histogram,
+}
 
 /// Pairs whose publishers take turns at half of what they reach without a limit.
 pub async fn at_half_load(load: &Load) -> Result<Outcome, Failure> {
@@ -46,15 +50,23 @@ pub async fn measure(case: Case, load: &Load) -> Result<Outcome, Failure> {
     }
     pace::sleep_precisely();
     let mut tasks = JoinSet::new();
-    let delays = Arc::new(Delays::default());
+    let seen = Arc::new(Mutex::<Seen>::default());
     let start = Instant::now();
+    let measured_from = Arc::new(OnceLock::new());
     let mut publishers = Vec::new();
     for number in 0..load.publishers(case) {
         let topic = format!("bench/latency/{number:06}");
         let mut wire = load.door(false).open(client_id("sub", number)).await?;
         wire.subscribe(std::slice::from_ref(&topic), load.qos)
             .await?;
-        tasks.spawn(receive(wire, load.payload, start, delays.clone()));
+        let receiver = Receiver {
+            wire,
+            payload: load.payload,
+            start,
+            measured_from: measured_from.clone(),
+            seen: seen.clone(),
+        };
+        tasks.spawn(receiver.run());
         let wire = load.door(false).open(client_id("pub", number)).await?;
         let (stream, wire) = wire.split_writer()?;
         tasks.spawn(answer(wire));
@@ -62,65 +74,76 @@ pub async fn measure(case: Case, load: &Load) -> Result<Outcome, Failure> {
         publishers.push(Clockwork::new(stream, shape, number as u32, &topic));
     }
     let cpu = load.pid.and_then(process::cpu);
-    let (from, rate) = (start.elapsed(), load.rate);
-    let time = WARM_UP + load.time();
+    let _ = measured_from.set(start.elapsed() + WARM_UP);
+    let (time, rate) = (WARM_UP + load.time(), load.rate);
     let pacing =
         tokio::task::spawn_blocking(move || pace::pace(&mut publishers, start, time, rate));
     let sent = pacing.await??;
     let patient = Instant::now();
-    while locked(&delays).len() < sent && patient.elapsed() < PATIENCE {
+    while locked(&seen).count < sent && patient.elapsed() < PATIENCE {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let cpu = load.pid.and_then(process::cpu).zip(cpu);
-    let all = std::mem::take(&mut *locked(&delays));
+    let cpu = cpu.map(|(after, before)| after - before);
+    let seen = locked(&seen);
     let mut outcome = Outcome::new(case, load);
     outcome.window = 0;
-    let cpu = cpu.map(|(after, before)| after - before);
-    outcome.rate(all.len() as u64, time, cpu);
-    outcome.lost = (sent - all.len().min(sent)) as u64;
+    outcome.rate(seen.count as u64, time, cpu);
+    outcome.lost = (sent - seen.count.min(sent)) as u64;
     outcome.rss = load.pid.and_then(process::rss);
-    let warm = all.into_iter().filter(|(due, _)| *due >= from + WARM_UP);
-    let mut measured: Vec<_> = warm.map(|(_, delay)| delay).collect();
-    outcome.latency = Latency::of(&mut measured);
+    outcome.latency = seen.delays.latency();
     Ok(outcome)
 }
 
-fn locked(delays: &Delays) -> MutexGuard<'_, Vec<(Duration, Duration)>> {
-    delays.lock().unwrap_or_else(PoisonError::into_inner)
+fn locked(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn receive(
-    mut wire: Wire,
+/// A subscriber.
+struct Receiver {
+    wire: Wire,
     payload: usize,
     start: Instant,
-    delays: Arc<Delays>,
-) -> io::Result<()> {
-    let mut answers = Vec::new();
-    loop {
-        wire.fill().await?;
-        let now = start.elapsed();
-        {
-            let mut delays = locked(&delays);
-            wire.take(|frame| match frame.kind() {
-                frames::PUBLISH => {
-                    if let Some(due) = stamp(frame.payload(payload)) {
-                        delays.push((due, now.saturating_sub(due)));
+    /// What was due earlier is not measured.
+    measured_from: Arc<OnceLock<Duration>>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Receiver {
+    /// Receives for as long as it is polled.
+    async fn run(mut self) -> io::Result<()> {
+        let mut answers = Vec::new();
+        loop {
+            self.wire.fill().await?;
+            let now = self.start.elapsed();
+            let from = self.measured_from.get().copied().unwrap_or(Duration::MAX);
+            {
+                // only this thread takes it while messages flow
+                let mut seen = locked(&self.seen);
+                self.wire.take(|frame| match frame.kind() {
+                    frames::PUBLISH => {
+                        seen.count += 1;
+                        if let Some(due) =
+                            stamp(frame.payload(self.payload)).filter(|due| *due >= from)
+                        {
+                            seen.delays.add(now.saturating_sub(due));
+                        }
+                        match frame.qos() {
+                            0 => {}
+                            1 => ring::put_answer(&mut answers, PacketType::PubAck, frame.id()),
+                            _ => ring::put_answer(&mut answers, PacketType::PubRec, frame.id()),
+                        }
                     }
-                    match frame.qos() {
-                        0 => {}
-                        1 => ring::put_answer(&mut answers, PacketType::PubAck, frame.id()),
-                        _ => ring::put_answer(&mut answers, PacketType::PubRec, frame.id()),
+                    frames::PUBREL => {
+                        ring::put_answer(&mut answers, PacketType::PubComp, frame.id());
                     }
-                }
-                frames::PUBREL => {
-                    ring::put_answer(&mut answers, PacketType::PubComp, frame.id());
-                }
-                _ => {}
-            })?;
-        }
-        if !answers.is_empty() {
-            wire.answer(&answers).await?;
-            answers.clear();
+                    _ => {}
+                })?;
+            }
+            if !answers.is_empty() {
+                self.wire.answer(&answers).await?;
+                answers.clear();
+            }
         }
     }
 }
