@@ -180,7 +180,8 @@ fn publisher(frame: Frame<'_>) -> Role {
 }
 
 async fn discard(mut reader: OwnedReadHalf) -> io::Result<()> {
-    let mut buffer = vec![0; READ];
+    // acknowledgements are short, and many wait here
+    let mut buffer = [0; 512];
     while reader.read(&mut buffer).await? > 0 {}
     Ok(())
 }
