@@ -29,7 +29,7 @@ pub struct Args {
     )]
     brokers: Vec<Broker>,
     /// Cases with their arguments and commas between them, such as "pairs,pairs --qos 1,fan-out --subscribers 100"
-    #[arg(long, required = true, value_delimiter = ',', value_parser = case)]
+    #[arg(long, required_unless_present = "add", value_delimiter = ',', value_parser = case)]
     cases: Vec<CaseLine>,
     /// How often everything is measured; the median counts
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]

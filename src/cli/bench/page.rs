@@ -30,12 +30,12 @@ pub fn escaped(text: &str) -> String {
 }
 
 impl Cell {
-    fn notes(&self, broker: &str) -> String {
+    fn notes(&self, broker: &str, measure: &str) -> String {
         let mut notes = vec![];
         if let Some(ratio) = self.ratio.filter(|_| broker != "relay") {
             notes.push(format!("{:.0} % of relay", ratio * 100.0));
         }
-        if self.per_second > 0.0 {
+        if self.per_second > 0.0 && measure.starts_with("delivered") {
             notes.push(format!("{}/s", number(self.per_second)));
         }
         if self.lost > 0 {
@@ -108,7 +108,7 @@ impl Table {
             match cell {
                 None => *page += "<td class=n>&ndash;",
                 Some(cell) => {
-                    let (value, notes) = (number(cell.value), cell.notes(broker));
+                    let (value, notes) = (number(cell.value), cell.notes(broker, row.measure));
                     let _ = write!(page, "<td class=n>{value}<br><small>{notes}</small>");
                 }
             }

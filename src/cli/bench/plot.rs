@@ -45,7 +45,8 @@ pub fn growths(table: &Table) -> Vec<String> {
     let mut plots = vec![];
     for size in 0..2 {
         let mut seen = vec![];
-        for row in &table.rows {
+        let rates = |row: &&Row| row.measure.starts_with("delivered");
+        for row in table.rows.iter().filter(rates) {
             let series = |row: &Row| (row.group.clone(), row.measure, row.sizes[1 - size]);
             if seen.contains(&series(row)) {
                 continue;
@@ -101,13 +102,10 @@ fn share([low, high]: [f64; 2], value: f64) -> f64 {
 }
 
 fn growth(table: &Table, size: usize, rows: &[&Row]) -> String {
-    // cost: the time of one delivery, or the value itself where less is better already
-    let per_time = rows[0].measure.starts_with("delivered");
-    let cost = |value: f64| if per_time { 1e6 / value } else { value };
+    let cost = |rate: f64| 1e6 / rate;
     let unit = match rows[0].measure {
         "delivered per CPU second" => "µs of processor time per delivery",
-        "delivered per second" => "µs per delivery",
-        other => other,
+        _ => "µs per delivery",
     };
     let of_row = |row: &Row| row.sizes[size].1.max(1) as f64;
     let curves: Vec<Vec<_>> = (0..table.brokers.len())
