@@ -111,7 +111,8 @@ pub const CASES: &[Case] = &[
 
 fn decode(version: Version, qos: Qos, repetitions: usize) {
     let mut bytes = Vec::new();
-    (0..100).for_each(|_| packet(qos, 7).encode(version, &mut bytes));
+    let (topic, payload) = (topic(), payload());
+    (0..100).for_each(|_| packet(&topic, &payload, qos, id(6)).encode(version, &mut bytes));
     let mut decoder = Decoder::with_version(Peer::Client, version, 1 << 20);
     let mut packets = Vec::new();
     for _ in 0..repetitions / 100 {
@@ -178,9 +179,10 @@ fn publish(qos: Qos, expiry: u32, receivers: usize, repetitions: usize) {
         subscribe(&broker, one, "plant/#", qos);
     }
     let mut publisher = broker.publisher(Identity::anonymous(), None);
-    let mut batch = Vec::new();
+    let (topic, payload, mut batch) = (topic(), payload(), Vec::new());
     for _ in 0..repetitions {
-        broker.publish(&mut publisher, draft(qos)).unwrap();
+        let draft = draft(&topic, &payload, qos);
+        broker.publish(&mut publisher, draft).unwrap();
         for one in &all {
             one.outbox.take(&mut batch, 100, 100);
             black_box(batch.drain(..).count());
@@ -193,11 +195,11 @@ fn batches(repetitions: usize) {
     let mut one = attach(&broker, Version::V5, "receiver", 0);
     subscribe(&broker, &mut one, "plant/#", AtMostOnce);
     let mut publisher = broker.publisher(Identity::anonymous(), None);
-    let mut batch = Vec::new();
+    let (topic, payload, mut batch) = (topic(), payload(), Vec::new());
     for _ in 0..repetitions / 20 {
         let now = broker.now();
         for _ in 0..20 {
-            let draft = draft(AtMostOnce);
+            let draft = draft(&topic, &payload, AtMostOnce);
             broker.publish_in_batch(&mut publisher, draft, now).unwrap();
         }
         broker.flush(&mut publisher);
@@ -209,10 +211,11 @@ fn batches(repetitions: usize) {
 fn receive(qos: Qos, repetitions: usize) {
     let broker = broker();
     let mut session = attach(&broker, Version::V5, "publisher", 0).session;
-    let mut out = WriteQueue::default();
+    let (topic, payload, mut out) = (topic(), payload(), WriteQueue::default());
     for nth in 0..repetitions {
         let id = id(nth);
-        match session.handle(packet(qos, id.get()), &mut out).unwrap() {
+        let publish = packet(&topic, &payload, qos, id);
+        match session.handle(publish, &mut out).unwrap() {
             Request::Publish(incoming) => {
                 black_box(&incoming);
                 session.answer_publish(qos, Some(id), ReasonCode::Success, &mut out);
@@ -292,27 +295,27 @@ fn payload() -> Payload {
     vec![b'x'; 64].into()
 }
 
-fn draft(qos: Qos) -> Draft {
+fn draft(topic: &TopicName, payload: &Payload, qos: Qos) -> Draft {
     Draft {
-        topic: topic(),
-        payload: payload(),
+        topic: topic.clone(),
+        payload: payload.clone(),
         qos,
         retain: false,
         properties: None,
     }
 }
 
-fn packet(qos: Qos, id: u16) -> Packet {
+fn packet(topic: &TopicName, payload: &Payload, qos: Qos, id: PacketId) -> Packet {
     Packet::Publish(Publish {
         dup: false,
         qos,
         retain: false,
-        packet_id: (qos > AtMostOnce).then(|| id.try_into().unwrap()),
-        topic: Some(topic()),
+        packet_id: (qos > AtMostOnce).then_some(id),
+        topic: Some(topic.clone()),
         alias: None,
         subscription_ids: Default::default(),
         properties: None,
-        payload: payload(),
+        payload: payload.clone(),
     })
 }
 
