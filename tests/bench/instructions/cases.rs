@@ -278,9 +278,13 @@ fn subscribing(repetitions: usize) {
     let mut out = WriteQueue::default();
     for _ in 0..repetitions {
         let reasons = subscribe(&broker, &mut one, "plant/7/+/temperature", AtLeastOnce);
-        one.session.answer_subscribe(id(1), reasons, &mut out);
+        one.session
+            .answer_subscribe(id(1), reasons, &mut out)
+            .unwrap();
         let reasons = broker.unsubscribe(&mut one.session, &one.outbox, &end);
-        one.session.answer_unsubscribe(id(2), reasons, &mut out);
+        one.session
+            .answer_unsubscribe(id(2), reasons, &mut out)
+            .unwrap();
         written(&mut out);
     }
 }
