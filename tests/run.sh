@@ -52,8 +52,13 @@ export RUST_TEST_THREADS="${RUST_TEST_THREADS:-8}"
 
 say "cargo test"
 cargo test --locked "${cargo_arguments[@]}"
-if [ -n "${TIDEGATE_TEST_LONG:-}" ] && [ ${#cargo_arguments[@]} -eq 0 ]; then
-    say "fuzzing"
-    tests/fuzz/run.sh 600
+
+if [ ${#cargo_arguments[@]} -eq 0 ]; then
+    say "instructions per operation, against tests/bench/instructions.baseline.tsv"
+    cargo bench --locked --bench instructions -- --check
+    if [ -n "${TIDEGATE_TEST_LONG:-}" ]; then
+        say "fuzzing"
+        tests/fuzz/run.sh 600
+    fi
 fi
 say "all tests passed"

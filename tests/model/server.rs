@@ -412,7 +412,12 @@ impl Server {
         };
         connection.has_ended = ends;
         if ends {
-            session.farewell(ReasonCode::UnspecifiedError, "the end", &mut connection.out);
+            session.farewell(
+                ReasonCode::UnspecifiedError,
+                "the end",
+                None,
+                &mut connection.out,
+            );
         }
         if let Some(id) = released {
             connection.open.remove(&id);

@@ -2,7 +2,7 @@
 //! drifts; what counts is the ratio to the relay of the same round.
 
 use super::{
-    CaseCommand,
+    CaseCommand, goal,
     load::{Case, Load},
     measure,
     outcome::Outcome,
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// `tidegate bench compare`
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Brokers, with commas between them; the one named "relay" is the yardstick
+    /// Brokers, with commas between them; the one named "relay" is the yardstick, the first one has the goals
     #[arg(
         long,
         required = true,
@@ -29,7 +29,7 @@ pub struct Args {
     )]
     brokers: Vec<Broker>,
     /// Cases with their arguments and commas between them, such as "pairs,pairs --qos 1,fan-out --subscribers 100"
-    #[arg(long, required = true, value_delimiter = ',', value_parser = case)]
+    #[arg(long, required_unless_present = "add", value_delimiter = ',', value_parser = case)]
     cases: Vec<CaseLine>,
     /// How often everything is measured; the median counts
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
@@ -37,6 +37,9 @@ pub struct Args {
     /// How long to measure each case, instead of what the cases say
     #[arg(long)]
     seconds: Option<f64>,
+    /// What the first broker is to reach: lines of case, measure and bound with tabs between them
+    #[arg(long, value_name = "FILE")]
+    goals: Option<PathBuf>,
     /// Where to write a report that a browser shows
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
@@ -150,7 +153,10 @@ pub async fn run(args: Args) -> Result<ExitCode, Failure> {
         }
     }
     let names = args.brokers.into_iter().map(|broker| broker.name).collect();
-    let table = Table::of(names, args.rounds, &results);
+    let mut table = Table::of(names, args.rounds, &results);
+    if let Some(file) = &args.goals {
+        table.aim(&goal::parse(&std::fs::read_to_string(file)?)?);
+    }
     print!("{}", table.text());
     if let Some(file) = &args.html {
         std::fs::write(file, table.html())?;
@@ -170,9 +176,11 @@ async fn one(line: &CaseLine, broker: &Broker, seconds: Option<f64>) -> Result<O
         ..line.load.clone()
     };
     let limit = load.time() + PATIENCE;
-    tokio::time::timeout(limit, measure(line.case, &load))
-        .await
-        .map_err(|_| "took too long")?
+    let outcome = tokio::time::timeout(limit, measure(line.case, &load)).await;
+    let mut outcome = outcome.map_err(|_| "took too long")??;
+    // after other cases memory says nothing: see the room that measures it
+    outcome.bytes_each = None;
+    Ok(outcome)
 }
 
 #[cfg(test)]

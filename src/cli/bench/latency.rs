@@ -1,133 +1,151 @@
-//! How long messages take at a fixed rate.
-//!
-//! A thread of its own writes one message after the other, each stamped when it is written; a message that is
-//! late because the thread or the server held it up is stamped with the time it was due, so that a stall counts for all
-//! messages that would have been sent during it.
+//! How long messages take at a fixed rate, from the time they are due until a subscriber has read them.
 
 use super::{
     frames,
     load::{Case, Load, WARM_UP, client_id},
     outcome::Outcome,
-    percentile::Latency,
-    process,
-    ring::{self, Shape},
+    pace::{self, Clockwork, STAMPED, stamp},
+    percentile::Histogram,
+    process, ring, traffic,
     wire::Wire,
 };
 use crate::cli::client::Failure;
 use crate::mqtt::frame::PacketType;
 use std::{
-    io::{self, Write},
-    net::TcpStream,
-    sync::{Arc, Mutex, PoisonError},
+    io,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 use tokio::task::JoinSet;
 
-/// Bytes of a payload that carry whose message it is and when it was sent.
-const STAMPED: usize = 12;
-/// A message that is later than this is stamped with the time it was due; less is the accuracy of a sleeping thread.
-const LATE: Duration = Duration::from_millis(1);
 /// How long the last messages may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a server is left alone after it was saturated.
+const REST: Duration = Duration::from_millis(300);
 
-/// When messages were sent and how long they took.
-type Delays = Arc<Mutex<Vec<(Duration, Duration)>>>;
+/// What came, as the subscribers saw it.
+#[derive(Debug, Default)]
+struct Seen {
+    count: usize,
+    delays: Histogram,
+}
+
+/// Pairs whose publishers take turns at half of what they reach without a limit.
+pub async fn at_half_load(load: &Load) -> Result<Outcome, Failure> {
+    let mut saturated = traffic::pairs(load, false, 1).await?;
+    let most = saturated.measure(Case::Pairs, load).await?.per_second;
+    drop(saturated);
+    tokio::time::sleep(REST).await;
+    let half = Load {
+        rate: (most / 2.0).max(1.0) as u32,
+        ..load.clone()
+    };
+    measure(Case::HalfLoad, &half).await
+}
 
 /// Pairs whose publishers take turns at the rate of the load.
-pub async fn measure(load: &Load) -> Result<Outcome, Failure> {
+pub async fn measure(case: Case, load: &Load) -> Result<Outcome, Failure> {
     if load.payload < STAMPED {
-        return Err(format!("latency needs a payload of {STAMPED} bytes for the time").into());
+        return Err(format!("{case} needs a payload of {STAMPED} bytes for the time").into());
     }
+    pace::sleep_precisely();
     let mut tasks = JoinSet::new();
-    let delays = Delays::default();
+    let seen = Arc::new(Mutex::<Seen>::default());
     let start = Instant::now();
+    let measured_from = Arc::new(OnceLock::new());
     let mut publishers = Vec::new();
-    for number in 0..load.publishers(Case::Latency) {
+    for number in 0..load.publishers(case) {
         let topic = format!("bench/latency/{number:06}");
         let mut wire = load.door(false).open(client_id("sub", number)).await?;
         wire.subscribe(std::slice::from_ref(&topic), load.qos)
             .await?;
-        tasks.spawn(receive(wire, load.payload, start, delays.clone()));
+        let receiver = Receiver {
+            wire,
+            payload: load.payload,
+            start,
+            measured_from: measured_from.clone(),
+            seen: seen.clone(),
+        };
+        tasks.spawn(receiver.run());
         let wire = load.door(false).open(client_id("pub", number)).await?;
         let (stream, wire) = wire.split_writer()?;
         tasks.spawn(answer(wire));
-        publishers.push(Clockwork::new(
-            stream,
-            load.shape(false),
-            number as u32,
-            &topic,
-        ));
+        let shape = load.shape(false);
+        publishers.push(Clockwork::new(stream, shape, number as u32, &topic));
     }
     let cpu = load.pid.and_then(process::cpu);
-    let (from, rate) = (start.elapsed(), load.rate);
-    let time = WARM_UP + load.time();
-    let pacing = tokio::task::spawn_blocking(move || pace(&mut publishers, start, time, rate));
+    let _ = measured_from.set(start.elapsed() + WARM_UP);
+    let (time, rate) = (WARM_UP + load.time(), load.rate);
+    let pacing =
+        tokio::task::spawn_blocking(move || pace::pace(&mut publishers, start, time, rate));
     let sent = pacing.await??;
     let patient = Instant::now();
-    while taken(&delays).len() < sent && patient.elapsed() < PATIENCE {
+    while locked(&seen).count < sent && patient.elapsed() < PATIENCE {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let cpu = load.pid.and_then(process::cpu).zip(cpu);
-    let all = taken(&delays);
-    let mut outcome = Outcome::new(Case::Latency, load);
+    let cpu = cpu.map(|(after, before)| after - before);
+    let seen = locked(&seen);
+    let mut outcome = Outcome::new(case, load);
     outcome.window = 0;
-    outcome.rate(
-        all.len() as u64,
-        time,
-        cpu.map(|(after, before)| after - before),
-    );
-    outcome.lost = (sent - all.len().min(sent)) as u64;
+    outcome.rate(seen.count as u64, time, cpu);
+    outcome.lost = (sent - seen.count.min(sent)) as u64;
     outcome.rss = load.pid.and_then(process::rss);
-    let mut measured: Vec<_> = all
-        .into_iter()
-        .filter(|(sent, _)| *sent >= from + WARM_UP)
-        .map(|(_, delay)| delay)
-        .collect();
-    outcome.latency = Latency::of(&mut measured);
+    outcome.latency = seen.delays.latency();
     Ok(outcome)
 }
 
-fn taken(delays: &Delays) -> Vec<(Duration, Duration)> {
-    delays
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .clone()
+fn locked(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn receive(mut wire: Wire, payload: usize, start: Instant, delays: Delays) -> io::Result<()> {
-    let mut answers = Vec::new();
-    loop {
-        wire.fill().await?;
-        let now = start.elapsed();
-        {
-            let mut delays = delays.lock().unwrap_or_else(PoisonError::into_inner);
-            wire.take(|frame| match frame.kind() {
-                frames::PUBLISH => {
-                    if let Some(sent) = stamp(frame.payload(payload)) {
-                        delays.push((sent, now.saturating_sub(sent)));
+/// A subscriber.
+struct Receiver {
+    wire: Wire,
+    payload: usize,
+    start: Instant,
+    /// What was due earlier is not measured.
+    measured_from: Arc<OnceLock<Duration>>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Receiver {
+    /// Receives for as long as it is polled.
+    async fn run(mut self) -> io::Result<()> {
+        let mut answers = Vec::new();
+        loop {
+            self.wire.fill().await?;
+            let now = self.start.elapsed();
+            let from = self.measured_from.get().copied().unwrap_or(Duration::MAX);
+            {
+                // only this thread takes it while messages flow
+                let mut seen = locked(&self.seen);
+                self.wire.take(|frame| match frame.kind() {
+                    frames::PUBLISH => {
+                        seen.count += 1;
+                        if let Some(due) =
+                            stamp(frame.payload(self.payload)).filter(|due| *due >= from)
+                        {
+                            seen.delays.add(now.saturating_sub(due));
+                        }
+                        match frame.qos() {
+                            0 => {}
+                            1 => ring::put_answer(&mut answers, PacketType::PubAck, frame.id()),
+                            _ => ring::put_answer(&mut answers, PacketType::PubRec, frame.id()),
+                        }
                     }
-                    match frame.qos() {
-                        0 => {}
-                        1 => ring::put_answer(&mut answers, PacketType::PubAck, frame.id()),
-                        _ => ring::put_answer(&mut answers, PacketType::PubRec, frame.id()),
+                    frames::PUBREL => {
+                        ring::put_answer(&mut answers, PacketType::PubComp, frame.id());
                     }
-                }
-                frames::PUBREL => {
-                    ring::put_answer(&mut answers, PacketType::PubComp, frame.id());
-                }
-                _ => {}
-            })?;
-        }
-        if !answers.is_empty() {
-            wire.answer(&answers).await?;
-            answers.clear();
+                    _ => {}
+                })?;
+            }
+            if !answers.is_empty() {
+                self.wire.answer(&answers).await?;
+                answers.clear();
+            }
         }
     }
-}
-
-fn stamp(payload: &[u8]) -> Option<Duration> {
-    let nanos = payload.get(4..STAMPED)?.try_into().ok()?;
-    Some(Duration::from_nanos(u64::from_be_bytes(nanos)))
 }
 
 /// Reads what the server says to a publisher. Its few bytes go into a socket that is never full, so they do not mix with
@@ -144,112 +162,6 @@ async fn answer(mut wire: Wire) -> io::Result<()> {
         if !release.is_empty() {
             wire.answer(&release).await?;
             release.clear();
-        }
-    }
-}
-
-/// A publisher of the pacing thread.
-struct Clockwork {
-    stream: TcpStream,
-    packet: Vec<u8>,
-    id_at: Option<usize>,
-    stamp_at: usize,
-    id: u16,
-}
-
-impl Clockwork {
-    fn new(stream: TcpStream, shape: Shape, index: u32, topic: &str) -> Self {
-        let packet = ring::publish(shape, index, topic, 1);
-        let payload = packet.len() - shape.payload;
-        Clockwork {
-            stream,
-            packet,
-            id_at: (shape.qos > 0).then(|| payload - usize::from(shape.version.is_v5()) - 2),
-            stamp_at: payload + 4,
-            id: 0,
-        }
-    }
-
-    fn send(&mut self, stamp: Duration) -> io::Result<()> {
-        if let Some(at) = self.id_at {
-            self.id = self.id.checked_add(1).unwrap_or(1);
-            self.packet[at..at + 2].copy_from_slice(&self.id.to_be_bytes());
-        }
-        let nanos = (stamp.as_nanos() as u64).to_be_bytes();
-        self.packet[self.stamp_at..self.stamp_at + 8].copy_from_slice(&nanos);
-        let mut left = &self.packet[..];
-        while !left.is_empty() {
-            match self.stream.write(left) {
-                Ok(count) => left = &left[count..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::thread::yield_now(),
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Sends for `time`; returns how many messages were sent.
-fn pace(
-    publishers: &mut [Clockwork],
-    start: Instant,
-    time: Duration,
-    rate: u32,
-) -> io::Result<usize> {
-    let began = Instant::now();
-    let mut sent = 0;
-    loop {
-        let due = Duration::from_secs_f64(sent as f64 / f64::from(rate));
-        if due >= time {
-            return Ok(sent);
-        }
-        if let Some(early) = due.checked_sub(began.elapsed()) {
-            std::thread::sleep(early);
-        }
-        let late = began.elapsed().saturating_sub(due);
-        let stamp = match late > LATE {
-            true => start.elapsed().saturating_sub(late),
-            false => start.elapsed(),
-        };
-        let turn = sent % publishers.len();
-        publishers[turn].send(stamp)?;
-        sent += 1;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::bench::frames::walk;
-    use crate::mqtt::Version;
-    use std::{io::Read, net::TcpListener};
-
-    #[test]
-    fn identifier_and_time_are_written_where_they_are_read() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        for (version, qos) in [(Version::V311, 0), (Version::V311, 1), (Version::V5, 1)] {
-            let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            let (mut reader, _) = listener.accept().unwrap();
-            let shape = Shape {
-                version,
-                qos,
-                retain: false,
-                payload: 20,
-                websocket: false,
-            };
-            let mut clockwork = Clockwork::new(stream, shape, 3, "a/b");
-            let length = clockwork.packet.len();
-            for id in 1..=2 {
-                clockwork.send(Duration::from_nanos(77)).unwrap();
-                let mut bytes = vec![0; length];
-                reader.read_exact(&mut bytes).unwrap();
-                walk(&bytes, |frame| {
-                    assert_eq!(stamp(frame.payload(20)), Some(Duration::from_nanos(77)));
-                    if qos > 0 {
-                        assert_eq!(frame.id(), [0, id]);
-                    }
-                });
-            }
         }
     }
 }

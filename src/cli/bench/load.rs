@@ -25,6 +25,10 @@ pub enum Case {
     Retained,
     /// Pairs at a fixed rate.
     Latency,
+    /// Pairs at half of the rate that they reach.
+    HalfLoad,
+    /// One publisher, many subscribers, beside others that never read.
+    Neighbours,
     /// Pairs over WebSocket.
     WsPairs,
     /// One MQTT publisher, many SSE streams.
@@ -43,6 +47,8 @@ impl fmt::Display for Case {
             Case::Idle => "idle",
             Case::Retained => "retained",
             Case::Latency => "latency",
+            Case::HalfLoad => "half-load",
+            Case::Neighbours => "neighbours",
             Case::WsPairs => "ws-pairs",
             Case::Sse => "sse",
             Case::HttpPost => "http-post",
@@ -79,12 +85,15 @@ pub struct Load {
     /// Quality of service of publishers and subscribers
     #[arg(long, default_value_t = 0, value_parser = client::qos())]
     pub qos: u8,
-    /// Publishers, or HTTP clients [default: 50, in fan-in 100, in fan-out and sse 1]
+    /// Publishers, or HTTP clients [default: 50, in fan-in 100, in fan-out, neighbours and sse 1]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub publishers: Option<u32>,
-    /// Subscribers or streams of fan-out and sse [default: 500]
+    /// Subscribers or streams of fan-out, neighbours and sse [default: 500, in neighbours 400]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub subscribers: Option<u32>,
+    /// Subscribers of neighbours that never read
+    #[arg(long, default_value_t = 100)]
+    pub stalled: u32,
     /// Bytes of a payload
     #[arg(long, default_value_t = 64)]
     pub payload: usize,
@@ -118,7 +127,7 @@ impl Load {
     /// How many publishers there are.
     pub fn publishers(&self, case: Case) -> usize {
         match case {
-            Case::FanOut | Case::Sse => 1,
+            Case::FanOut | Case::Neighbours | Case::Sse => 1,
             Case::Idle | Case::Retained => 0,
             Case::FanIn => self.publishers.unwrap_or(100) as usize,
             _ => self.publishers.unwrap_or(50) as usize,
@@ -129,6 +138,7 @@ impl Load {
     pub fn subscribers(&self, case: Case) -> usize {
         match case {
             Case::FanOut | Case::Sse => self.subscribers.unwrap_or(500) as usize,
+            Case::Neighbours => self.subscribers.unwrap_or(400) as usize,
             Case::FanIn => 1,
             Case::HttpPost => 0,
             _ => self.publishers(case),

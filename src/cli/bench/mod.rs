@@ -10,10 +10,14 @@
 mod compare;
 mod flow;
 mod frames;
+mod goal;
 mod latency;
 mod load;
 mod memory;
+mod neighbours;
 mod outcome;
+mod pace;
+mod page;
 mod percentile;
 mod plot;
 mod process;
@@ -67,6 +71,10 @@ enum CaseCommand {
     Retained(Load),
     /// Delay of messages at a fixed rate
     Latency(Load),
+    /// Delay of messages at half of the rate that pairs reach
+    HalfLoad(Load),
+    /// One publisher, many subscribers, beside others that never read
+    Neighbours(Load),
     /// Pairs over WebSocket
     WsPairs(Load),
     /// One MQTT publisher, many SSE streams
@@ -85,6 +93,8 @@ impl CaseCommand {
             CaseCommand::Idle(load) => (Case::Idle, load),
             CaseCommand::Retained(load) => (Case::Retained, load),
             CaseCommand::Latency(load) => (Case::Latency, load),
+            CaseCommand::HalfLoad(load) => (Case::HalfLoad, load),
+            CaseCommand::Neighbours(load) => (Case::Neighbours, load),
             CaseCommand::WsPairs(load) => (Case::WsPairs, load),
             CaseCommand::Sse(load) => (Case::Sse, load),
             CaseCommand::HttpPost(load) => (Case::HttpPost, load),
@@ -120,19 +130,21 @@ const TOPICS: usize = 64;
 
 /// Measures one case.
 async fn measure(case: Case, load: &Load) -> Result<Outcome, Failure> {
-    let traffic = match case {
+    let mut traffic = match case {
         Case::Pairs => traffic::pairs(load, false, 1).await?,
-        Case::FanOut => traffic::fan_out(load).await?,
+        Case::FanOut => traffic::fan_out(load, load.subscribers(case)).await?,
         Case::FanIn => traffic::fan_in(load).await?,
         Case::WsPairs => traffic::pairs(load, true, 1).await?,
         Case::Sse => web::sse(load).await?,
         Case::HttpPost => web::http_post(load).await?,
         Case::Idle => return memory::idle(load).await,
         Case::Retained => return memory::retained(load).await,
-        Case::Latency => return latency::measure(load).await,
+        Case::Latency => return latency::measure(case, load).await,
+        Case::HalfLoad => return latency::at_half_load(load).await,
+        Case::Neighbours => return neighbours::measure(load).await,
         Case::Filters => {
             let (_sessions, [before, after]) = memory::filters(load).await?;
-            let traffic = traffic::pairs(load, false, TOPICS).await?;
+            let mut traffic = traffic::pairs(load, false, TOPICS).await?;
             let mut outcome = traffic.measure(case, load).await?;
             outcome.memory(load.count(case), before, after);
             return Ok(outcome);

@@ -46,6 +46,9 @@ pub struct Outcome {
     /// Bytes that each of them added to the server's memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bytes_each: Option<f64>,
+    /// Deliveries per second beside subscribers that never read, as a share of those without them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<f64>,
     /// Time from publisher to subscriber.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
@@ -74,6 +77,7 @@ impl Outcome {
             rss: None,
             count: None,
             bytes_each: None,
+            kept: None,
             latency: None,
         }
     }
@@ -124,6 +128,9 @@ impl fmt::Display for Outcome {
         }
         if let (Some(cpu), Some(each)) = (self.cpu_seconds, self.per_cpu_second) {
             parts.push(format!("{} per CPU second ({cpu:.2} s)", number(each)));
+        }
+        if let Some(kept) = self.kept {
+            parts.push(format!("{:.1} % kept beside stalled ones", kept * 100.0));
         }
         if let Some(latency) = &self.latency {
             parts.push(latency.to_string());

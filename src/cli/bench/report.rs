@@ -1,9 +1,8 @@
-//! The results of a comparison, as a table for a terminal and as one page for a browser that needs nothing else.
+//! The results of a comparison as a table for a terminal.
 
 use super::{
     outcome::number,
-    plot,
-    table::{Cell, Table},
+    table::{Cell, Row, Table},
 };
 use std::fmt::Write;
 
@@ -15,31 +14,26 @@ impl Cell {
         }
         text
     }
-
-    fn notes(&self) -> String {
-        let mut notes = vec![];
-        if self.per_second > 0.0 {
-            notes.push(format!("{}/s", number(self.per_second)));
-        }
-        if self.lost > 0 {
-            notes.push(format!("{} lost", number(self.lost as f64)));
-        }
-        notes.join(", ")
-    }
 }
 
 impl Table {
     /// For a terminal; in Markdown, so that it can be pasted.
     pub fn text(&self) -> String {
-        let mut lines = vec![vec!["case".to_owned(), "measure".to_owned()]];
-        lines[0].extend(self.brokers.iter().cloned());
+        let heads = ["case", "measure", "goal"].map(str::to_owned);
+        let mut lines = vec![
+            heads
+                .into_iter()
+                .chain(self.brokers.clone())
+                .collect::<Vec<_>>(),
+        ];
         for row in &self.rows {
             let cells = row.cells.iter().map(|cell| match cell {
                 None => "-".to_owned(),
                 Some(cell) if cell.lost > 0 => format!("{}, {} lost", cell.text(), cell.lost),
                 Some(cell) => cell.text(),
             });
-            let heads = [row.name.clone(), row.measure.to_owned()];
+            let goal = self.goal(row).unwrap_or_default();
+            let heads = [row.name.clone(), row.measure.to_owned(), goal];
             lines.push(heads.into_iter().chain(cells).collect());
         }
         let columns = lines[0].len();
@@ -63,65 +57,20 @@ impl Table {
         text
     }
 
-    /// For a browser.
-    pub fn html(&self) -> String {
-        let mut page = String::from(HEAD);
-        let _ = write!(
-            page,
-            "<p>Medians of {} rounds in which the brokers took turns; in brackets the median of the ratios to the relay \
-             of the same round. The relay copies the same bytes without parsing them.</p><table><tr><th>case<th>measure",
-            self.rounds
-        );
-        for broker in &self.brokers {
-            let _ = write!(page, "<th>{}", escaped(broker));
-        }
-        page += "</tr>\n";
-        for row in &self.rows {
-            let _ = write!(page, "<tr><td>{}<td>{}", escaped(&row.name), row.measure);
-            for cell in &row.cells {
-                match cell {
-                    None => page += "<td class=n>&ndash;",
-                    Some(cell) => {
-                        let _ = write!(
-                            page,
-                            "<td class=n>{}<br><small>{}</small>",
-                            cell.text(),
-                            cell.notes()
-                        );
-                    }
-                }
-            }
-            page += "</tr>\n";
-        }
-        page += "</table>\n<h2>Cost against size</h2>\n";
-        for growth in plot::growths(self) {
-            page += &growth;
-        }
-        page += "<h2>Each case</h2>\n";
-        for row in &self.rows {
-            page += &plot::bars(&self.brokers, row);
-        }
-        page
+    /// The goal of a row, if it has one, and whether it is reached.
+    pub fn goal(&self, row: &Row) -> Option<String> {
+        let mark = match self.reached(row) {
+            Some(true) => " ✓",
+            Some(false) => " ✗",
+            None => "",
+        };
+        row.goal.as_ref().map(|goal| format!("{goal}{mark}"))
     }
-}
-
-const HEAD: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>tidegate bench</title><style>\
-body{font:15px system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}\
-table{border-collapse:collapse}td,th{padding:.3rem .8rem;border-bottom:1px solid #ddd;text-align:left;vertical-align:top}\
-.n{text-align:right;font-variant-numeric:tabular-nums}small{color:#666}svg{display:block;margin:1rem 0 2rem}\
-svg text{font:13px system-ui,sans-serif;fill:#222}</style><h1>tidegate bench</h1>\n";
-
-/// Text that means nothing to HTML.
-pub fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }
 
 #[cfg(test)]
 pub mod tests {
     use super::*;
-    use crate::cli::bench::table::Row;
 
     /// Two brokers; the second could not do the second case.
     pub fn table() -> Table {
@@ -134,8 +83,9 @@ pub mod tests {
         let row = |name: &str, size, cells| Row {
             name: name.to_owned(),
             measure: "delivered per CPU second",
+            goal: ">= 0.6 relay".parse().ok(),
             group: "fan-out".to_owned(),
-            sizes: vec![("subscribers", size), ("publishers", 1)],
+            sizes: [("receivers", size), ("bytes of payload", 64)],
             cells,
         };
         Table {
@@ -167,21 +117,16 @@ pub mod tests {
         let text = table().text();
         let lines: Vec<_> = text.lines().collect();
         assert!(
-            lines.iter().all(|line| line.len() == lines[0].len()),
+            lines
+                .iter()
+                .all(|line| line.chars().count() == lines[0].chars().count()),
             "{text}"
         );
         assert!(lines[2].contains("| 2,000,000 (0.50) "), "{text}");
+        assert!(lines[2].contains("| ≥ 60 % of relay ✗ |"), "{text}");
         assert!(
             lines[3].contains("1,000,000 (0.50), 3 lost") && lines[3].contains("| - "),
             "{text}"
         );
-    }
-
-    #[test]
-    fn the_page_needs_nothing_from_elsewhere_and_is_not_broken_by_names() {
-        let page = table().html();
-        assert!(!page.contains("src=") && !page.contains("href=") && !page.contains("a<b"));
-        assert_eq!(page.matches("<svg").count(), 3);
-        assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
     }
 }

@@ -1,6 +1,10 @@
 //! From single results to rows: medians, and ratios to the relay of the same round.
 
-use super::{outcome::Outcome, percentile::median};
+use super::{
+    goal::{Bound, Goal},
+    outcome::Outcome,
+    percentile::median,
+};
 use serde::{Deserialize, Serialize};
 
 /// The broker that others are compared with, if there is one of this name.
@@ -37,10 +41,12 @@ pub struct Row {
     pub name: String,
     /// What its values are.
     pub measure: &'static str,
+    /// What it is to be.
+    pub goal: Option<Bound>,
     /// The rows that differ in size only are a group.
     pub group: String,
     /// The sizes that may differ within the group.
-    pub sizes: Vec<(&'static str, usize)>,
+    pub sizes: [(&'static str, usize); 2],
     /// One per broker; `None` where it could not do it.
     pub cells: Vec<Option<Cell>>,
 }
@@ -62,7 +68,7 @@ pub struct Cell {
 type Measure = fn(&Outcome) -> Option<f64>;
 
 /// What an outcome can be judged by.
-const MEASURES: [(&str, Measure); 5] = [
+const MEASURES: [(&str, Measure); 7] = [
     ("delivered per CPU second", |of| {
         of.per_cpu_second
             .filter(|_| of.latency.is_none() && of.delivered > 0)
@@ -71,6 +77,8 @@ const MEASURES: [(&str, Measure); 5] = [
         (of.per_cpu_second.is_none() && of.latency.is_none() && of.delivered > 0)
             .then_some(of.per_second)
     }),
+    ("% kept beside stalled ones", |of| Some(of.kept? * 100.0)),
+    ("p50 µs", |of| Some(of.latency?.p50_us)),
     ("p99 µs", |of| Some(of.latency?.p99_us)),
     ("p99.9 µs", |of| Some(of.latency?.p999_us)),
     ("bytes each", |of| of.bytes_each),
@@ -101,6 +109,43 @@ impl Table {
             rounds,
         }
     }
+
+    /// Says what the first broker is to reach.
+    pub fn aim(&mut self, goals: &[Goal]) {
+        for row in &mut self.rows {
+            let goal = goals
+                .iter()
+                .find(|goal| goal.case == row.name && goal.measure == row.measure);
+            row.goal = goal.map(|goal| goal.bound.clone());
+        }
+    }
+
+    /// Whether the first broker has reached the goal of a row; `None` if that cannot be said.
+    pub fn reached(&self, row: &Row) -> Option<bool> {
+        let (goal, own) = (row.goal.as_ref()?, row.cells.first()?.as_ref()?);
+        let value = match goal.of() {
+            None => own.value,
+            Some(YARDSTICK) => own.ratio?,
+            Some(other) => {
+                let at = self.brokers.iter().position(|name| name == other)?;
+                own.value / row.cells.get(at)?.as_ref()?.value
+            }
+        };
+        Some(goal.holds(value))
+    }
+}
+
+/// What of an outcome makes it larger or smaller than others of its group: the number of its kind, and the payload.
+fn sizes(outcome: &Outcome) -> [(&'static str, usize); 2] {
+    let number = match outcome.case.as_str() {
+        "fan-out" | "neighbours" => ("receivers", outcome.subscribers),
+        "sse" => ("streams", outcome.subscribers),
+        "fan-in" => ("publishers", outcome.publishers),
+        "filters" => ("filters", outcome.count.unwrap_or(0) as usize),
+        "idle" | "retained" => ("number", outcome.count.unwrap_or(0) as usize),
+        _ => ("connections", outcome.publishers + outcome.subscribers),
+    };
+    [number, ("bytes of payload", outcome.payload)]
 }
 
 fn row(brokers: &[String], results: &[&Measured], measure: &'static str, value: Measure) -> Row {
@@ -108,16 +153,12 @@ fn row(brokers: &[String], results: &[&Measured], measure: &'static str, value: 
     Row {
         name: results[0].line.clone(),
         measure,
-        group: format!(
-            "{} qos {} window {}",
-            outcome.case, outcome.qos, outcome.window
-        ),
-        sizes: vec![
-            ("subscribers", outcome.subscribers),
-            ("publishers", outcome.publishers),
-            ("count", outcome.count.unwrap_or(0) as usize),
-            ("bytes of payload", outcome.payload),
-        ],
+        goal: None,
+        group: match (outcome.qos, outcome.window) {
+            (qos, 0) => format!("{}, QoS {qos}", outcome.case),
+            (qos, window) => format!("{}, QoS {qos}, {window} under way", outcome.case),
+        },
+        sizes: sizes(outcome),
         cells: brokers
             .iter()
             .map(|broker| cell(broker, results, value))
@@ -156,6 +197,7 @@ fn cell(broker: &str, results: &[&Measured], value: Measure) -> Option<Cell> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::bench::goal;
 
     fn measured(broker: &str, round: u16, rate: f64) -> Measured {
         let outcome = format!(
@@ -188,6 +230,27 @@ mod tests {
         };
         assert_eq!((own.value, own.ratio, own.lost), (75.0, Some(0.375), 2));
         assert_eq!((relay.value, relay.ratio), (200.0, Some(1.0)));
+    }
+
+    #[test]
+    fn goals_are_for_the_first_broker_alone_and_beside_others() {
+        let results = [
+            measured("own", 1, 50.0),
+            measured("relay", 1, 100.0),
+            measured("other", 1, 40.0),
+        ];
+        let names = ["own", "relay", "other"].map(str::to_owned).to_vec();
+        let mut table = Table::of(names, 1, &results);
+        let mut reached = |bound: &str| {
+            let line = format!("pairs\tdelivered per CPU second\t{bound}");
+            table.aim(&goal::parse(&line).unwrap());
+            table.reached(&table.rows[0])
+        };
+        assert_eq!(reached(">= 50"), Some(true));
+        assert_eq!(reached(">= 51"), Some(false));
+        assert_eq!(reached(">= 0.5 relay"), Some(true));
+        assert_eq!(reached(">= 1.3 other"), Some(false));
+        assert_eq!(reached(">= 1 absent"), None);
     }
 
     #[test]

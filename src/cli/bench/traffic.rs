@@ -28,6 +28,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Pairs that are opened at a time.
 const OPENING: usize = 32;
 
+/// The topic of one publisher with many subscribers.
+pub const ALL: &str = "bench/all";
+
 /// Everything that runs in one case.
 #[derive(Debug, Default)]
 pub struct Traffic {
@@ -82,13 +85,12 @@ fn topic(pair: usize, number: usize) -> String {
 }
 
 /// One publisher whose messages go to many subscribers.
-pub async fn fan_out(load: &Load) -> Result<Traffic, Failure> {
+pub async fn fan_out(load: &Load, count: usize) -> Result<Traffic, Failure> {
     let mut traffic = Traffic::default();
-    let count = load.subscribers(Case::FanOut);
     let flow = Arc::new(Flow::new(count));
     for number in 0..count {
         let mut wire = load.door(false).open(client_id("sub", number)).await?;
-        wire.subscribe(&["bench/all".to_owned()], load.qos).await?;
+        wire.subscribe(&[ALL.to_owned()], load.qos).await?;
         let subscriber = Subscriber {
             wire,
             flows: vec![flow.clone()],
@@ -128,7 +130,7 @@ pub async fn fan_in(load: &Load) -> Result<Traffic, Failure> {
 impl Traffic {
     /// Adds a publisher to the topic of [`fan_out`].
     pub async fn publish_all(&mut self, load: &Load, flow: Arc<Flow>) -> Result<(), Failure> {
-        let topics = (0..load.window).map(|_| "bench/all".to_owned());
+        let topics = (0..load.window).map(|_| ALL.to_owned());
         let ring = Ring::new(load.shape(false), 0, topics);
         let wire = load.door(false).open(client_id("pub", 0)).await?;
         self.publish(load, wire, flow, ring);
@@ -148,8 +150,9 @@ impl Traffic {
         self.tasks.spawn(publisher.run());
     }
 
-    /// Lets messages flow, measures, and waits for the last ones.
-    pub async fn measure(mut self, case: Case, load: &Load) -> Result<Outcome, Failure> {
+    /// Lets messages flow, measures, and waits for the last ones; may be repeated.
+    pub async fn measure(&mut self, case: Case, load: &Load) -> Result<Outcome, Failure> {
+        let lost = self.missing();
         self.open.store(true, Relaxed);
         self.wake();
         self.watch(WARM_UP, None).await?;
@@ -164,7 +167,7 @@ impl Traffic {
         outcome.rate(delivered, time, cpu);
         outcome.rss = load.pid.and_then(process::rss);
         self.open.store(false, Relaxed);
-        outcome.lost = self.drain().await?;
+        outcome.lost = self.drain().await?.saturating_sub(lost);
         Ok(outcome)
     }
 
@@ -174,6 +177,12 @@ impl Traffic {
 
     fn received(&self) -> u64 {
         self.flows.iter().map(|flow| flow.received()).sum()
+    }
+
+    /// Deliveries that were expected and have not come.
+    fn missing(&self) -> u64 {
+        let expected: u64 = self.flows.iter().map(|flow| flow.expected()).sum();
+        expected.saturating_sub(self.received())
     }
 
     fn wake(&self) {
@@ -214,10 +223,8 @@ impl Traffic {
 
     /// Waits until everything has come or nothing comes any more; returns what is missing.
     async fn drain(&mut self) -> Result<u64, Failure> {
-        let expected = |flows: &[Arc<Flow>]| flows.iter().map(|flow| flow.expected()).sum::<u64>();
         loop {
-            let before = self.received();
-            let missing = expected(&self.flows).saturating_sub(before);
+            let (before, missing) = (self.received(), self.missing());
             if missing == 0 {
                 return Ok(0);
             }

@@ -3,7 +3,7 @@
 use super::{
     flow::Flow,
     load::{Case, Load},
-    traffic::Traffic,
+    traffic::{ALL, Traffic},
 };
 use crate::cli::client::Failure;
 use memchr::memmem;
@@ -27,7 +27,7 @@ pub async fn sse(load: &Load) -> Result<Traffic, Failure> {
     let count = load.subscribers(Case::Sse);
     let flow = Arc::new(Flow::new(count));
     for _ in 0..count {
-        let (stream, events) = open_stream(load, "bench/all").await?;
+        let (stream, events) = open_stream(load, ALL).await?;
         traffic
             .tasks
             .spawn(count_events(stream, events, flow.clone()));

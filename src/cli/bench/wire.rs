@@ -11,14 +11,26 @@ use crate::mqtt::{
     frame::{Decoder, Peer},
     subscribe::{Subscribe, SubscriptionOptions},
 };
-use std::io;
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf},
     net::TcpStream,
 };
 
 /// Room for one read.
 const READ: usize = 64 * 1024;
+thread_local! {
+    /// Where bytes are read to, on behalf of all connections: twenty thousand buffers of their own would cost more
+    /// than what is measured.
+    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ].into());
+}
+
 /// Largest packet of a handshake.
 const HANDSHAKE: usize = 1024 * 1024;
 
@@ -41,8 +53,6 @@ pub struct Wire {
     stream: TcpStream,
     version: Version,
     unframer: Option<Unframer>,
-    /// Bytes of WebSocket frames, before the payloads are taken out.
-    raw: Vec<u8>,
     /// MQTT not walked yet.
     inbox: Vec<u8>,
     /// Unacknowledged messages the server takes.
@@ -63,7 +73,6 @@ impl Door {
             stream: self.tcp().await?,
             version: self.version,
             unframer: None,
-            raw: Vec::new(),
             inbox: Vec::new(),
             receive_maximum: u16::MAX,
         };
@@ -165,7 +174,6 @@ impl Wire {
     /// Gives back the memory of the handshake.
     pub fn shrink(&mut self) {
         self.inbox = Vec::new();
-        self.raw = Vec::new();
     }
 
     /// The connection again, and a second handle of it that writes without waiting.
@@ -178,23 +186,20 @@ impl Wire {
 
     /// Reads once. To give up waiting loses nothing.
     pub async fn fill(&mut self) -> io::Result<()> {
-        let count = match &mut self.unframer {
-            None => {
-                self.inbox.reserve(READ);
-                self.stream.read_buf(&mut self.inbox).await?
+        poll_fn(|cx| self.poll_fill(cx)).await
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        SCRATCH.with_borrow_mut(|scratch| {
+            let mut read = ReadBuf::new(scratch);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut read))?;
+            match (read.filled(), &mut self.unframer) {
+                ([], _) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
+                (bytes, None) => self.inbox.extend_from_slice(bytes),
+                (bytes, Some(unframer)) => unframer.feed(bytes, &mut self.inbox),
             }
-            Some(unframer) => {
-                self.raw.reserve(READ);
-                let count = self.stream.read_buf(&mut self.raw).await?;
-                unframer.feed(&self.raw, &mut self.inbox);
-                self.raw.clear();
-                count
-            }
-        };
-        match count {
-            0 => Err(io::ErrorKind::UnexpectedEof.into()),
-            _ => Ok(()),
-        }
+            Poll::Ready(Ok(()))
+        })
     }
 
     /// Hands every complete frame to `each`.

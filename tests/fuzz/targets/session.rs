@@ -131,8 +131,12 @@ impl World {
             }
             Ok(_) => assert_eq!(self.session.in_flight(), before),
             Err(violation) => {
-                self.session
-                    .farewell(violation.reason(), &violation.to_string(), &mut self.out);
+                self.session.farewell(
+                    violation.reason(),
+                    &violation.to_string(),
+                    None,
+                    &mut self.out,
+                );
             }
         }
     }
