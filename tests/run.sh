@@ -12,7 +12,7 @@ say() { printf '\n== %s\n' "$*"; }
 cargo_arguments=()
 while [ $# -gt 0 ]; do
     case "$1" in
-        --long) export TIDEGATE_TEST_LONG=1 ;;
+        --long) export TIDEGATE_TEST_LONG=1 PROPTEST_CASES=10000 ;;
         --) shift; cargo_arguments=("$@"); break ;;
         *) echo "unknown argument $1; see the head of $0" >&2; exit 2 ;;
     esac

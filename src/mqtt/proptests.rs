@@ -16,7 +16,11 @@ use super::{
     topic::TopicName,
 };
 use bytes::Bytes;
-use proptest::{collection::vec, option, prelude::*, sample::select};
+use proptest::{
+    collection::vec, option, prelude::*, sample::select, strategy::ValueTree,
+    test_runner::TestRunner,
+};
+use std::collections::BTreeSet;
 
 type User = Vec<(Box<str>, Box<str>)>;
 
@@ -546,5 +550,28 @@ proptest! {
         let first = PacketType::from_wire(kind).map_or(0, PacketType::first_byte);
         let bytes = [&[first, body.len() as u8][..], &body].concat();
         let _ = Decoder::with_version(from, version, 1000).feed(&bytes, &mut Vec::new());
+    }
+}
+
+#[test]
+fn every_packet_type_is_tried_in_every_version_both_ways() {
+    let mut runner = TestRunner::deterministic();
+    for version in [Version::V31, Version::V311, Version::V5] {
+        for (from, mut expected) in [
+            (Peer::Client, vec![1, 3, 4, 5, 6, 7, 8, 10, 12, 14]),
+            (Peer::Server, vec![2, 3, 4, 5, 6, 7, 9, 11, 13]),
+        ] {
+            if version.is_v5() {
+                expected.extend([14, 15]);
+            }
+            let strategy = packet(version, from);
+            let mut kind = || {
+                let tree = strategy.new_tree(&mut runner);
+                let packet = tree.unwrap().current();
+                encoded(version, &[packet])[0] >> 4
+            };
+            let tried: BTreeSet<u8> = (0..1000).map(|_| kind()).collect();
+            assert_eq!(tried, expected.into_iter().collect());
+        }
     }
 }
