@@ -388,8 +388,8 @@ impl Server {
                     assert_eq!(is_new, self.filters.insert(filter.to_string()));
                     reasons.push(ReasonCode::Success);
                 }
-                session.answer_subscribe(request.packet_id, reasons, &mut connection.out);
-                false
+                let (id, out) = (request.packet_id, &mut connection.out);
+                session.answer_subscribe(id, reasons, out).is_err()
             }
             Ok(Request::Unsubscribe(request)) => {
                 let mut reasons = Vec::new();
@@ -398,9 +398,10 @@ impl Server {
                     assert_eq!(was, self.filters.remove(&**filter));
                     reasons.push(ReasonCode::Success);
                 }
-                session.answer_unsubscribe(request.packet_id, reasons, &mut connection.out);
-                false
+                let (id, out) = (request.packet_id, &mut connection.out);
+                session.answer_unsubscribe(id, reasons, out).is_err()
             }
+            Ok(Request::Authenticate(_)) => panic!("the client names no method"),
             Ok(Request::Disconnect(_)) => true,
             Err(Violation::ReceiveMaximumExceeded) => {
                 // no sooner than announced

@@ -121,7 +121,9 @@ impl World {
                     }
                 }
                 let reasons = vec![ReasonCode::Success; request.filters.len()];
-                self.session
+                // an answer that does not fit is not written, and ends the connection
+                let _ = self
+                    .session
                     .answer_subscribe(request.packet_id, reasons, &mut self.out);
             }
             Ok(Request::Room) => {
