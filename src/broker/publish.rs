@@ -29,7 +29,10 @@ use std::sync::Arc;
 pub struct Publisher {
     identity: Arc<Identity>,
     origin: Arc<Origin>,
-    memo: Memo<Arc<Outbox>>,
+    /// The key of the publisher's own outbox, for No Local.
+    receiver: Option<u64>,
+    /// Made when something is published.
+    memo: Option<Box<Memo<Arc<Outbox>>>>,
     batch: Batch,
 }
 
@@ -51,7 +54,8 @@ impl Publisher {
         Publisher {
             identity,
             origin,
-            memo: Memo::new(receiver),
+            receiver,
+            memo: None,
             batch: Batch::default(),
         }
     }
@@ -63,7 +67,7 @@ impl Publisher {
 
     /// Lets go of what was remembered: a publisher that fell silent keeps nobody's queue alive.
     pub fn rest(&mut self) {
-        self.memo.forget();
+        self.memo = None;
         self.batch = Batch::default();
     }
 }
@@ -178,10 +182,12 @@ impl Broker {
     ) -> Result<Receipt, Refused> {
         let Publisher {
             origin,
+            receiver,
             memo,
             batch,
             ..
         } = publisher;
+        let memo = memo.get_or_insert_with(|| Box::new(Memo::new(*receiver)));
         let targets = memo.targets(&self.0.routes, &draft.topic);
         let must_survive = targets.durable && draft.qos > Qos::AtMostOnce;
         batch.published += 1;

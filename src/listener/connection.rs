@@ -5,7 +5,7 @@
 
 use super::{
     config::Referral,
-    door::Door,
+    door::{Admitted, Door},
     end::End,
     link::{Link, ReadEnd},
     refused::Notes,
@@ -70,6 +70,7 @@ pub(super) struct Connection<T> {
     identity: Arc<Identity>,
     dialogue: Option<Box<Dialogue>>,
     attached: Attached,
+    will: Option<Box<StoredWill>>,
     publisher: Publisher,
     /// Messages from the client that are not in the metrics yet.
     published: Tally,
@@ -85,14 +86,14 @@ pub(super) struct Connection<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
-    pub(super) fn new(
-        link: Link<T>,
-        door: &Door,
-        peer: SocketAddr,
-        identity: Arc<Identity>,
-        dialogue: Option<Box<Dialogue>>,
-        attached: Attached,
-    ) -> Self {
+    pub(super) fn new(link: Link<T>, door: &Door, peer: SocketAddr, admitted: Admitted) -> Self {
+        let Admitted {
+            identity,
+            dialogue,
+            attached,
+            will,
+            ..
+        } = admitted;
         let broker = door.broker.clone();
         let session = &attached.session;
         let origin = Origin {
@@ -112,6 +113,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             identity,
             dialogue,
             attached,
+            will: will.map(Box::new),
             publisher,
             published: Tally::default(),
             blocked: false,
@@ -122,6 +124,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             heard,
             timer: None,
         }
+    }
+
+    pub(super) fn client_id(&self) -> Arc<str> {
+        self.attached.session.client_id().clone()
     }
 
     pub(super) async fn drive(&mut self) -> End {
@@ -399,12 +405,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
     }
 
     /// Writes the last word, gives the session back; what is left is the link to finish.
-    pub(super) fn close(
-        mut self,
-        end: &End,
-        will: Option<StoredWill>,
-        referral: Option<&Referral>,
-    ) -> Link<T> {
+    pub(super) fn close(mut self, end: &End, referral: Option<&Referral>) -> Link<T> {
         if let Some(reason) = end.farewell() {
             let referral = referral.filter(|_| matches!(end, End::ShuttingDown));
             let (reason, server) = match referral {
@@ -420,6 +421,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             End::ShuttingDown => Ending::Stopped,
             _ => Ending::Broken,
         };
+        let will = self.will.map(|will| *will);
         self.broker.detach(self.attached, will, ending);
         self.link
     }

@@ -47,12 +47,12 @@ use tokio::{
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A client with a session.
-struct Admitted {
-    connect: Box<Connect>,
-    identity: Arc<Identity>,
-    dialogue: Option<Box<Dialogue>>,
-    attached: Attached,
-    will: Option<StoredWill>,
+pub(super) struct Admitted {
+    pub(super) connect: Box<Connect>,
+    pub(super) identity: Arc<Identity>,
+    pub(super) dialogue: Option<Box<Dialogue>>,
+    pub(super) attached: Attached,
+    pub(super) will: Option<StoredWill>,
 }
 
 /// What every MQTT connection starts from, whatever carries its bytes.
@@ -86,11 +86,25 @@ impl Door {
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
+        // beginning and end are boxed: a future is as large as its largest part, for as long as it lives
+        let opened = Box::pin(self.begin(stream, peer, transport)).await;
+        if let Some(mut connection) = opened {
+            let end = connection.drive().await;
+            Box::pin(self.end(connection, end, peer)).await;
+        }
+    }
+
+    async fn begin<T: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: T,
+        peer: SocketAddr,
+        transport: &'static str,
+    ) -> Option<Box<Connection<T>>> {
         let limits = self.broker.limits();
         let mut link = Link::new(stream, limits.connect);
         link.decoder.limit_user_properties(limits.user_properties);
         match self.admit(&mut link).await {
-            Ok(admitted) => self.run(link, admitted, peer, transport).await,
+            Ok(admitted) => return Some(self.connection(link, *admitted, peer, transport)),
             Err(TurnedAway::Refused(connect, refusal)) => {
                 self.refuse(link, peer, &connect, refusal).await
             }
@@ -101,6 +115,39 @@ impl Door {
             Err(TurnedAway::By(end)) => self.refuse_bytes(link, peer, end).await,
             Err(TurnedAway::Late) => self.note(Kind::Timeout, peer, "no CONNECT in time"),
         }
+        None
+    }
+
+    fn connection<T: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        link: Link<T>,
+        admitted: Admitted,
+        peer: SocketAddr,
+        transport: &'static str,
+    ) -> Box<Connection<T>> {
+        METRICS.client_connected();
+        let (session, connect) = (&admitted.attached.session, &admitted.connect);
+        tracing::info!(
+            client = ?session.client_id(), %peer, transport, version = connect.version.name(), user = ?connect.username,
+            keep_alive = session.terms().keep_alive, session_present = admitted.attached.present, "connected"
+        );
+        Box::new(Connection::new(link, self, peer, admitted))
+    }
+
+    async fn end<T: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        connection: Box<Connection<T>>,
+        end: End,
+        peer: SocketAddr,
+    ) {
+        METRICS.client_disconnected();
+        if let Some(kind) = end.kind() {
+            METRICS.refused(kind).inc();
+        }
+        let client_id = connection.client_id();
+        tracing::info!(client = ?client_id, %peer, reason = %end, "disconnected");
+        let link = connection.close(&end, self.referral.as_ref());
+        let _ = timeout(FAREWELL, link.finish()).await;
     }
 
     async fn admit<T: AsyncRead + AsyncWrite + Unpin>(
@@ -159,38 +206,6 @@ impl Door {
         );
         link.decoder.accept(self.broker.limits().packet());
         Ok((attached, will))
-    }
-
-    async fn run<T: AsyncRead + AsyncWrite + Unpin>(
-        &self,
-        link: Link<T>,
-        admitted: Box<Admitted>,
-        peer: SocketAddr,
-        transport: &'static str,
-    ) {
-        METRICS.client_connected();
-        let Admitted {
-            connect,
-            identity,
-            dialogue,
-            attached,
-            will,
-        } = *admitted;
-        let client_id = attached.session.client_id().clone();
-        tracing::info!(
-            client = ?client_id, %peer, transport, version = connect.version.name(), user = ?connect.username,
-            keep_alive = attached.session.terms().keep_alive, session_present = attached.present, "connected"
-        );
-        drop(connect);
-        let mut connection = Connection::new(link, self, peer, identity, dialogue, attached);
-        let end = connection.drive().await;
-        METRICS.client_disconnected();
-        if let Some(kind) = end.kind() {
-            METRICS.refused(kind).inc();
-        }
-        tracing::info!(client = ?client_id, %peer, reason = %end, "disconnected");
-        let link = connection.close(&end, will, self.referral.as_ref());
-        let _ = timeout(FAREWELL, link.finish()).await;
     }
 
     /// Answers a CONNECT with a refusal.

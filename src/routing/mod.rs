@@ -16,6 +16,7 @@ use parking_lot::RwLock;
 use shared::{Group, Member};
 use std::{
     hash::BuildHasher,
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -117,7 +118,7 @@ impl<S: Subscriber> Routes<S> {
             None => entries.insert(Entry {
                 subscriber,
                 options,
-                id,
+                id: id.and_then(NonZeroU32::new), // 0 is not one (3.8.2.1.2)
             }),
             Some(name) => {
                 let group =
@@ -229,7 +230,7 @@ impl<S: Subscriber> Found<S> {
                 retain_as_published: entry.options.retain_as_published,
                 ids: None,
             };
-            self.targets.push((target, entry.id));
+            self.targets.push((target, entry.id.map(NonZeroU32::get)));
         }
         self.sources += usize::from(self.targets.len() > before);
         self.shared.extend(entries.groups().cloned());

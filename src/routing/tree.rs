@@ -1,21 +1,26 @@
 //! A trie over topic levels with exact, `+` and `#` edges.
+//!
+//! Most nodes have one child or none, and most filters one subscriber: those take no table and no list.
+
+mod children;
 
 use super::{Subscriber, shared::Group, shared::Member};
 use crate::mqtt::subscribe::SubscriptionOptions;
-use hashbrown::HashMap;
-use std::sync::Arc;
+use children::Children;
+use smallvec::SmallVec;
+use std::{num::NonZeroU32, sync::Arc};
 
 /// One level. A filter that ends in `#` is kept at the level before it, so that it matches that level too.
 pub struct Node<S> {
-    children: HashMap<Box<str>, Node<S>>,
+    children: Children<S>,
     plus: Option<Box<Node<S>>>,
     here: Entries<S>,
-    hash: Entries<S>,
+    hash: Option<Box<Entries<S>>>,
 }
 
 /// The subscriptions to one filter.
 pub struct Entries<S> {
-    direct: Vec<Entry<S>>,
+    direct: SmallVec<[Entry<S>; 1]>,
     groups: Vec<Arc<Group<S>>>,
 }
 
@@ -23,13 +28,13 @@ pub struct Entries<S> {
 pub struct Entry<S> {
     pub subscriber: S,
     pub options: SubscriptionOptions,
-    pub id: Option<u32>,
+    pub id: Option<NonZeroU32>,
 }
 
 impl<S> Default for Entries<S> {
     fn default() -> Self {
         Entries {
-            direct: Vec::new(),
+            direct: SmallVec::new(),
             groups: Vec::new(),
         }
     }
@@ -38,10 +43,10 @@ impl<S> Default for Entries<S> {
 impl<S> Default for Node<S> {
     fn default() -> Self {
         Node {
-            children: HashMap::new(),
+            children: Children::default(),
             plus: None,
             here: Entries::default(),
-            hash: Entries::default(),
+            hash: None,
         }
     }
 }
@@ -124,9 +129,9 @@ impl<S: Subscriber> Node<S> {
         let mut node = self;
         for level in pattern.split('/') {
             node = match level {
-                "#" => return &mut node.hash,
+                "#" => return node.hash.get_or_insert_default(),
                 "+" => node.plus.get_or_insert_default(),
-                level => node.children.entry(level.into()).or_default(),
+                level => node.children.get_or_insert(level),
             };
         }
         &mut node.here
@@ -137,7 +142,7 @@ impl<S: Subscriber> Node<S> {
         let mut node = self;
         for level in pattern.split('/') {
             node = match level {
-                "#" => return Some(&node.hash),
+                "#" => return node.hash.as_deref(),
                 "+" => node.plus.as_deref()?,
                 level => node.children.get(level)?,
             };
@@ -161,7 +166,16 @@ impl<S: Subscriber> Node<S> {
         };
         let (level, rest) = split_level(rest);
         match level {
-            "#" => change(&mut self.hash),
+            "#" => {
+                let Some(hash) = &mut self.hash else {
+                    return false;
+                };
+                let removed = change(hash);
+                if hash.is_empty() {
+                    self.hash = None;
+                }
+                removed
+            }
             "+" => {
                 let Some(child) = &mut self.plus else {
                     return false;
@@ -192,8 +206,8 @@ impl<S: Subscriber> Node<S> {
 
     // depth is bounded by the depth of the filters, see remove_level
     fn visit_level<'a>(&'a self, rest: Option<&str>, see: &mut impl FnMut(&'a Entries<S>)) {
-        if !self.hash.is_empty() {
-            see(&self.hash);
+        if let Some(hash) = &self.hash {
+            see(hash);
         }
         let Some(rest) = rest else {
             if !self.here.is_empty() {
@@ -202,9 +216,7 @@ impl<S: Subscriber> Node<S> {
             return;
         };
         let (level, rest) = split_level(rest);
-        if !self.children.is_empty()
-            && let Some(child) = self.children.get(level)
-        {
+        if let Some(child) = self.children.get(level) {
             child.visit_level(rest, see);
         }
         if let Some(child) = &self.plus {
@@ -216,7 +228,7 @@ impl<S: Subscriber> Node<S> {
         self.children.is_empty()
             && self.plus.is_none()
             && self.here.is_empty()
-            && self.hash.is_empty()
+            && self.hash.is_none()
     }
 }
 

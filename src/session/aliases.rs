@@ -2,14 +2,13 @@
 
 use super::violation::Violation;
 use crate::mqtt::topic::TopicName;
-use hashbrown::HashMap;
-use std::num::NonZeroU16;
+use std::{collections::BTreeMap, num::NonZeroU16};
 
 /// What the client's aliases stand for.
 #[derive(Debug)]
 pub struct AliasesIn {
     maximum: u16,
-    topics: HashMap<NonZeroU16, TopicName>,
+    topics: BTreeMap<NonZeroU16, TopicName>,
 }
 
 impl AliasesIn {
@@ -17,7 +16,7 @@ impl AliasesIn {
     pub fn new(maximum: u16) -> Self {
         AliasesIn {
             maximum,
-            topics: HashMap::new(),
+            topics: BTreeMap::new(),
         }
     }
 
@@ -49,7 +48,7 @@ impl AliasesIn {
 #[derive(Debug)]
 pub struct AliasesOut {
     maximum: u16,
-    aliases: HashMap<TopicName, NonZeroU16>,
+    aliases: BTreeMap<TopicName, NonZeroU16>,
 }
 
 /// How a topic is written.
@@ -68,7 +67,7 @@ impl AliasesOut {
     pub fn new(maximum: u16) -> Self {
         AliasesOut {
             maximum,
-            aliases: HashMap::new(),
+            aliases: BTreeMap::new(),
         }
     }
 

@@ -1,25 +1,13 @@
 //! Packet identifiers for messages to the client: never one that is in use [MQTT-2.2.1-4].
 
 use crate::mqtt::PacketId;
-use hashbrown::HashSet;
+use std::collections::BTreeSet;
 
-/// Room for this many identifiers is kept when none is in use; more is given back.
-const KEPT: usize = 32;
-
-/// Identifiers in use, and the next to try.
-#[derive(Debug)]
+/// Identifiers in use, and the next to try. A tree owns nothing while it is empty.
+#[derive(Debug, Default)]
 pub struct PacketIds {
     last: u16,
-    used: HashSet<PacketId>,
-}
-
-impl Default for PacketIds {
-    fn default() -> Self {
-        PacketIds {
-            last: 0,
-            used: HashSet::new(),
-        }
-    }
+    used: BTreeSet<PacketId>,
 }
 
 impl PacketIds {
@@ -38,9 +26,6 @@ impl PacketIds {
     /// The identifier is free again.
     pub fn free(&mut self, id: PacketId) {
         self.used.remove(&id);
-        if self.used.is_empty() && self.used.capacity() > KEPT {
-            self.used = HashSet::new();
-        }
     }
 }
 

@@ -2,18 +2,15 @@
 
 use super::violation::Violation;
 use crate::mqtt::{PacketId, Qos, reason::ReasonCode};
-use hashbrown::HashSet;
+use std::collections::BTreeSet;
 
-/// Room for this many identifiers is kept when none waits; more is given back.
-const KEPT: usize = 32;
-
-/// The receiving side of QoS 1 and 2.
+/// The receiving side of QoS 1 and 2. Its sets are trees: they own nothing while they are empty.
 #[derive(Debug)]
 pub struct Receiving {
     /// Accepted QoS 2 messages whose PUBREL has not come.
-    unreleased: HashSet<PacketId>,
+    unreleased: BTreeSet<PacketId>,
     /// Those of them that a former connection sent: a new connection begins with its whole window (4.9).
-    former: HashSet<PacketId>,
+    former: BTreeSet<PacketId>,
     /// QoS 1 messages handed to the broker and not answered yet.
     unanswered: usize,
     /// Receive Maximum we announced; `None` on 3.x, which has none.
@@ -33,8 +30,8 @@ impl Receiving {
     /// Nothing under way.
     pub fn new(maximum: Option<u16>) -> Self {
         Receiving {
-            unreleased: HashSet::new(),
-            former: HashSet::new(),
+            unreleased: BTreeSet::new(),
+            former: BTreeSet::new(),
             unanswered: 0,
             maximum,
         }
@@ -94,8 +91,5 @@ impl Receiving {
     fn free(&mut self, packet_id: PacketId) {
         self.unreleased.remove(&packet_id);
         self.former.remove(&packet_id);
-        if self.unreleased.is_empty() && self.unreleased.capacity() > KEPT {
-            self.unreleased = HashSet::new();
-        }
     }
 }
