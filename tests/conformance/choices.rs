@@ -202,13 +202,27 @@ pub const CHOICES: &[Choice] = &[
         ],
     ),
     choice(
-        "What of an acknowledgement for an identifier that is not in use, or in use at the other QoS?",
-        "PUBREC and PUBREL are answered, in 5.0 with 0x92; PUBACK and PUBCOMP are ignored. No message is affected.",
-        "After a session was lost on one side such packets are no error; what is unacknowledged stays so.",
+        "What of an acknowledgement for an identifier that is not in use?",
+        "PUBREC and PUBREL are answered, in 5.0 with 0x92; PUBACK and PUBCOMP are ignored.",
+        "After a session was lost on one side such packets are no error.",
         &[
             "v5_mqtt_2_2_1_5_an_unknown_identifier_is_answered_with_0x92",
             "v311_mqtt_2_3_1_6_an_unknown_identifier_is_answered_all_the_same",
-            "v5_v311_mqtt_4_3_3_3_an_acknowledgement_of_the_other_qos_acknowledges_nothing",
+        ],
+    ),
+    choice(
+        "What of an acknowledgement that belongs to the other QoS, or comes before its turn?",
+        "A protocol error: the connection ends, in 5.0 with 0x82, and the message is still owed.",
+        "Accepted, it would end an exchange the client does not know to be over; ignored, the exchange would never end.",
+        &["v5_v311_mqtt_4_3_3_3_an_acknowledgement_of_the_other_qos_acknowledges_nothing"],
+    ),
+    choice(
+        "Are QoS, retained messages, wildcards, shared subscriptions and identifiers that are switched off refused to 3.1.1, which cannot be told?",
+        "A filter is refused with 0x80; a PUBLISH of that kind ends the connection.",
+        "An acknowledgement would say that the message was taken as it was meant.",
+        &[
+            "v311_mqtt_3_8_3_2_without_wildcards_a_filter_that_has_one_is_rejected",
+            "v311_what_is_switched_off_ends_the_connection_that_publishes_it",
         ],
     ),
     choice(

@@ -218,7 +218,7 @@ async fn v5_v311_mqtt_3_1_3_3_the_client_identifier_is_there(at: Stage) {
 }
 
 fn full(version: Version) -> Vec<u8> {
-    let mut opening = Opening::new(version, "cut-short").keep_alive(7);
+    let mut opening = Opening::new(version, &unique("cut-short")).keep_alive(7);
     opening.will = Some(Will {
         topic: "topic".into(),
         payload: b"payload".to_vec(),

@@ -48,50 +48,6 @@ pub const EXCEPTIONS: &[Exception] = &[
         "3.3.4-8",
         "a client that delays its own packets cannot be told from one that has nothing to send",
     ),
-    v5(
-        "3.2.2-11",
-        "the gateway supports every QoS: there is no setting that lowers it",
-    ),
-    v5(
-        "3.2.2-12",
-        "the gateway supports every QoS: there is no setting that lowers it",
-    ),
-    v5(
-        "3.2.2-13",
-        "the gateway always retains: there is no setting that forbids it",
-    ),
-    v5(
-        "3.2.2-14",
-        "the gateway always retains: there is no setting that forbids it",
-    ),
-    v5(
-        "3.15.2-2",
-        "the gateway knows no authentication method, so it never sends AUTH",
-    ),
-    v5(
-        "3.15.2-3",
-        "the gateway knows no authentication method, so it never sends AUTH",
-    ),
-    v5(
-        "4.12.0-2",
-        "the gateway knows no authentication method, so it never sends AUTH",
-    ),
-    v5(
-        "4.12.0-3",
-        "the gateway knows no authentication method, so it never asks for more",
-    ),
-    v5(
-        "4.12.0-5",
-        "the gateway knows no authentication method, so none is ever repeated",
-    ),
-    v5(
-        "4.12.1-1",
-        "the gateway knows no authentication method, so there is none to repeat",
-    ),
-    v5(
-        "4.12.1-2",
-        "the gateway knows no authentication method, so none can be repeated and fail",
-    ),
     v311(
         "7.0.0-1",
         "the gateway dials out to no other server, so it is never a client",

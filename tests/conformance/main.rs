@@ -13,6 +13,7 @@ mod claims;
 mod choices;
 mod exceptions;
 mod matrix;
+mod mirror;
 mod stage;
 
 mod acknowledgements;
@@ -20,6 +21,7 @@ mod authentication;
 mod client_limits;
 mod connect;
 mod delivery;
+mod features;
 mod flow_control;
 mod goodbye;
 mod headers;
@@ -47,6 +49,7 @@ const CHAPTERS: &[(&str, &[claims::Claim])] = &[
     ("wills", wills::CLAIMS),
     ("client_limits", client_limits::CLAIMS),
     ("server_limits", server_limits::CLAIMS),
+    ("features", features::CLAIMS),
     ("publish", publish::CLAIMS),
     ("retained", retained::CLAIMS),
     ("acknowledgements", acknowledgements::CLAIMS),

@@ -32,7 +32,7 @@ claims! {
     v5_v311_mqtt_3_2_0_1_connack_is_the_first_packet_and_comes_once:
         v5["3.2.0-1", "3.2.0-2"] v311["3.2.0-1"];
     v5_v311_mqtt_3_2_2_6_a_refusal_never_speaks_of_a_session: v5["3.2.2-6"] v311["3.2.2-4"];
-    v5_mqtt_3_2_2_9_what_is_fully_supported_is_not_announced: v5["3.2.2-9", "3.2.2-10"];
+    v5_mqtt_3_2_2_9_what_is_fully_supported_is_not_announced: v5["3.2.2-9"];
     v5_mqtt_3_2_2_19_a_refusal_fits_the_clients_maximum_packet_size: v5["3.2.2-19", "3.2.2-20", "3.1.2-24"];
     v5_v311_mqtt_3_1_3_2_sessions_belong_to_their_client_identifier: v5["3.1.3-2"] v311["3.1.3-2"];
     v5_a_session_is_resumed_under_another_version: v5["a session resumed under another version"];
