@@ -447,6 +447,9 @@ fn replay(
     }
     if replay.is_done() {
         replays.pop_front();
+        if replays.is_empty() {
+            *replays = VecDeque::new();
+        }
         return true;
     }
     room > 0 || !batch.is_empty()

@@ -20,6 +20,7 @@ pub mod opening;
 pub mod packet_ids;
 pub mod receiving;
 pub mod sending;
+pub mod subscriptions;
 pub mod violation;
 
 use crate::{
@@ -40,11 +41,11 @@ use crate::{
     },
 };
 use aliases::{AliasesIn, AliasesOut};
-use hashbrown::HashMap;
 use opening::Terms;
 use receiving::{Arrival, Receiving};
 use sending::Sending;
 use std::sync::Arc;
+use subscriptions::{Subscription, Subscriptions};
 use violation::Violation;
 
 /// Session Expiry Interval that never ends.
@@ -56,25 +57,12 @@ pub struct Session {
     client_id: Arc<str>,
     terms: Terms,
     expiry: u32,
-    subscriptions: HashMap<Arc<str>, Subscription>,
+    subscriptions: Subscriptions,
     receiving: Receiving,
     sending: Sending,
     aliases_in: AliasesIn,
     aliases_out: AliasesOut,
     taken_through: u64,
-}
-
-/// One filter of a session.
-#[derive(Debug, Clone)]
-pub struct Subscription {
-    /// What is wanted.
-    pub filter: TopicFilter,
-    /// How it is wanted; the QoS is the granted one.
-    pub options: SubscriptionOptions,
-    /// Subscription Identifier.
-    pub id: Option<u32>,
-    /// Records above this offset of the log are for it. Replacing the subscription keeps it.
-    pub since: u64,
 }
 
 /// What a packet asks the broker for.
@@ -130,7 +118,7 @@ impl Session {
         Session {
             client_id,
             expiry: terms.session_expiry,
-            subscriptions: HashMap::new(),
+            subscriptions: Subscriptions::default(),
             receiving: Receiving::new(terms.receive_maximum_in),
             sending: Sending::new(terms.receive_maximum_out),
             aliases_in: AliasesIn::new(terms.alias_maximum_in),
@@ -173,7 +161,7 @@ impl Session {
 
     /// All subscriptions.
     pub fn subscriptions(&self) -> impl Iterator<Item = &Subscription> {
-        self.subscriptions.values()
+        self.subscriptions.iter()
     }
 
     /// How many subscriptions there are.
@@ -194,19 +182,12 @@ impl Session {
         id: Option<u32>,
         since: u64,
     ) -> bool {
-        let key: Arc<str> = filter.as_str().into();
-        let old = self.subscriptions.get(&key).map(|old| old.since);
-        let since = old.unwrap_or(since);
-        self.subscriptions.insert(
-            key,
-            Subscription {
-                filter,
-                options,
-                id,
-                since,
-            },
-        );
-        old.is_none()
+        self.subscriptions.insert(Subscription {
+            filter,
+            options,
+            id,
+            since,
+        })
     }
 
     /// Forgets a subscription.
