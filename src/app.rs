@@ -189,7 +189,7 @@ fn web_state(
         durability: DURABILITY.to_owned(),
         mqtt_upgrade: Arc::new(move |io, peer| {
             let door = door.clone();
-            Box::pin(async move { websocket::serve(&door, io, peer, max_packet).await })
+            Box::pin(websocket::serve(door, io, peer, max_packet))
         }),
         notes: notes.clone(),
         metrics: render_openmetrics,

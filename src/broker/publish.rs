@@ -23,16 +23,21 @@ use crate::{
     },
     session::limits::Limits,
 };
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 /// Somebody who publishes: on whose rights, under which name, and whom his topics were for lately.
 pub struct Publisher {
     identity: Arc<Identity>,
     origin: Arc<Origin>,
     /// The key of the publisher's own outbox, for No Local.
-    receiver: Option<u64>,
-    /// Made when something is published.
-    memo: Option<Box<Memo<Arc<Outbox>>>>,
+    receiver: Option<NonZeroU64>,
+    /// Made when something is published: most connections never do.
+    lately: Option<Box<Lately>>,
+}
+
+/// What a publisher that is not silent remembers.
+struct Lately {
+    memo: Memo<Arc<Outbox>>,
     batch: Batch,
 }
 
@@ -54,9 +59,8 @@ impl Publisher {
         Publisher {
             identity,
             origin,
-            receiver,
-            memo: None,
-            batch: Batch::default(),
+            receiver: receiver.and_then(NonZeroU64::new), // keys begin at 1
+            lately: None,
         }
     }
 
@@ -67,8 +71,7 @@ impl Publisher {
 
     /// Lets go of what was remembered: a publisher that fell silent keeps nobody's queue alive.
     pub fn rest(&mut self) {
-        self.memo = None;
-        self.batch = Batch::default();
+        self.lately = None;
     }
 }
 
@@ -129,7 +132,9 @@ impl Broker {
 
     /// Offers what a batch still holds back.
     pub fn flush(&self, publisher: &mut Publisher) {
-        publisher.batch.offer();
+        if let Some(lately) = &mut publisher.lately {
+            lately.batch.offer();
+        }
     }
 
     /// Publishes in the gateway's own name, also on topics that are its own. What it retains has no limit but its own
@@ -183,11 +188,15 @@ impl Broker {
         let Publisher {
             origin,
             receiver,
-            memo,
-            batch,
+            lately,
             ..
         } = publisher;
-        let memo = memo.get_or_insert_with(|| Box::new(Memo::new(*receiver)));
+        let Lately { memo, batch } = &mut **lately.get_or_insert_with(|| {
+            Box::new(Lately {
+                memo: Memo::new(receiver.map(NonZeroU64::get)),
+                batch: Batch::default(),
+            })
+        });
         let targets = memo.targets(&self.0.routes, &draft.topic);
         let must_survive = targets.durable && draft.qos > Qos::AtMostOnce;
         batch.published += 1;

@@ -130,6 +130,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.attached.session.client_id().clone()
     }
 
+    pub(super) fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
     pub(super) async fn drive(&mut self) -> End {
         // packets that came with CONNECT
         if let Err(error) = self.link.decoder.feed(&[], &mut self.link.packets) {

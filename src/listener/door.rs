@@ -82,15 +82,25 @@ impl Door {
     }
 
     /// Serves one connection to its end. `transport` names what carries it, for the log.
-    pub async fn serve<T>(&self, stream: T, peer: SocketAddr, transport: &'static str)
+    ///
+    /// The future holds little but its connection: beginning and end are boxed, since a future is as large as its largest
+    /// part, for as long as it lives.
+    pub fn serve<T>(
+        self: Arc<Self>,
+        stream: T,
+        peer: SocketAddr,
+        transport: &'static str,
+    ) -> impl Future<Output = ()>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
-        // beginning and end are boxed: a future is as large as its largest part, for as long as it lives
-        let opened = Box::pin(self.begin(stream, peer, transport)).await;
-        if let Some(mut connection) = opened {
-            let end = connection.drive().await;
-            Box::pin(self.end(connection, end, peer)).await;
+        let door = self.clone();
+        let opening = Box::pin(async move { door.begin(stream, peer, transport).await });
+        async move {
+            if let Some(mut connection) = opening.await {
+                let end = connection.drive().await;
+                Box::pin(self.end(connection, end)).await;
+            }
         }
     }
 
@@ -138,13 +148,12 @@ impl Door {
         &self,
         connection: Box<Connection<T>>,
         end: End,
-        peer: SocketAddr,
     ) {
         METRICS.client_disconnected();
         if let Some(kind) = end.kind() {
             METRICS.refused(kind).inc();
         }
-        let client_id = connection.client_id();
+        let (client_id, peer) = (connection.client_id(), connection.peer());
         tracing::info!(client = ?client_id, %peer, reason = %end, "disconnected");
         let link = connection.close(&end, self.referral.as_ref());
         let _ = timeout(FAREWELL, link.finish()).await;

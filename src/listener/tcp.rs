@@ -76,9 +76,9 @@ pub async fn serve(
     stop: CancellationToken,
 ) {
     accept(listener, permits, stop, |stream, peer, place| {
-        let door = door.clone();
+        let serving = door.clone().serve(stream, peer, "tcp");
         tasks.spawn(async move {
-            door.serve(stream, peer, "tcp").await;
+            serving.await;
             drop(place);
         });
     })

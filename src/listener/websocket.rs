@@ -10,6 +10,7 @@ use std::{
     io::{self, IoSlice},
     net::SocketAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,14 +22,15 @@ use tokio_tungstenite::{
     },
 };
 
-/// Buffer of one connection in each direction, in bytes; the library's default is 128 KiB.
-const BUFFER: usize = 4 * 1024;
+/// Buffer of one connection in each direction, in bytes; the library's default is 128 KiB. Twenty small
+/// packets fit.
+const BUFFER: usize = 1536;
 
 /// Most bytes put into one binary message, unless a single write is larger.
 const FRAME: usize = 64 * 1024;
 
 /// Serves MQTT over an upgraded connection to its end.
-pub async fn serve<T>(door: &Door, stream: T, peer: SocketAddr, max_packet: usize)
+pub async fn serve<T>(door: Arc<Door>, stream: T, peer: SocketAddr, max_packet: usize)
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {

@@ -8,8 +8,10 @@ pub struct Children<S> {
     /// Only empty if there is no child at all.
     first: Option<(Box<str>, Box<Node<S>>)>,
     /// The nodes stand beside the table, whose free places then cost little.
-    others: Option<Box<HashMap<Box<str>, Box<Node<S>>>>>,
+    others: Option<Box<Table<S>>>,
 }
+
+type Table<S> = HashMap<Box<str>, Box<Node<S>>>;
 
 impl<S> Default for Children<S> {
     fn default() -> Self {
