@@ -457,9 +457,10 @@ impl Client {
         self.online.as_mut().expect("packets come on a connection")
     }
 
-    /// Whether new messages may be sent: connected, and everything older sent again.
+    /// Whether new messages may be sent: connected, everything older sent again, and identifiers left.
     fn is_ready(&self) -> bool {
-        self.online.as_ref().is_some_and(|online| online.welcomed)
+        let online = self.online.as_ref().filter(|online| online.welcomed);
+        online.is_some_and(|online| online.asked.len() + self.outgoing.len() < 250)
             && self.outgoing.iter().all(|item| item.sent)
     }
 

@@ -13,6 +13,7 @@ pub struct World<'a> {
     link: Option<Link>,
     ledger: Ledger,
     now: Millis,
+    aged: u32,
 }
 
 impl<'a> World<'a> {
@@ -34,6 +35,7 @@ impl<'a> World<'a> {
             link: None,
             ledger: Ledger::default(),
             now: Millis(1_000_000),
+            aged: 0,
         }
     }
 
@@ -59,7 +61,9 @@ impl<'a> World<'a> {
                 _ => self.connect(false),
             };
         }
-        if self.random.once_in(10_000) {
+        if self.random.once_in(10_000) && self.aged < 2 {
+            // which takes long: a fuzzer would do nothing else
+            self.aged += 1;
             self.server.age();
         }
         match self.random.below(100) {
