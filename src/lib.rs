@@ -31,7 +31,8 @@
 //! 1. The connection's task reads what is there, decodes it where it lies, and hands packet by packet to its session.
 //! 2. The session resolves aliases, notes QoS 1/2 identifiers and asks for a publish.
 //! 3. The broker asks the identity, looks the topic up in the publisher's memo, and offers the message to each outbox,
-//!    together with the others of that read that go to the same ones. If it is retained or somebody durable wants it, all this happens under the order lock and it gets a position.
+//!    together with the others of that read that go to the same ones. If it is retained or somebody durable wants it,
+//!    all this happens under the order lock and it gets a position.
 //! 4. The acknowledgements of the whole read leave in one write.
 //! 5. An outbox that was empty wakes its reader, which drains it in batches into one write, or one body chunk.
 

@@ -2,6 +2,17 @@
 //!
 //! Per wake: read once, handle every packet that came, drain the outbox as far as the window and the write mark allow,
 //! write once. A connection whose peer does not read stops draining its outbox and, above the mark, stops being read.
+//!
+//! What it costs, beside what `broker/publish.rs` says of the switch:
+//!
+//! - *per wake*: one `recv`, one `send` (`writev` only if a payload is shared), two looks at the clock, two locks of the
+//!   own outbox (take, and wait), one addition to each counter; no allocation, since packets, deliveries and bytes to
+//!   write stand in buffers that the worker thread lends; no timer is touched;
+//! - *per message in*: the decoder's pass over its bytes, no copy but of the payload into the message;
+//! - *per message out*: its head is encoded into the write buffer, a small payload behind it; above QoS 0 an entry in
+//!   the window;
+//! - *per connection*: a task of a few hundred bytes, the session and its outbox. Buffers stay only with a connection
+//!   whose socket did not take everything.
 
 use super::{
     config::Referral,
