@@ -117,7 +117,7 @@ impl Gateway {
         let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
         let drain = settings.http.drain;
         let state = web_state(&broker, &door, &notes, settings.http, stop.clone());
-        let router = http::router(state);
+        let web_app = Arc::new(http::App::new(state));
 
         let background = [
             tokio::spawn(keep_time(broker.clone())),
@@ -131,7 +131,7 @@ impl Gateway {
             connections.clone(),
             stop.clone(),
         ));
-        let web = http::serve::serve(web, router, permits, drain, stop.clone());
+        let web = http::serve::serve(web, web_app, permits, drain, stop.clone());
         Ok(Gateway {
             mqtt: mqtt_address,
             http: http_address,

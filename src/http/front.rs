@@ -9,19 +9,20 @@ use crate::{
     metrics::{METRICS, Refusal},
 };
 use axum::{
-    extract::{self, Request},
+    body::Body,
+    extract::Request,
     http::{HeaderName, HeaderValue},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
 use std::{
     any::Any,
     sync::{
-        Arc, LazyLock,
+        LazyLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Instant,
 };
+use tower_http::catch_panic::ResponseForPanic;
 
 /// Names the request in the answer, in the log and in a problem's `instance`.
 static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
@@ -29,10 +30,10 @@ static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
 /// Gives the request an id, notes how it went, and writes out the problem it ended in.
 ///
 /// The query is never logged: it may carry secrets.
-pub async fn receive(
-    extract::State(state): extract::State<Arc<State>>,
+pub async fn receive<F: Future<Output = Response>>(
+    state: &State,
     request: Request,
-    next: Next,
+    next: impl FnOnce(Request) -> F,
 ) -> Response {
     let id = next_id();
     let peer = request
@@ -42,7 +43,7 @@ pub async fn receive(
     let method = request.method().clone();
     let path = tracing::enabled!(tracing::Level::DEBUG).then(|| request.uri().path().to_owned());
     let begun = Instant::now();
-    let response = next.run(request).await;
+    let response = next(request).await;
     let problem = response.extensions().get::<Problem>();
     let refused = problem.map(|problem| problem.kind().slug());
     if let (Some(problem), Some(peer)) = (problem, peer)
@@ -82,9 +83,16 @@ fn counted_as(kind: Kind) -> Option<Refusal> {
 }
 
 /// What a client is told when a handler panicked: nothing but its request's id.
-pub fn after_panic(_: Box<dyn Any + Send + 'static>) -> Response {
-    tracing::error!(target: "tidegate::http", "a request handler panicked");
-    Problem::new(Kind::Internal, "the request's id leads to the log entry").into_response()
+#[derive(Debug, Clone)]
+pub struct AfterPanic;
+
+impl ResponseForPanic for AfterPanic {
+    type ResponseBody = Body;
+
+    fn response_for_panic(&mut self, _: Box<dyn Any + Send + 'static>) -> Response {
+        tracing::error!(target: "tidegate::http", "a request handler panicked");
+        Problem::new(Kind::Internal, "the request's id leads to the log entry").into_response()
+    }
 }
 
 /// Unique in this run; the random part tells runs apart.

@@ -11,12 +11,11 @@ use crate::http::{
     serve::Connection,
 };
 use axum::{
-    extract::{Request, State},
+    extract::Request,
     http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts},
-    middleware::Next,
     response::{IntoResponse, Response},
 };
-use std::{net::IpAddr, sync::Arc};
+use std::net::IpAddr;
 
 static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -111,7 +110,11 @@ impl Guard {
 }
 
 /// The layer of the rules above, and of what CORS needs for configured origins.
-pub async fn protect(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+pub async fn protect<F: Future<Output = Response>>(
+    guard: &Guard,
+    request: Request,
+    next: impl FnOnce(Request) -> F,
+) -> Response {
     let (head, body) = request.into_parts();
     let trusted = match head.headers.get(header::ORIGIN) {
         Some(origin) if origin.to_str().is_ok_and(|origin| guard.trusts(origin)) => {
@@ -126,7 +129,7 @@ pub async fn protect(State(guard): State<Arc<Guard>>, request: Request, next: Ne
     let mut response = match guard.check(&head) {
         Err(problem) => problem.into_response(),
         Ok(()) if preflight && trusted.is_some() => preflight_answer(),
-        Ok(()) => next.run(Request::from_parts(head, body)).await,
+        Ok(()) => next(Request::from_parts(head, body)).await,
     };
     if !guard.origins.is_empty() {
         response

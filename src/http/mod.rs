@@ -26,12 +26,15 @@ pub mod upgrade;
 
 use crate::{broker::Broker, http::extract::TopicRules, listener::refused::Notes};
 use axum::{
-    Router, middleware,
+    Router,
+    extract::Request,
+    response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
 use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
-use tower_http::catch_panic::CatchPanicLayer;
+use tower::{Layer, ServiceExt};
+use tower_http::catch_panic::{CatchPanic, CatchPanicLayer};
 
 /// What handlers need.
 pub struct State {
@@ -53,10 +56,41 @@ pub struct State {
     pub shutdown: CancellationToken,
 }
 
-/// Every route of the gateway, behind its layers.
-pub fn router(state: State) -> Router {
-    let state = Arc::new(state);
-    let guard = Arc::new(guards::Guard::new(&state.config));
+/// Everything that is answered, behind what every request passes.
+///
+/// The steps in front of the routes are plain calls: as layers of the router each would box the request's future and
+/// copy the service behind it, for every request.
+pub struct App {
+    state: Arc<State>,
+    guard: guards::Guard,
+    routes: CatchPanic<Router, front::AfterPanic>,
+}
+
+impl App {
+    /// The routes of the gateway over `state`.
+    pub fn new(state: State) -> Self {
+        let state = Arc::new(state);
+        App {
+            guard: guards::Guard::new(&state.config),
+            routes: CatchPanicLayer::custom(front::AfterPanic).layer(routes(state.clone())),
+            state,
+        }
+    }
+
+    /// Answers one request.
+    pub async fn answer(&self, request: Request) -> Response {
+        front::receive(&self.state, request, |request| {
+            guards::protect(&self.guard, request, |request| async {
+                let answered = self.routes.clone().oneshot(request).await;
+                // neither the routes nor what catches their panics has an error of its own
+                answered.map_or_else(|never| match never {}, IntoResponse::into_response)
+            })
+        })
+        .await
+    }
+}
+
+fn routes(state: Arc<State>) -> Router {
     Router::new()
         .route("/", get(upgrade::root))
         .route("/mqtt", get(upgrade::mqtt))
@@ -74,13 +108,6 @@ pub fn router(state: State) -> Router {
         .route("/docs/", get(docs::file))
         .route("/docs/{*file}", get(docs::file))
         .fallback(dashboard::fallback)
-        // from the inside out
-        .layer(middleware::from_fn_with_state(guard, guards::protect))
-        .layer(CatchPanicLayer::custom(front::after_panic))
-        .layer(middleware::from_fn_with_state(
-            state.clone(),
-            front::receive,
-        ))
         .with_state(state)
 }
 

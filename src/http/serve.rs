@@ -4,19 +4,18 @@
 //! problem.
 
 use crate::{
-    http::stall::WriteDeadline,
+    http::{App, stall::WriteDeadline},
     listener::tcp::{Place, accept},
 };
-use axum::{Router, body::Body, extract::Request};
+use axum::{body::Body, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tower::ServiceExt;
 
 /// A request's head must be complete within this time, from the first byte or the end of the answer before it.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
@@ -56,14 +55,14 @@ impl Connection {
     }
 }
 
-/// Serves `router` to everyone who connects, until `shutdown`.
+/// Serves `app` to everyone who connects, until `shutdown`.
 ///
 /// Takes a permit before each accept, so that who comes when all are taken waits in the kernel's queue. At
 /// `shutdown` it stops accepting and idle connections end; open streams and upgraded connections watch the same
 /// token; whatever is left after `drain` and a moment more is cut.
 pub async fn serve(
     listener: TcpListener,
-    router: Router,
+    app: Arc<App>,
     permits: Arc<Semaphore>,
     drain: Duration,
     shutdown: CancellationToken,
@@ -88,12 +87,7 @@ pub async fn serve(
             };
             // a token of its own: connections do not contend for one list of waiters
             let stopping = shutdown.child_token();
-            connection.spawn(converse(
-                stream,
-                connection.clone(),
-                router.clone(),
-                stopping,
-            ));
+            connection.spawn(converse(stream, connection.clone(), app.clone(), stopping));
         },
     )
     .await;
@@ -110,13 +104,14 @@ pub async fn serve(
 async fn converse(
     stream: TcpStream,
     connection: Connection,
-    router: Router,
+    app: Arc<App>,
     shutdown: CancellationToken,
 ) {
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(connection.clone());
-        router.clone().oneshot(request)
+        let app = app.clone();
+        async move { Ok::<_, Infallible>(app.answer(request).await) }
     });
     let io = TokioIo::new(WriteDeadline::new(stream, WRITE_STALL));
     let conversation = http1::Builder::new()
