@@ -13,7 +13,7 @@
 //! |------:|------|----------------|
 //! | 1 | [`metrics`] | counters and gauges that any room may bump; imports nothing |
 //! | 1 | [`mqtt`] | the wire: bytes to packets and back, 3.1, 3.1.1 and 5.0 in one model; pure |
-//! | 2 | [`message`] | the message everyone shares, and its renderings that are made once; pure |
+//! | 2 | [`message`] | the message everyone shares, and its rendering for the web, made once; pure |
 //! | 3 | [`session`] | the conversation: one client's protocol state; packets in, packets and requests out; pure |
 //! | 3 | [`routing`] | who wants it: the topic tree, share groups, a publisher's memo, retained messages; pure |
 //! | 3 | [`auth`] | who may: an identity and its permissions, and how a client proves who it is |

@@ -74,10 +74,4 @@ impl<S: Subscriber> Memo<S> {
             targets,
         }
     }
-
-    /// Gives back the memory; a publisher that falls silent keeps nobody's queue alive.
-    pub fn forget(&mut self) {
-        self.last = None;
-        self.others = HashMap::new();
-    }
 }
