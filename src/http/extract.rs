@@ -112,8 +112,9 @@ fn filter(raw: &str, rules: &TopicRules) -> Result<TopicFilter, Problem> {
 }
 
 fn within_web_limits(text: &str, rules: &TopicRules) -> Result<(), String> {
-    let unprintable = text.chars().find(|c| is_unprintable(*c));
-    if let Some(c) = unprintable.filter(|_| !rules.allow_controls) {
+    let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    let checked = !is_plain && !rules.allow_controls;
+    if checked && let Some(c) = text.chars().find(|c| is_unprintable(*c)) {
         return Err(format!(
             "it contains {}, a character that is not printed",
             c.escape_unicode()

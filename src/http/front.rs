@@ -16,6 +16,7 @@ use axum::{
 };
 use std::{
     any::Any,
+    fmt::Write,
     sync::{
         LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -40,26 +41,27 @@ pub async fn receive<F: Future<Output = Response>>(
         .extensions()
         .get::<Connection>()
         .map(|connection| connection.peer);
-    let method = request.method().clone();
-    let path = tracing::enabled!(tracing::Level::DEBUG).then(|| request.uri().path().to_owned());
-    let begun = Instant::now();
+    let noted = tracing::enabled!(target: "tidegate::http", tracing::Level::DEBUG).then(|| {
+        let path = request.uri().path().to_owned();
+        (request.method().clone(), path, Instant::now())
+    });
     let response = next(request).await;
+    let status = response.status().as_u16();
+    METRICS.responses(status).inc();
     let problem = response.extensions().get::<Problem>();
-    let refused = problem.map(|problem| problem.kind().slug());
+    if let Some((method, path, begun)) = noted {
+        let refused = problem.map(|problem| problem.kind().slug());
+        let micros = begun.elapsed().as_micros() as u64;
+        tracing::debug!(target: "tidegate::http", id, %method, path, status, refused, micros, "answered");
+    }
     if let (Some(problem), Some(peer)) = (problem, peer)
         && let Some(kind) = problem.counted().or_else(|| counted_as(problem.kind()))
     {
         let why = format_args!("{}: {}", problem.kind().slug(), id);
         state.notes.refused(kind, peer, why, state.broker.uptime());
     }
-    let status = response.status().as_u16();
-    METRICS.responses(status).inc();
-    tracing::debug!(
-        target: "tidegate::http", id, %method, path, status, refused, micros = begun.elapsed().as_micros() as u64,
-        "answered"
-    );
     let mut response = problem::finish(response, &id);
-    if let Ok(value) = HeaderValue::from_str(&id) {
+    if let Ok(value) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID.clone(), value);
     }
     response
@@ -97,9 +99,14 @@ impl ResponseForPanic for AfterPanic {
 
 /// Unique in this run; the random part tells runs apart.
 fn next_id() -> String {
-    static RUN: LazyLock<u32> = LazyLock::new(|| getrandom::u32().unwrap_or_default());
+    static RUN: LazyLock<String> =
+        LazyLock::new(|| format!("{:08x}-", getrandom::u32().unwrap_or_default()));
     static COUNT: AtomicU64 = AtomicU64::new(1);
-    format!("{:08x}-{:x}", *RUN, COUNT.fetch_add(1, Ordering::Relaxed))
+    let mut id = String::with_capacity(RUN.len() + 16);
+    id.push_str(&RUN);
+    // writing to a String cannot fail
+    let _ = write!(id, "{:x}", COUNT.fetch_add(1, Ordering::Relaxed));
+    id
 }
 
 #[cfg(test)]

@@ -45,12 +45,13 @@ impl Guard {
 
     /// Whether a request to `authority` (a Host, with or without port) is meant for this gateway, reached at `local`.
     fn answers_to(&self, authority: &str, local: Option<IpAddr>) -> bool {
-        let name = without_port(authority).to_ascii_lowercase();
+        let name = without_port(authority);
         // a name may be written with the root's dot
-        let name = name.strip_suffix('.').unwrap_or(&name);
-        if matches!(name, "localhost" | "127.0.0.1" | "[::1]")
-            || self.hosts.iter().any(|host| host == name)
-        {
+        let name = name.strip_suffix('.').unwrap_or(name);
+        let mut own = ["localhost", "127.0.0.1", "[::1]"]
+            .into_iter()
+            .chain(self.hosts.iter().map(String::as_str));
+        if own.any(|host| host.eq_ignore_ascii_case(name)) {
             return true;
         }
         let address = name
@@ -70,18 +71,21 @@ impl Guard {
     /// The rule for foreign pages: whoever carries `Origin` or `Sec-Fetch-Site` must be same-origin or trusted.
     /// Programs carry neither.
     fn accepts_page(&self, headers: &HeaderMap, authority: &str) -> bool {
-        let text = |value: &HeaderValue| value.to_str().unwrap_or("?").to_owned();
-        let origin = headers.get(header::ORIGIN).map(text);
-        let site = headers.get(&SEC_FETCH_SITE).map(text);
-        if headers.get_all(header::ORIGIN).iter().count() > 1 {
+        fn text(value: &HeaderValue) -> &str {
+            value.to_str().unwrap_or("?")
+        }
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let origin = origins.next().map(text);
+        if origins.next().is_some() {
             return false;
         }
-        if origin.as_deref().is_some_and(|origin| self.trusts(origin)) {
+        if origin.is_some_and(|origin| self.trusts(origin)) {
             return true;
         }
-        let same_origin = origin.is_none_or(|origin| is_origin_of(&origin, authority));
+        let site = headers.get(&SEC_FETCH_SITE).map(text);
+        let same_origin = origin.is_none_or(|origin| is_origin_of(origin, authority));
         // `none`: a person typed the address
-        let same_site = site.is_none_or(|site| matches!(site.as_str(), "same-origin" | "none"));
+        let same_site = site.is_none_or(|site| matches!(site, "same-origin" | "none"));
         same_origin && same_site
     }
 
@@ -92,14 +96,14 @@ impl Guard {
             .extensions
             .get::<Connection>()
             .map(|connection| connection.local.ip());
-        if !self.answers_to(&authority, local) {
+        if !self.answers_to(authority, local) {
             return Err(Problem::new(
                 Kind::HostRejected,
                 "the Host header names somebody else; the names the gateway answers to are set by http.hosts",
             ));
         }
         let acts = !is_safe(&head.method) || head.headers.contains_key(header::UPGRADE);
-        if acts && !self.accepts_page(&head.headers, &authority) {
+        if acts && !self.accepts_page(&head.headers, authority) {
             return Err(Problem::new(
                 Kind::OriginRejected,
                 "the request comes from a foreign web page; origins that may act are set by http.origins",
@@ -164,7 +168,7 @@ fn is_safe(method: &Method) -> bool {
 }
 
 /// Whom the request names: the target's authority if it is absolute, else the one Host header (RFC 9112, 3.2).
-fn authority(head: &Parts) -> Result<String, Problem> {
+fn authority(head: &Parts) -> Result<&str, Problem> {
     let mut hosts = head.headers.get_all(header::HOST).iter();
     let (first, second) = (hosts.next(), hosts.next());
     let named = match (head.uri.authority(), first, second) {
@@ -179,7 +183,7 @@ fn authority(head: &Parts) -> Result<String, Problem> {
         (None, None, None) => None,
     };
     match named.map(str::trim) {
-        Some(name) if !name.is_empty() => Ok(name.to_owned()),
+        Some(name) if !name.is_empty() => Ok(name),
         _ => Err(Problem::new(
             Kind::RequestInvalid,
             "the Host header is missing",

@@ -28,13 +28,14 @@ use crate::{broker::Broker, http::extract::TopicRules, listener::refused::Notes}
 use axum::{
     Router,
     extract::Request,
+    http::Method,
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
-use std::sync::Arc;
+use std::{convert::Infallible, sync::Arc};
 use tokio_util::sync::CancellationToken;
-use tower::{Layer, ServiceExt};
-use tower_http::catch_panic::{CatchPanic, CatchPanicLayer};
+use tower::{Layer, ServiceExt, service_fn};
+use tower_http::catch_panic::CatchPanicLayer;
 
 /// What handlers need.
 pub struct State {
@@ -63,7 +64,7 @@ pub struct State {
 pub struct App {
     state: Arc<State>,
     guard: guards::Guard,
-    routes: CatchPanic<Router, front::AfterPanic>,
+    routes: Router,
 }
 
 impl App {
@@ -72,7 +73,7 @@ impl App {
         let state = Arc::new(state);
         App {
             guard: guards::Guard::new(&state.config),
-            routes: CatchPanicLayer::custom(front::AfterPanic).layer(routes(state.clone())),
+            routes: routes(state.clone()),
             state,
         }
     }
@@ -81,13 +82,30 @@ impl App {
     pub async fn answer(&self, request: Request) -> Response {
         front::receive(&self.state, request, |request| {
             guards::protect(&self.guard, request, |request| async {
-                let answered = self.routes.clone().oneshot(request).await;
-                // neither the routes nor what catches their panics has an error of its own
+                let handlers = service_fn(|request| self.hand_over(request));
+                let guarded = CatchPanicLayer::custom(front::AfterPanic).layer(handlers);
+                // neither the handlers nor what catches their panics has an error of its own
+                let answered = guarded.oneshot(request).await;
                 answered.map_or_else(|never| match never {}, IntoResponse::into_response)
             })
         })
         .await
     }
+
+    /// To publish is what programs do all day: it is found without the table of routes.
+    async fn hand_over(&self, request: Request) -> Result<Response, Infallible> {
+        if is_publish(&request) {
+            let state = axum::extract::State(self.state.clone());
+            return Ok(topics::post(state, request).await.into_response());
+        }
+        self.routes.clone().oneshot(request).await
+    }
+}
+
+fn is_publish(request: &Request) -> bool {
+    let below = request.uri().path().strip_prefix(extract::TOPICS);
+    request.method() == Method::POST
+        && below.is_some_and(|below| below.is_empty() || below.starts_with('/'))
 }
 
 fn routes(state: Arc<State>) -> Router {
@@ -116,4 +134,22 @@ fn topic() -> MethodRouter<Arc<State>> {
         .post(topics::post)
         .put(topics::put)
         .delete(topics::delete)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_posted_to_a_topic_and_nothing_else_is_a_publish() {
+        let is_publish = |method: &str, uri: &str| {
+            let request = Request::builder().method(method).uri(uri);
+            super::is_publish(&request.body(axum::body::Body::empty()).unwrap())
+        };
+        assert!(is_publish("POST", "/api/v1/topics/a/b?qos=0"));
+        assert!(is_publish("POST", "/api/v1/topics?topic=a"));
+        assert!(!is_publish("POST", "/api/v1/topicsecret"));
+        assert!(!is_publish("POST", "/"));
+        assert!(!is_publish("PUT", "/api/v1/topics/a"));
+    }
 }

@@ -1,6 +1,6 @@
 //! Percent-encoding, strict both ways. Frameworks decode leniently; a topic must arrive as exactly the bytes meant.
 
-use std::fmt::Write;
+use std::{borrow::Cow, fmt::Write};
 
 /// Why an encoded text has no meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,8 +26,18 @@ pub enum Plus {
 }
 
 /// Decodes `raw` once.
-pub fn decode(raw: &str, plus: Plus) -> Result<String, Fault> {
-    let raw = raw.as_bytes();
+pub fn decode(raw: &str, plus: Plus) -> Result<Cow<'_, str>, Fault> {
+    let encoded = match plus {
+        Plus::Literal => memchr::memchr(b'%', raw.as_bytes()),
+        Plus::Space | Plus::Level => memchr::memchr2(b'%', b'+', raw.as_bytes()),
+    };
+    match encoded {
+        None => Ok(Cow::Borrowed(raw)),
+        Some(_) => decode_bytes(raw.as_bytes(), plus).map(Cow::Owned),
+    }
+}
+
+fn decode_bytes(raw: &[u8], plus: Plus) -> Result<String, Fault> {
     let mut decoded = Vec::with_capacity(raw.len());
     let mut raw_pluses = Vec::new();
     let mut at = 0;

@@ -7,19 +7,20 @@ use crate::http::{
     percent::{self, Plus},
     problem::Problem,
 };
-use std::{fmt::Display, ops::RangeInclusive, str::FromStr};
+use smallvec::SmallVec;
+use std::{borrow::Cow, fmt::Display, ops::RangeInclusive, str::FromStr};
 
 /// The parameters of one request that were not taken yet, values still encoded.
 #[derive(Debug, Default)]
 pub struct Query<'a> {
-    left: Vec<(String, &'a str)>,
-    known: Vec<&'static str>,
+    left: SmallVec<[(Cow<'a, str>, &'a str); 4]>,
+    known: SmallVec<[&'static str; 12]>,
 }
 
 impl<'a> Query<'a> {
     /// Splits `raw`, the part behind `?`.
     pub fn parse(raw: Option<&'a str>) -> Result<Self, Problem> {
-        let mut left = Vec::new();
+        let mut left = SmallVec::new();
         for pair in raw
             .unwrap_or_default()
             .split('&')
@@ -32,7 +33,7 @@ impl<'a> Query<'a> {
         }
         Ok(Query {
             left,
-            known: Vec::new(),
+            known: SmallVec::new(),
         })
     }
 
@@ -40,28 +41,31 @@ impl<'a> Query<'a> {
     pub fn take_all(&mut self, name: &'static str) -> Vec<&'a str> {
         self.known.push(name);
         let mut taken = Vec::new();
-        self.left.retain(|(found, value)| {
-            if found == name {
-                taken.push(*value);
-            }
-            found != name
-        });
+        while let Some(value) = self.take_first(name) {
+            taken.push(value);
+        }
         taken
     }
 
     /// The value of `name`, still encoded; twice is an error.
     pub fn take(&mut self, name: &'static str) -> Result<Option<&'a str>, Problem> {
-        let values = self.take_all(name);
-        match values[..] {
-            [] => Ok(None),
-            [value] => Ok(Some(value)),
-            _ => Err(Problem::parameter(name, "given more than once")),
+        self.known.push(name);
+        let value = self.take_first(name);
+        match value.and_then(|_| self.take_first(name)) {
+            None => Ok(value),
+            Some(_) => Err(Problem::parameter(name, "given more than once")),
         }
+    }
+
+    fn take_first(&mut self, name: &str) -> Option<&'a str> {
+        let at = self.left.iter().position(|(found, _)| found == name)?;
+        Some(self.left.remove(at).1)
     }
 
     /// The value of `name` as text.
     pub fn text(&mut self, name: &'static str) -> Result<Option<String>, Problem> {
-        self.take(name)?.map(|raw| text_of(name, raw)).transpose()
+        let text = self.take(name)?.map(|raw| text_of(name, raw));
+        Ok(text.transpose()?.map(Cow::into_owned))
     }
 
     /// The value of `name` as a switch.
@@ -135,7 +139,7 @@ impl<'a> Query<'a> {
 }
 
 /// Decodes one value of `name`; text that MQTT cannot carry is refused, too [MQTT-1.5.4-2].
-pub fn text_of(name: &str, raw: &str) -> Result<String, Problem> {
+pub fn text_of<'a>(name: &str, raw: &'a str) -> Result<Cow<'a, str>, Problem> {
     let text = percent::decode(raw, Plus::Space)
         .map_err(|fault| Problem::parameter(name, fault.to_string()))?;
     if text.contains('\0') {

@@ -35,8 +35,14 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Our end, as the peer reached it.
     pub local: SocketAddr,
+    life: Arc<Life>,
+}
+
+/// What ends with a connection, shared by its requests: each has a handle, so that must be cheap.
+#[derive(Debug)]
+struct Life {
     /// Counts the connection until it is gone, upgraded or not.
-    place: Arc<Place>,
+    _place: Place,
     tasks: TaskTracker,
     cut: CancellationToken,
 }
@@ -44,13 +50,12 @@ pub struct Connection {
 impl Connection {
     /// Runs what the connection was upgraded to. It counts as this connection, and is cut when connections are.
     pub fn spawn(&self, conversation: impl Future<Output = ()> + Send + 'static) {
-        let (place, cut) = (self.place.clone(), self.cut.clone());
-        self.tasks.spawn(async move {
+        let life = self.life.clone();
+        self.life.tasks.spawn(async move {
             tokio::select! {
                 () = conversation => {}
-                () = cut.cancelled() => {}
+                () = life.cut.cancelled() => {}
             }
-            drop(place);
         });
     }
 }
@@ -81,9 +86,11 @@ pub async fn serve(
             let connection = Connection {
                 peer,
                 local,
-                place: Arc::new(place),
-                tasks: tasks.clone(),
-                cut: cut.clone(),
+                life: Arc::new(Life {
+                    _place: place,
+                    tasks: tasks.clone(),
+                    cut: cut.clone(),
+                }),
             };
             // a token of its own: connections do not contend for one list of waiters
             let stopping = shutdown.child_token();

@@ -27,7 +27,7 @@ static PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appl
 
 /// Headers that change what a request means, and that this version does not obey. Silently doing something else
 /// would be worse than refusing.
-const NOT_YET: [HeaderName; 4] = [
+static NOT_YET: [HeaderName; 4] = [
     HeaderName::from_static("idempotency-key"),
     header::IF_MATCH,
     header::IF_NONE_MATCH,
@@ -185,7 +185,7 @@ async fn draft(state: &State, request: Request) -> Result<(Parts, Draft), Proble
     let payload = body::read(body, &head.headers, state.broker.limits().payload).await?;
     let draft = Draft {
         topic,
-        payload: payload.into(),
+        payload,
         qos: options.qos,
         retain: is_put || options.retain == Some(true),
         properties: options.properties,
@@ -248,7 +248,7 @@ fn wants_minimal(headers: &HeaderMap) -> bool {
 }
 
 fn refuse_what_is_not_obeyed(headers: &HeaderMap) -> Result<(), Problem> {
-    match NOT_YET.iter().find(|name| headers.contains_key(*name)) {
+    match headers.keys().find(|name| NOT_YET.contains(name)) {
         None => Ok(()),
         Some(name) => Err(Problem::parameter(
             name.as_str(),

@@ -21,6 +21,8 @@ struct Last<S> {
     shard: usize,
     stamp: Stamp,
     targets: Arc<Targets<S>>,
+    /// It is among the others, too.
+    kept: bool,
 }
 
 impl<S: Subscriber> Last<S> {
@@ -47,31 +49,39 @@ impl<S: Subscriber> Memo<S> {
     pub fn targets(&mut self, routes: &Routes<S>, topic: &TopicName) -> &Arc<Targets<S>> {
         let last = match self.last.take() {
             Some(last) if last.is_for(topic, routes) => last,
-            _ => self.look_up(routes, topic),
+            before => self.look_up(routes, topic, before),
         };
         &self.last.insert(last).targets
     }
 
-    fn look_up(&mut self, routes: &Routes<S>, topic: &TopicName) -> Last<S> {
+    /// `before` was the last topic. Only now does it get a place among the others: a publisher with a single topic
+    /// needs none.
+    fn look_up(
+        &mut self,
+        routes: &Routes<S>,
+        topic: &TopicName,
+        before: Option<Last<S>>,
+    ) -> Last<S> {
+        if let Some(before) = before.filter(|before| !before.kept && before.topic != *topic) {
+            if self.others.len() >= CAPACITY {
+                self.others.clear();
+            }
+            let entry = (before.stamp, before.targets);
+            self.others.insert(before.topic, entry);
+        }
         let shard = routes.shard(topic);
         // read before the match: a change in between makes the entry stale, never wrong
         let stamp = routes.stamp(shard);
-        let targets = match self.others.get(topic) {
-            Some((made, targets)) if *made == stamp => targets.clone(),
-            _ => {
-                let targets = Arc::new(routes.matching(topic, self.publisher));
-                if self.others.len() >= CAPACITY {
-                    self.others.clear();
-                }
-                self.others.insert(topic.clone(), (stamp, targets.clone()));
-                targets
-            }
+        let (targets, kept) = match self.others.get(topic) {
+            Some((made, targets)) if *made == stamp => (targets.clone(), true),
+            _ => (Arc::new(routes.matching(topic, self.publisher)), false),
         };
         Last {
             topic: topic.clone(),
             shard,
             stamp,
             targets,
+            kept,
         }
     }
 }
