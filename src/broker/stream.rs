@@ -18,6 +18,7 @@ use crate::{
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use std::{
+    cell::Cell,
     collections::VecDeque,
     sync::{Arc, Weak},
 };
@@ -49,10 +50,14 @@ impl Streams {
 pub struct Stream {
     broker: Broker,
     outbox: Arc<Outbox>,
-    filters: Vec<TopicFilter>,
+    filters: Box<[TopicFilter]>,
     replays: VecDeque<Replay>,
-    ready: VecDeque<Delivery>,
-    batch: Vec<Delivery>,
+    /// Taken from the outbox, the next one last. Borrowed from the worker thread while there is any.
+    ready: Vec<Delivery>,
+}
+
+thread_local! {
+    static READY: Cell<Vec<Delivery>> = const { Cell::new(Vec::new()) };
 }
 
 /// What a stream brings next.
@@ -106,10 +111,9 @@ impl Broker {
         let mut stream = Stream {
             broker: self.clone(),
             outbox,
-            filters: filters.to_vec(),
+            filters: filters.into(),
             replays: VecDeque::new(),
-            ready: VecDeque::new(),
-            batch: Vec::new(),
+            ready: Vec::new(),
         };
         let order = self.0.order.lock();
         let options = SubscriptionOptions {
@@ -167,6 +171,7 @@ impl Stream {
                 return found;
             }
         }
+        self.replays = VecDeque::new();
         Vec::new()
     }
 
@@ -203,19 +208,25 @@ impl Stream {
 
     /// What is there already.
     pub fn try_next(&mut self) -> Option<StreamItem> {
-        if let Some(delivery) = self.ready.pop_front() {
+        if let Some(delivery) = self.ready.pop() {
             return Some(StreamItem::Message(delivery));
         }
         let lost = self.outbox.take_lost();
         if lost > 0 {
             return Some(StreamItem::Overflow { lost });
         }
-        self.outbox.take(&mut self.batch, usize::MAX, BATCH);
-        self.ready.extend(self.batch.drain(..));
-        if let Some(delivery) = self.ready.pop_front() {
-            return Some(StreamItem::Message(delivery));
+        if self.ready.capacity() == 0 {
+            self.ready = READY.take();
         }
-        self.outbox.take_closing().map(StreamItem::Closed)
+        self.outbox.take(&mut self.ready, usize::MAX, BATCH);
+        self.ready.reverse();
+        match self.ready.pop() {
+            Some(delivery) => Some(StreamItem::Message(delivery)),
+            None => {
+                READY.set(std::mem::take(&mut self.ready));
+                self.outbox.take_closing().map(StreamItem::Closed)
+            }
+        }
     }
 }
 

@@ -91,16 +91,20 @@ fn render(message: &Message, form: PayloadForm) -> Bytes {
 }
 
 /// Appends the members in which receivers differ, each with its comma in front.
-pub fn write_own(out: &mut BytesMut, message: &Message, copy: Copy<'_>) {
+pub fn write_own(out: &mut impl BufMut, message: &Message, copy: Copy<'_>) {
     let mut out = out.writer();
     if message.expires.is_some() {
         write_properties(&mut out, message, message.expiry_left(copy.now));
     }
-    let _ = write!(out, r#","snapshot":{}"#, copy.snapshot);
-    let _ = match copy.position {
-        Some(position) => write!(out, r#","cursor":"{position}""#),
-        None => write!(out, r#","cursor":null"#),
-    };
+    out.get_mut().put_slice(match copy.snapshot {
+        true => br#","snapshot":true"#,
+        false => br#","snapshot":false"#,
+    });
+    match copy.position {
+        // writing to memory cannot fail
+        Some(position) => drop(write!(out, r#","cursor":"{position}""#)),
+        None => out.get_mut().put_slice(br#","cursor":null"#),
+    }
     if let Some(filters) = copy.matched {
         out.get_mut().put_slice(br#","matched":["#);
         for (at, filter) in filters.iter().enumerate() {

@@ -11,6 +11,7 @@ pub mod envelope;
 pub mod extract;
 pub mod front;
 pub mod guards;
+pub mod handover;
 pub mod negotiate;
 pub mod openapi;
 pub mod percent;

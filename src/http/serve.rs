@@ -4,14 +4,28 @@
 //! problem.
 
 use crate::{
-    http::{App, stall::WriteDeadline},
+    http::{
+        App,
+        handover::{Handover, Socket},
+        stall::WriteDeadline,
+        stream::Course,
+    },
     listener::tcp::{Place, accept},
 };
 use axum::{body::Body, extract::Request};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    future::poll_fn,
+    net::SocketAddr,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 use tokio::{
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     sync::Semaphore,
 };
@@ -29,7 +43,7 @@ const BUFFER_BYTES: usize = 256 * 1024;
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What a handler may know of the connection behind its request; an extension of every request.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Connection {
     /// The other end.
     pub peer: SocketAddr,
@@ -39,15 +53,23 @@ pub struct Connection {
 }
 
 /// What ends with a connection, shared by its requests: each has a handle, so that must be cheap.
-#[derive(Debug)]
 struct Life {
     /// Counts the connection until it is gone, upgraded or not.
     _place: Place,
+    handover: Arc<Handover<Box<Course>>>,
     tasks: TaskTracker,
     cut: CancellationToken,
 }
 
+/// What is under hyper, and under a stream that has left it.
+type Wire = Socket<WriteDeadline<TcpStream>, Box<Course>>;
+
 impl Connection {
+    /// Where a stream is left that goes on without hyper.
+    pub fn handover(&self) -> Arc<Handover<Box<Course>>> {
+        self.life.handover.clone()
+    }
+
     /// Runs what the connection was upgraded to. It counts as this connection, and is cut when connections are.
     pub fn spawn(&self, conversation: impl Future<Output = ()> + Send + 'static) {
         let life = self.life.clone();
@@ -88,6 +110,7 @@ pub async fn serve(
                 local,
                 life: Arc::new(Life {
                     _place: place,
+                    handover: Arc::default(),
                     tasks: tasks.clone(),
                     cut: cut.clone(),
                 }),
@@ -108,35 +131,81 @@ pub async fn serve(
     }
 }
 
+/// Requests and answers, by hyper, and streams, without it, in turn.
 async fn converse(
     stream: TcpStream,
     connection: Connection,
     app: Arc<App>,
-    shutdown: CancellationToken,
+    stopping: CancellationToken,
 ) {
+    let handover = connection.handover();
+    let mut wire = Socket::new(WriteDeadline::new(stream, WRITE_STALL), handover);
+    loop {
+        // boxed, so that nothing of it is left while a stream is on
+        let answering = Box::pin(answer(wire, connection.clone(), app.clone(), &stopping));
+        let Some((taken_back, course)) = answering.await else {
+            return;
+        };
+        wire = taken_back;
+        match course.run(&mut wire, &stopping).await {
+            Ok(true) if !stopping.is_cancelled() => {}
+            Ok(_) => {
+                // it is over either way
+                let _ = wire.shutdown().await;
+                return;
+            }
+            Err(error) => return log_end(&error),
+        }
+    }
+}
+
+/// Answers requests until the connection ends, or a stream takes it over.
+async fn answer(
+    wire: Wire,
+    connection: Connection,
+    app: Arc<App>,
+    stopping: &CancellationToken,
+) -> Option<(Wire, Box<Course>)> {
+    let handover = connection.handover();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(connection.clone());
         let app = app.clone();
         async move { Ok::<_, Infallible>(app.answer(request).await) }
     });
-    let io = TokioIo::new(WriteDeadline::new(stream, WRITE_STALL));
-    let conversation = http1::Builder::new()
+    let mut conversation = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_DEADLINE)
         .max_header_size(HEAD_BYTES)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(io, service)
+        .serve_connection(TokioIo::new(wire), service)
         .with_upgrades();
-    let mut conversation = std::pin::pin!(conversation);
-    let ended = tokio::select! {
-        ended = conversation.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            conversation.as_mut().graceful_shutdown();
-            conversation.await
+    let mut stop = pin!(stopping.cancelled());
+    let mut running = true;
+    let ended = poll_fn(|cx| {
+        if running && stop.as_mut().poll(cx).is_ready() {
+            running = false;
+            Pin::new(&mut conversation).graceful_shutdown();
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(target: "tidegate::http", %error, "connection ended");
+        match Pin::new(&mut conversation).poll(cx) {
+            Poll::Pending if handover.is_due() => Poll::Ready(None),
+            ended => ended.map(Some),
+        }
+    })
+    .await;
+    if let Some(ended) = ended {
+        ended.unwrap_or_else(|error| log_end(&error));
+        return None;
     }
+    let parts = conversation.into_parts()?;
+    let mut wire = parts.io.into_inner();
+    wire.put_back(&parts.read_buf);
+    Some((wire, handover.take()?))
 }
+
+fn log_end(error: &dyn std::error::Error) {
+    tracing::debug!(target: "tidegate::http", %error, "connection ended");
+}
+
+#[cfg(test)]
+mod tests;

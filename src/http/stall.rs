@@ -8,7 +8,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep},
+    time::{Instant, Sleep, sleep_until},
 };
 
 /// A byte stream whose writes fail once the other end has taken nothing for a while.
@@ -16,7 +16,8 @@ use tokio::{
 pub struct WriteDeadline<S> {
     inner: S,
     patience: Duration,
-    deadline: Pin<Box<Sleep>>,
+    /// Made by the first write that has to wait: most connections never see one.
+    deadline: Option<Pin<Box<Sleep>>>,
     waiting: bool,
 }
 
@@ -26,7 +27,7 @@ impl<S> WriteDeadline<S> {
         WriteDeadline {
             inner,
             patience,
-            deadline: Box::pin(tokio::time::sleep(patience)),
+            deadline: None,
             waiting: false,
         }
     }
@@ -40,11 +41,15 @@ impl<S> WriteDeadline<S> {
             self.waiting = false;
             return written;
         }
+        let until = Instant::now() + self.patience;
+        let deadline = self
+            .deadline
+            .get_or_insert_with(|| Box::pin(sleep_until(until)));
         if !self.waiting {
             self.waiting = true;
-            self.deadline.as_mut().reset(Instant::now() + self.patience);
+            deadline.as_mut().reset(until);
         }
-        ready!(self.deadline.as_mut().poll(cx));
+        ready!(deadline.as_mut().poll(cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }

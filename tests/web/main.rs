@@ -8,5 +8,6 @@ mod foreign_pages;
 mod problems;
 mod publishing;
 mod state;
+mod stream_bytes;
 mod streaming;
 mod topics;

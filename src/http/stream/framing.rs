@@ -1,24 +1,20 @@
-//! The two framings of a stream, and the bytes on their way into its body.
+//! The two framings of a stream.
 //!
 //! Everything a client or publisher can choose is inside JSON, which has no raw newline: nothing can break out.
 
+use super::outgoing::Outgoing;
 use crate::http::{
     negotiate,
     problem::{Kind, Problem},
 };
 use axum::http::HeaderMap;
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use serde_json::{Map, Value};
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
 /// The media type of Server-Sent Events.
 pub const SSE_TYPE: &str = "text/event-stream";
 const NDJSON_TYPE: &str = "application/x-ndjson";
-
-/// A chunk of the body is closed when it has this many bytes.
-const CHUNK: usize = 64 * 1024;
-/// Renderings of this size go out as they are, not copied into a chunk.
-const SHARED: usize = 16 * 1024;
 
 /// How events are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,12 +49,12 @@ impl Framing {
     }
 }
 
-/// Frames that wait to be taken as chunks of the body.
+/// Writes events into what goes out.
 #[derive(Debug)]
 pub struct Frames {
     framing: Framing,
-    closed: VecDeque<Bytes>,
-    open: BytesMut,
+    /// Where they gather.
+    pub out: Outgoing,
 }
 
 impl Frames {
@@ -66,34 +62,21 @@ impl Frames {
     pub fn new(framing: Framing) -> Self {
         Frames {
             framing,
-            closed: VecDeque::new(),
-            open: BytesMut::new(),
+            out: Outgoing::default(),
         }
-    }
-
-    /// The next chunk, if there is anything.
-    pub fn take(&mut self) -> Option<Bytes> {
-        let closed = self.closed.pop_front();
-        closed.or_else(|| (!self.open.is_empty()).then(|| self.open.split().freeze()))
-    }
-
-    /// Whether a chunk is complete, so that the next one should be taken before more is added.
-    pub fn is_full(&self) -> bool {
-        !self.closed.is_empty() || self.open.len() >= CHUNK
     }
 
     /// The first bytes, flushed with the headers.
     pub fn greet(&mut self) {
         if self.framing == Framing::Sse {
-            self.open.put_slice(b": tidegate v1\n");
+            self.put(b": tidegate v1\n");
         }
     }
 
     /// How long a browser waits before it comes back.
     pub fn retry_after(&mut self, wait: Duration) {
         if self.framing == Framing::Sse {
-            self.open
-                .put_slice(format!("retry: {}\n\n", wait.as_millis()).as_bytes());
+            self.put(format!("retry: {}\n\n", wait.as_millis()).as_bytes());
         }
     }
 
@@ -101,14 +84,10 @@ impl Frames {
     pub fn control(&mut self, event: &'static str, members: Map<String, Value>) {
         let json = Value::Object(members).to_string();
         match self.framing {
-            Framing::Sse => self
-                .open
-                .put_slice(format!("event: {event}\ndata: {json}\n\n").as_bytes()),
+            Framing::Sse => self.put(format!("event: {event}\ndata: {json}\n\n").as_bytes()),
             Framing::Ndjson => {
                 let comma = if json.len() > 2 { "," } else { "" };
-                self.open.put_slice(
-                    format!("{{\"event\":\"{event}\"{comma}{}\n", &json[1..]).as_bytes(),
-                );
+                self.put(format!("{{\"event\":\"{event}\"{comma}{}\n", &json[1..]).as_bytes());
             }
         }
     }
@@ -116,28 +95,27 @@ impl Frames {
     /// A sign of life without news.
     pub fn heartbeat(&mut self) {
         match self.framing {
-            Framing::Sse => self.open.put_slice(b": hb\n\n"),
-            Framing::Ndjson => self.open.put_slice(b"{\"event\":\"heartbeat\"}\n"),
+            Framing::Sse => self.put(b": hb\n\n"),
+            Framing::Ndjson => self.put(b"{\"event\":\"heartbeat\"}\n"),
         }
     }
 
     /// A message: members that are shared with other receivers, then what `own` appends.
-    pub fn message(&mut self, shared: Bytes, own: impl FnOnce(&mut BytesMut)) {
+    pub fn message(&mut self, shared: Bytes, own: impl FnOnce(&mut Vec<u8>)) {
         match self.framing {
-            Framing::Sse => self.open.put_slice(b"data: {"),
-            Framing::Ndjson => self.open.put_slice(b"{\"event\":\"message\","),
+            Framing::Sse => self.put(b"data: {"),
+            Framing::Ndjson => self.put(b"{\"event\":\"message\","),
         }
-        if shared.len() < SHARED {
-            self.open.put_slice(&shared);
-        } else {
-            self.closed.push_back(self.open.split().freeze());
-            self.closed.push_back(shared);
-        }
-        own(&mut self.open);
+        self.out.append(shared);
+        own(self.out.buffer());
         match self.framing {
-            Framing::Sse => self.open.put_slice(b"}\n\n"),
-            Framing::Ndjson => self.open.put_slice(b"}\n"),
+            Framing::Sse => self.put(b"}\n\n"),
+            Framing::Ndjson => self.put(b"}\n"),
         }
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        self.out.buffer().put_slice(bytes);
     }
 }
 
@@ -150,11 +128,7 @@ mod tests {
     fn written(framing: Framing, write: impl FnOnce(&mut Frames)) -> String {
         let mut frames = Frames::new(framing);
         write(&mut frames);
-        let mut all = Vec::new();
-        while let Some(chunk) = frames.take() {
-            all.extend_from_slice(&chunk);
-        }
-        String::from_utf8(all).unwrap()
+        String::from_utf8(frames.out.take().to_vec()).unwrap()
     }
 
     fn everything(frames: &mut Frames) {
@@ -193,18 +167,6 @@ mod tests {
             events[3],
             json!({"event": "message", "topic": "a", "snapshot": false})
         );
-    }
-
-    #[test]
-    fn large_renderings_are_passed_on_uncopied() {
-        let large = Bytes::from(vec![b'x'; SHARED]);
-        let mut frames = Frames::new(Framing::Sse);
-        frames.message(large.clone(), |_| {});
-        assert!(frames.is_full());
-        let chunks: Vec<_> = std::iter::from_fn(|| frames.take()).collect();
-        assert_eq!(chunks.len(), 3);
-        assert_eq!(chunks[1].as_ptr(), large.as_ptr());
-        assert_eq!(chunks[2], "}\n\n");
     }
 
     #[test]

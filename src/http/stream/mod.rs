@@ -4,6 +4,7 @@
 //! retained messages of its filters.
 
 mod framing;
+mod outgoing;
 mod random;
 mod writer;
 
@@ -12,22 +13,27 @@ use crate::{
     http::{
         State,
         envelope::{self, PAYLOAD_FORMS, PayloadForm},
-        extract, negotiate,
-        problem::{Problem, ProblemBody},
+        extract,
+        handover::{Leaving, Socket},
+        negotiate,
+        problem::{Kind, Problem, ProblemBody},
         query::Query,
+        serve::Connection,
     },
     mqtt::topic::TopicFilter,
 };
 use axum::{
     body::Body,
     extract::{self as axum_extract, Request},
-    http::{HeaderMap, HeaderName, HeaderValue, Method, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, Version, header},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
 use framing::Framing;
-use futures_util::stream;
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use hyper::body::Body as _;
+use outgoing::Coding;
+use std::{io, sync::Arc, time::Duration};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_util::sync::CancellationToken;
 
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 static ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
@@ -87,7 +93,7 @@ pub async fn get(
     request: Request,
 ) -> Result<Response, Problem> {
     let wishes = wishes(&state, &request)?;
-    let headers = headers(wishes.framing);
+    let mut headers = headers(wishes.framing);
     if request.method() == Method::HEAD {
         return Ok(headers.into_response());
     }
@@ -98,18 +104,57 @@ pub async fn get(
                 .map(IntoResponse::into_response);
         }
     };
-    let writer = writer::Writer::new(
-        source,
-        &wishes,
-        state.broker.clone(),
-        state.config.drain,
-        &state.shutdown,
-    );
-    let chunks = stream::unfold(Box::new(writer), |mut writer| async {
-        let chunk = writer.next_chunk().await?;
-        Some((Ok::<Bytes, Infallible>(chunk), writer))
-    });
-    Ok((headers, Body::from_stream(chunks)).into_response())
+    let connection = request.extensions().get::<Connection>().cloned();
+    let Some(connection) = connection else {
+        let detail = "the connection cannot be handed over";
+        return Err(Problem::new(Kind::Internal, detail));
+    };
+    let writer = writer::Writer::new(source, &wishes, state.broker.clone(), state.config.drain);
+    let mut course = Course {
+        writer,
+        coding: match request.version() {
+            Version::HTTP_11 => Coding::Chunked,
+            _ => Coding::ToTheEnd,
+        },
+        last: is_last(&request),
+    };
+    if course.last {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    let opening = course.writer.opening();
+    let body = Leaving::new(opening, Box::new(course), connection.handover());
+    Ok((headers, Body::new(body)).into_response())
+}
+
+/// The part of a stream that is written without hyper.
+pub struct Course {
+    writer: writer::Writer,
+    coding: Coding,
+    last: bool,
+}
+
+impl Course {
+    /// Writes the stream to its end. True if the connection may then be asked for something else.
+    pub async fn run<S: AsyncRead + AsyncWrite + Unpin, T>(
+        mut self: Box<Self>,
+        socket: &mut Socket<S, T>,
+        stopping: &CancellationToken,
+    ) -> io::Result<bool> {
+        self.writer.run(socket, self.coding, stopping).await?;
+        Ok(!self.last)
+    }
+}
+
+/// Whether nothing can come behind this request: the client said so, or nobody will read the body it announced, which
+/// must not be taken for another request.
+fn is_last(request: &Request) -> bool {
+    let closes = request.headers().get_all(header::CONNECTION);
+    let closes = closes.iter().filter_map(|value| value.to_str().ok());
+    request.version() != Version::HTTP_11
+        || !request.body().is_end_stream()
+        || closes
+            .flat_map(|value| value.split(','))
+            .any(|token| token.trim().eq_ignore_ascii_case("close"))
 }
 
 fn wishes(state: &State, request: &Request) -> Result<Wishes, Problem> {

@@ -6,6 +6,7 @@
 use super::{
     Retained, Wishes,
     framing::{Frames, Framing},
+    outgoing::Coding,
     random,
 };
 use crate::{
@@ -16,15 +17,25 @@ use crate::{
     },
     http::{
         envelope::{self, PayloadForm},
+        handover::Socket,
         problem::Problem,
     },
     message::Delivery,
 };
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use std::{pin::Pin, time::Duration};
-use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep, interval_at, sleep};
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use std::{
+    future::poll_fn,
+    io,
+    pin::pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
 
 /// How many retained messages are asked for at a time.
 const SNAPSHOT_STEP: usize = 64;
@@ -48,11 +59,11 @@ pub struct Writer {
     snapshot: std::vec::IntoIter<Delivery>,
     /// Whether there may be more of them.
     in_snapshot: bool,
-    heartbeat: Interval,
-    end: Pin<Box<Sleep>>,
+    heartbeat: Duration,
+    next_heartbeat: Instant,
+    end: Instant,
     ending: Ending,
     drain: Duration,
-    shutdown: Pin<Box<WaitForCancellationFutureOwned>>,
     /// The source has nothing more to give; only the time of the end is awaited.
     exhausted: bool,
     finished: bool,
@@ -60,16 +71,8 @@ pub struct Writer {
 
 impl Writer {
     /// A stream that begins now.
-    pub fn new(
-        source: Stream,
-        wishes: &Wishes,
-        broker: Broker,
-        drain: Duration,
-        shutdown: &CancellationToken,
-    ) -> Self {
+    pub fn new(source: Stream, wishes: &Wishes, broker: Broker, drain: Duration) -> Self {
         let age = random::between(wishes.max_age.mul_f64(0.8)..wishes.max_age);
-        let mut heartbeat = interval_at(Instant::now() + wishes.heartbeat, wishes.heartbeat);
-        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut frames = Frames::new(wishes.framing);
         frames.greet();
         frames.retry_after(retry());
@@ -78,6 +81,7 @@ impl Writer {
         if wishes.lost_track {
             frames.control("gap", object(json!({"reason": "unknown"})));
         }
+        let now = Instant::now();
         Writer {
             source,
             broker,
@@ -87,63 +91,103 @@ impl Writer {
             many_filters: wishes.filters.len() > 1,
             snapshot: Vec::new().into_iter(),
             in_snapshot: wishes.retained != Retained::Never,
-            heartbeat,
-            end: Box::pin(sleep(age)),
+            heartbeat: wishes.heartbeat,
+            next_heartbeat: now + wishes.heartbeat,
+            end: now + age,
             ending: Ending::MaxAge,
             drain,
-            // a token of its own: streams do not contend for one list of waiters
-            shutdown: Box::pin(shutdown.child_token().cancelled_owned()),
             exhausted: false,
             finished: false,
         }
     }
 
-    /// The next piece of the body; `None` after the last one.
-    pub async fn next_chunk(&mut self) -> Option<Bytes> {
+    /// What can be said at once, for whoever writes the head of the answer.
+    pub fn opening(&mut self) -> Bytes {
+        self.write_snapshot();
+        self.frames.out.take()
+    }
+
+    /// Writes everything that follows, to the end of the body. An error if the peer leaves before.
+    pub async fn run<S: AsyncRead + AsyncWrite + Unpin, T>(
+        &mut self,
+        socket: &mut Socket<S, T>,
+        coding: Coding,
+        stopping: &CancellationToken,
+    ) -> io::Result<()> {
+        let mut timer = pin!(sleep_until(self.next_moment()));
+        let mut stopping = pin!(stopping.cancelled());
         loop {
-            if let Some(chunk) = self.frames.take() {
-                return Some(chunk);
+            self.write_snapshot();
+            if self.finished || !self.frames.out.is_empty() {
+                poll_fn(|cx| self.poll_write(cx, socket, coding)).await?;
+                if self.finished {
+                    return Ok(());
+                }
+                continue;
             }
-            if self.finished {
-                return None;
+            // whatever comes first, with everything else that is there already
+            tokio::select! {
+                biased;
+                end = poll_fn(|cx| socket.poll_end(cx)) => return Err(end),
+                () = timer.as_mut() => self.be_on_time(),
+                () = stopping.as_mut(), if self.ending != Ending::ShuttingDown => self.begin_to_leave(),
+                item = self.source.next(), if !self.exhausted => self.take_all(item),
             }
-            match self.in_snapshot {
-                true => self.write_snapshot(),
-                false => self.wait().await,
+            let next = self.next_moment();
+            if timer.deadline() != next {
+                timer.as_mut().reset(next);
             }
+        }
+    }
+
+    /// Ready when everything is out, or as soon as there is nobody to write for.
+    fn poll_write<S: AsyncRead + AsyncWrite + Unpin, T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        socket: &mut Socket<S, T>,
+        coding: Coding,
+    ) -> Poll<io::Result<()>> {
+        if let Poll::Ready(end) = socket.poll_end(cx) {
+            return Poll::Ready(Err(end));
+        }
+        self.frames
+            .out
+            .poll_write(cx, socket, coding, self.finished)
+    }
+
+    fn next_moment(&self) -> Instant {
+        self.next_heartbeat.min(self.end)
+    }
+
+    fn be_on_time(&mut self) {
+        let now = Instant::now();
+        if self.end <= now {
+            self.leave();
+        } else if self.next_heartbeat <= now {
+            self.next_heartbeat = now + self.heartbeat;
+            self.frames.heartbeat();
         }
     }
 
     fn write_snapshot(&mut self) {
-        while !self.frames.is_full() {
-            let Some(delivery) = self.snapshot.next() else {
-                self.snapshot = self.source.snapshot(SNAPSHOT_STEP).into_iter();
-                self.in_snapshot = self.snapshot.len() > 0;
-                if self.in_snapshot {
-                    continue;
+        while self.in_snapshot && !self.frames.out.is_full() {
+            match self.snapshot.next() {
+                Some(delivery) => self.write(&delivery, true),
+                None => {
+                    self.snapshot = self.source.snapshot(SNAPSHOT_STEP).into_iter();
+                    self.in_snapshot = self.snapshot.len() > 0;
                 }
-                return;
-            };
-            self.write(&delivery, true);
+            }
         }
     }
 
-    /// Waits for whatever comes first, and writes it with everything else that is there already.
-    async fn wait(&mut self) {
-        tokio::select! {
-            biased;
-            () = self.end.as_mut() => self.leave(),
-            () = self.shutdown.as_mut(), if self.ending != Ending::ShuttingDown => self.begin_to_leave(),
-            item = self.source.next(), if !self.exhausted => {
-                self.take(item);
-                while !self.frames.is_full() && !self.in_snapshot && !self.exhausted && !self.finished {
-                    match self.source.try_next() {
-                        Some(item) => self.take(item),
-                        None => break,
-                    }
-                }
+    fn take_all(&mut self, first: StreamItem) {
+        self.take(first);
+        while !self.frames.out.is_full() && !self.in_snapshot && !self.exhausted && !self.finished {
+            match self.source.try_next() {
+                Some(item) => self.take(item),
+                None => break,
             }
-            _ = self.heartbeat.tick() => self.frames.heartbeat(),
         }
     }
 
@@ -176,7 +220,11 @@ impl Writer {
 
     fn write(&mut self, delivery: &Delivery, snapshot: bool) {
         let message = &delivery.message;
-        let now = self.broker.now();
+        // the clock is only read for those that it matters to
+        let now = match message.expires {
+            Some(_) => self.broker.now(),
+            None => message.time,
+        };
         if message.is_expired(now) {
             return;
         }
@@ -195,9 +243,7 @@ impl Writer {
     /// The gateway stops: leave at a moment of our own within the drain, so that not all clients return at once.
     fn begin_to_leave(&mut self) {
         self.ending = Ending::ShuttingDown;
-        self.end
-            .as_mut()
-            .reset(Instant::now() + random::between(Duration::ZERO..self.drain));
+        self.end = Instant::now() + random::between(Duration::ZERO..self.drain);
     }
 
     fn leave(&mut self) {
@@ -233,7 +279,7 @@ pub fn busy_goodbye(problem: &Problem) -> Bytes {
         "bye",
         object(json!({"reason": reason, "status": status, "reconnect": true})),
     );
-    frames.take().unwrap_or_default()
+    frames.out.take()
 }
 
 fn retry() -> Duration {
