@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::dialogue::{Deed, Step};
+use crate::{
+    dialogue::{Deed, Step},
+    support::wire::Version,
+};
 
 /// Where the two parted.
 pub struct Difference<'a> {
@@ -139,10 +142,21 @@ pub fn verdict(difference: &Difference<'_>) -> Verdict {
     if has_takeover(difference) && without(ours, &will) == without(theirs, &will) {
         return Verdict::Final(TAKEN_OVER);
     }
+    if has_flagged_goodbye(difference) && without(ours, &will) == without(theirs, &will) {
+        return Verdict::Final(LENIENT);
+    }
     let last_and_will = ["/will ", "PUBREL 0", "DISCONNECT 0x"];
+    // 3.1 is not told whether there was a session, so it shows in what the session brings
+    let returning = second_connects_of_3_1(difference);
+    let brought: Vec<String> = returning
+        .flat_map(|who| [format!("{who} PUBLISH"), format!("{who} PUBREL 0")])
+        .collect();
+    let brought: Vec<&str> = brought.iter().map(String::as_str).collect();
+    let unbrought = |notes: &[String]| mended(&without(notes, &brought), " 0x10", " 0x00");
     if has_second_connect(difference)
         && (mended(ours, "present=true", "present=false") == *theirs
-            || without(ours, &last_and_will) == without(theirs, &last_and_will))
+            || without(ours, &last_and_will) == without(theirs, &last_and_will)
+            || unbrought(ours) == unbrought(theirs))
     {
         return Verdict::Final(SECOND_CONNECT);
     }
@@ -187,10 +201,25 @@ fn has_unreleased(difference: &Difference<'_>) -> bool {
     })
 }
 
+/// Whether a 3.1 client said goodbye with flags, which is none to the gateway: Mosquitto checks these flags from 3.1.1 on.
+/// Both close, so only the will tells, at once or when it is found retained.
+fn has_flagged_goodbye(difference: &Difference<'_>) -> bool {
+    let mut steps = difference.before.iter().chain([difference.step]);
+    steps.any(|step| step.version == Version::V31 && step.name == "DISCONNECT with flags")
+}
+
 /// Whether a connection ended by a second CONNECT.
 fn has_second_connect(difference: &Difference<'_>) -> bool {
     let mut steps = difference.before.iter().chain([difference.step]);
     steps.any(|step| step.name == "a second CONNECT")
+}
+
+/// The 3.1 clients whose connections ended by a second CONNECT.
+fn second_connects_of_3_1(difference: &Difference<'_>) -> impl Iterator<Item = usize> {
+    let steps = difference.before.iter();
+    let second =
+        steps.filter(|step| step.name == "a second CONNECT" && step.version == Version::V31);
+    second.map(|step| step.who)
 }
 
 /// Whether who publishes has subscribed with No Local, and at least one filter more.
