@@ -103,3 +103,28 @@ async fn the_session_of_3_1_behind_a_second_connect_is_explained() {
     let heading = "The session behind a second CONNECT";
     assert_eq!(explanation(&steps).await, heading);
 }
+
+#[tokio::test]
+async fn what_a_session_brings_behind_a_second_connect_is_explained() {
+    let mut opening = Opening::new(Version::V311, "returning");
+    opening.clean = false;
+    let mut silent = connect(0, &opening);
+    silent.deed = Deed::Connect {
+        version: Version::V311,
+        acknowledges: false,
+    };
+    let filter = wire::subscribe(Version::V311, 1, &[("fixed/a", 1)], &Properties::default());
+    let mut message = Publish::new("fixed/a", "one", 1);
+    message.id = 1;
+    let message = wire::publish(Version::V5, &message);
+    let steps = [
+        silent,
+        connect(1, &Opening::new(Version::V5, "publishing")),
+        step(0, Version::V311, "subscribe", filter),
+        step(1, Version::V5, "publish", message),
+        step(0, Version::V311, "a second CONNECT", opening.encode()),
+        connect(0, &opening),
+    ];
+    let heading = "The session behind a second CONNECT";
+    assert_eq!(explanation(&steps).await, heading);
+}

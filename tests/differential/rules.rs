@@ -145,19 +145,8 @@ pub fn verdict(difference: &Difference<'_>) -> Verdict {
     if has_flagged_goodbye(difference) && without(ours, &will) == without(theirs, &will) {
         return Verdict::Final(LENIENT);
     }
-    let last_and_will = ["/will ", "PUBREL 0", "DISCONNECT 0x"];
-    // 3.1 is not told whether there was a session, so it shows in what the session brings
-    let returning = second_connects_of_3_1(difference);
-    let brought: Vec<String> = returning
-        .flat_map(|who| [format!("{who} PUBLISH"), format!("{who} PUBREL 0")])
-        .collect();
-    let brought: Vec<&str> = brought.iter().map(String::as_str).collect();
-    let unbrought = |notes: &[String]| mended(&without(notes, &brought), " 0x10", " 0x00");
-    if has_second_connect(difference)
-        && (mended(ours, "present=true", "present=false") == *theirs
-            || without(ours, &last_and_will) == without(theirs, &last_and_will)
-            || unbrought(ours) == unbrought(theirs))
-    {
+    let beside = beside_the_sessions_behind_a_second_connect(difference);
+    if has_second_connect(difference) && beside(ours) == beside(theirs) {
         return Verdict::Final(SECOND_CONNECT);
     }
     let received = ["PUBLISH", "PUBREL 0"];
@@ -214,12 +203,38 @@ fn has_second_connect(difference: &Difference<'_>) -> bool {
     steps.any(|step| step.name == "a second CONNECT")
 }
 
-/// The 3.1 clients whose connections ended by a second CONNECT.
-fn second_connects_of_3_1(difference: &Difference<'_>) -> impl Iterator<Item = usize> {
-    let steps = difference.before.iter();
-    let second =
-        steps.filter(|step| step.name == "a second CONNECT" && step.version == Version::V31);
-    second.map(|step| step.who)
+/// Leaves out of what is heard the wills, the last words, and what a session brings that only one of the two has kept.
+/// That it was kept stands in the CONNACK of its client's next connection, from which on no more is compared; but not on
+/// 3.1, where it shows first in a message.
+fn beside_the_sessions_behind_a_second_connect(
+    difference: &Difference<'_>,
+) -> impl Fn(&[String]) -> Vec<String> {
+    let Difference { step, before, .. } = difference;
+    let is_back = |who: usize| who == step.who && matches!(step.deed, Deed::Connect { .. });
+    let second = before.iter().filter(|step| step.name == "a second CONNECT");
+    let mut left_out = vec![
+        "/will ".to_owned(),
+        "PUBREL 0".to_owned(),
+        "DISCONNECT 0x".to_owned(),
+    ];
+    left_out.extend(
+        second
+            .filter(|step| step.version == Version::V31 || is_back(step.who))
+            .map(|step| format!("{} PUBLISH", step.who)),
+    );
+    move |notes| {
+        let kept = notes
+            .iter()
+            .filter(|note| !left_out.iter().any(|word| note.contains(word)));
+        let mut kept: Vec<String> = kept
+            .map(|note| {
+                note.replace("present=true", "present=false")
+                    .replace(" 0x10", " 0x00")
+            })
+            .collect();
+        kept.sort();
+        kept
+    }
 }
 
 /// Whether who publishes has subscribed with No Local, and at least one filter more.
