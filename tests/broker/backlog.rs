@@ -133,3 +133,30 @@ async fn a_session_that_is_kept_gets_everything_however_much_had_to_wait() {
     assert_eq!(slow.receive().await.text(), "next", "and nothing twice");
     gateway.stop();
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_was_away_gets_the_newest_of_too_many_messages_and_the_rest_is_counted() {
+    for (limit, kept) in [
+        ("session.max_queued_messages=10", 10),
+        ("session.max_queued_bytes=16KiB", 2),
+    ] {
+        let gateway = Gateway::start(&["--set", limit]);
+        let opening = Opening::v5("out").resuming().session_expiry(100);
+        let mut away = Client::tcp(&gateway, &opening).await;
+        away.subscribe(&[("backlog", 2)]).await;
+        away.disconnect().await;
+        let mut publisher = Client::tcp(&gateway, &Opening::v5("in")).await;
+        for n in 0..30 {
+            let text = format!("{n:>7168}");
+            publisher.publish(&Publish::new("backlog", text, 1)).await;
+        }
+        let mut back = Client::tcp(&gateway, &opening).await;
+        for n in 30 - kept..30 {
+            assert_eq!(back.receive().await.text().trim(), n.to_string(), "{limit}");
+        }
+        publisher.publish(&Publish::new("backlog", "next", 1)).await;
+        assert_eq!(back.receive().await.text(), "next");
+        assert_eq!(dropped(&gateway).await, 30 - kept, "{limit}");
+        gateway.stop();
+    }
+}

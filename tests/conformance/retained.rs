@@ -208,6 +208,7 @@ async fn v5_v311_whoever_asks_for_everything_gets_it_paced_and_disturbs_nobody(a
             }
         }
     }
+    publisher.ping().await;
 
     let mut receiver = at.subscriber(&[("pair/t", 1)]).await;
     let mut everything = at.client().await;

@@ -24,6 +24,9 @@ claims! {
         v5["shared subscriptions: one copy per group"] v311["shared subscriptions: one copy per group"];
     v5_v311_what_a_leaving_member_did_not_acknowledge_at_qos_1_goes_to_another:
         v5["unacknowledged QoS 1 of a shared subscription"] v311["unacknowledged QoS 1 of a shared subscription"];
+    v5_v311_a_member_whose_session_is_kept_hands_on_what_it_did_not_acknowledge_all_the_same:
+        v5["unacknowledged QoS 1 of a member that may return"]
+        v311["unacknowledged QoS 1 of a member that may return"];
     v5_what_waits_for_a_member_that_does_not_acknowledge_goes_to_another_when_it_leaves:
         v5["a member of a share group whose window is full"];
     v5_what_no_member_can_be_sent_waits_for_the_first_who_acknowledges_or_leaves:
@@ -212,6 +215,31 @@ async fn v5_v311_what_a_leaving_member_did_not_acknowledge_at_qos_1_goes_to_anot
     for n in [0, 1, 3, 4] {
         assert_eq!(staying.receive().await.text(), n.to_string());
     }
+    at.nothing_more_for(&mut staying).await;
+}
+
+async fn v5_v311_a_member_whose_session_is_kept_hands_on_what_it_did_not_acknowledge_all_the_same(
+    at: Stage,
+) {
+    let (topic, id) = (unique("shared/returns"), unique("returning"));
+    let filter = format!("$share/g/{topic}");
+    let (mut leaving, _) = at.resume(&id).await;
+    leaving.subscribe(&[(&filter, 1)]).await;
+    at.publish(&Publish::new(&topic, "open", 1)).await;
+    assert_eq!(leaving.receive_only().await.text(), "open");
+    let mut staying = at.subscriber(&[(&filter, 1)]).await;
+    drop(leaving);
+    assert_eq!(staying.receive().await.text(), "open");
+    let (mut returned, _) = at.resume(&id).await;
+    at.nothing_more_for(&mut returned).await;
+    // and who comes instead of it, while it is connected, does not have it either
+    at.publish(&Publish::new(&topic, "next", 1)).await;
+    at.publish(&Publish::new(&topic, "next", 1)).await;
+    assert_eq!(staying.receive().await.text(), "next");
+    assert_eq!(returned.receive_only().await.text(), "next");
+    let (mut instead, _) = at.resume(&id).await;
+    assert_eq!(staying.receive().await.text(), "next");
+    at.nothing_more_for(&mut instead).await;
     at.nothing_more_for(&mut staying).await;
 }
 
