@@ -5,9 +5,10 @@
 
 #[path = "support/random.rs"]
 mod random;
-#[path = "support/wire.rs"]
+#[path = "support/wire/mod.rs"]
 #[allow(
     dead_code,
+    unused_imports,
     reason = "each test crate includes this module and uses its part of it"
 )]
 mod wire;

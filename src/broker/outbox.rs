@@ -101,6 +101,8 @@ struct Inner {
     waker: Option<Waker>,
     close: Option<CloseReason>,
     lost: u64,
+    /// The client's window was full when last something was taken for it.
+    is_held_up: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,6 +124,10 @@ impl Subscriber for Arc<Outbox> {
     fn has_room(&self, weight: usize) -> bool {
         let inner = self.inner.lock();
         inner.mode != Mode::Offline && inner.close.is_none() && !inner.is_full(self.bounds, weight)
+    }
+
+    fn is_held_up(&self) -> bool {
+        self.inner.lock().is_held_up
     }
 }
 
@@ -173,6 +179,7 @@ impl Outbox {
                 waker: None,
                 close: None,
                 lost: 0,
+                is_held_up: false,
             }),
         }
     }
@@ -274,6 +281,7 @@ impl Outbox {
             bytes,
             mode,
             close,
+            is_held_up,
             ..
         } = &mut *inner;
         let rest = loop {
@@ -295,6 +303,7 @@ impl Outbox {
                 batch.push(delivery);
             }
         };
+        *is_held_up = quota == 0;
         if queue.is_empty() && queue.capacity() > KEPT {
             *queue = VecDeque::new();
         }
@@ -374,6 +383,7 @@ impl Outbox {
     pub(super) fn go_online(&self) {
         let mut inner = self.inner.lock();
         inner.close = None;
+        inner.is_held_up = false;
         if inner.mode == Mode::Offline {
             inner.mode = Mode::Behind;
         }

@@ -3,7 +3,7 @@
 use super::{
     PacketId, Version,
     error::DecodeError,
-    frame::PacketType,
+    packet_type::PacketType,
     primitive::{Reader, put_packet, put_u16},
     property::{Carrier, Explanation, put_explanation, read_explanation},
     reason::ReasonCode,

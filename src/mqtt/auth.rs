@@ -2,7 +2,8 @@
 
 use super::{
     error::{DecodeError, ProtocolFault},
-    frame::{PacketType, Peer},
+    frame::Peer,
+    packet_type::PacketType,
     primitive::{Reader, put_packet, put_sized},
     property::{Carrier, Explanation, Property, put_data, put_string, read_properties},
     reason::ReasonCode,

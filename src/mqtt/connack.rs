@@ -3,7 +3,7 @@
 use super::{
     Qos, Version,
     error::{DecodeError, Malformed, ProtocolFault},
-    frame::PacketType,
+    packet_type::PacketType,
     primitive::{Reader, put_packet, put_sized},
     property::{
         Carrier, Explanation, Property, put_bool, put_data, put_long, put_short, put_string,

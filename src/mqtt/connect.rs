@@ -3,7 +3,7 @@
 use super::{
     Qos, Version,
     error::{DecodeError, Malformed, ProtocolFault},
-    frame::PacketType,
+    packet_type::PacketType,
     payload::Payload,
     primitive::{Reader, put_binary, put_packet, put_sized, put_text, put_u16},
     property::{

@@ -3,7 +3,8 @@
 use super::{
     Version,
     error::{DecodeError, ProtocolFault},
-    frame::{PacketType, Peer},
+    frame::Peer,
+    packet_type::PacketType,
     primitive::{Reader, put_packet, put_sized},
     property::{Carrier, Explanation, Property, put_long, put_string, read_properties},
     reason::ReasonCode,

@@ -12,6 +12,7 @@ pub mod connect;
 pub mod disconnect;
 pub mod error;
 pub mod frame;
+pub mod packet_type;
 pub mod payload;
 pub mod primitive;
 pub mod property;
@@ -23,7 +24,7 @@ pub mod subscribe;
 pub mod topic;
 pub mod write_queue;
 
-use frame::PacketType;
+use packet_type::PacketType;
 use property::{Explanation, MessageProperties};
 use std::num::NonZeroU16;
 

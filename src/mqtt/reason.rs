@@ -1,6 +1,6 @@
 //! Reason codes of 5.0 and what 3.x says instead.
 
-use super::{error::Malformed, frame::PacketType, primitive::Reader};
+use super::{error::Malformed, packet_type::PacketType, primitive::Reader};
 
 /// Why, on the wire. `Success` is also Normal Disconnection and Granted QoS 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -3,7 +3,7 @@
 use super::{
     PacketId, Qos, Version,
     error::{DecodeError, Malformed, ProtocolFault},
-    frame::PacketType,
+    packet_type::PacketType,
     primitive::{Reader, put_packet, put_sized, put_text, put_u16, put_varint},
     property::{
         Carrier, Explanation, Property, put_explanation, put_user, read_explanation,

@@ -34,6 +34,8 @@ pub trait Subscriber: Clone {
     fn is_durable(&self) -> bool;
     /// Whether it is online and would take one more message of this weight.
     fn has_room(&self, weight: usize) -> bool;
+    /// Whether a message above QoS 0 would wait, because its client has yet to acknowledge others.
+    fn is_held_up(&self) -> bool;
 }
 
 /// All subscriptions: a tree per hash of the first level, and one for filters that begin with a wildcard.

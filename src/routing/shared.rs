@@ -110,20 +110,23 @@ impl<S: Subscriber> Group<S> {
             .any(|m| m.qos > Qos::AtMostOnce && m.subscriber.is_durable())
     }
 
-    /// The next member with room for a message of this weight, in turn; never the one with key `except`.
+    /// The next member with room for a message of this weight, in turn; never the one with key `except`. One that is held
+    /// up is passed over while there is another.
     pub fn next(&self, weight: usize, except: Option<u64>) -> Option<Member<S>> {
         let mut state = self.state.lock();
-        let count = state.members.len();
-        for step in 0..count {
-            let at = (state.turn + step) % count;
-            let member = &state.members[at];
-            if member.subscriber.has_room(weight) && Some(member.subscriber.key()) != except {
-                let member = member.clone();
-                state.turn = at + 1;
-                return Some(member);
-            }
-        }
-        None
+        let State { members, turn, .. } = &mut *state;
+        let count = members.len();
+        let mut in_turn = (*turn..*turn + count).map(|at| at % count);
+        let takes = |at: &usize| {
+            let subscriber = &members[*at].subscriber;
+            Some(subscriber.key()) != except && subscriber.has_room(weight)
+        };
+        let at = in_turn
+            .clone()
+            .find(|at| takes(at) && !members[*at].subscriber.is_held_up())
+            .or_else(|| in_turn.find(takes))?;
+        *turn = at + 1;
+        Some(members[at].clone())
     }
 
     /// Members that must not miss a message, online or not.

@@ -21,6 +21,10 @@ impl Subscriber for Someone {
     fn has_room(&self, _weight: usize) -> bool {
         self.room
     }
+
+    fn is_held_up(&self) -> bool {
+        false
+    }
 }
 
 fn someone(key: u64) -> Someone {

@@ -4,9 +4,10 @@ use tokio::io::AsyncReadExt;
 
 use crate::support::{
     gateway::Gateway,
+    http::Request,
     mqtt::{Client, Link},
     unique,
-    wire::{self, Opening, PUBACK, PUBREC, Packet, Publish, Value, Version, property},
+    wire::{self, Opening, PUBREC, Packet, Publish, Value, Version, property},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -85,6 +86,7 @@ async fn mqtt_3_3_4_7_a_client_above_the_gateways_receive_maximum_is_told_and_cl
     };
     assert_eq!((recorded, reason), (4, 0x93));
     assert_eq!(client.next().await, None);
+    assert_eq!(gateway.refused("in-flight").await, 1);
     gateway.stop();
 }
 
@@ -113,9 +115,8 @@ async fn mqtt_3_1_2_25_a_message_too_large_for_a_client_is_dropped_for_it_alone(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_packet_above_the_gateways_maximum_is_refused_before_it_is_read() {
-    let gateway = Gateway::shared();
-    let (mut client, welcome) =
-        Client::tcp_with_welcome(&gateway, &Opening::v5(&unique("big"))).await;
+    let gateway = Gateway::start(&[]);
+    let (mut client, welcome) = Client::tcp_with_welcome(&gateway, &Opening::v5("big")).await;
     let most = welcome
         .properties
         .number(property::MAXIMUM_PACKET_SIZE)
@@ -126,29 +127,37 @@ async fn a_packet_above_the_gateways_maximum_is_refused_before_it_is_read() {
     wire::put_var(&mut head, most + 1);
     client.send(&head).await;
     assert_eq!(client.closed().await, Some(0x95), "packet too large");
-    let mut old = Client::tcp(&gateway, &Opening::v311(&unique("big"))).await;
+    let mut old = Client::tcp(&gateway, &Opening::v311("big")).await;
     old.send(&head).await;
     assert_eq!(old.closed().await, None);
+    assert_eq!(gateway.refused("too-large").await, 2);
+    gateway.stop();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_payload_above_the_limit_is_refused() {
-    let gateway = Gateway::shared();
-    let topic = unique("limits/payload");
-    let mut message = Publish::new(&topic, vec![0; (1 << 20) + 1], 1);
-    message.id = 1;
-    let mut client = Client::tcp(&gateway, &Opening::v5(&unique("big"))).await;
-    client.try_send(&wire::publish(Version::V5, &message)).await;
-    // a PUBACK has no code for it, so either answer is right: closed with 0x95, or refused with 0x97 or 0x83
-    match client.next().await {
-        Some(Packet::Disconnect { code: 0x95, .. }) => {}
-        Some(Packet::Ack {
-            kind: PUBACK,
-            code: 0x83 | 0x97,
-            ..
-        }) => {}
-        other => panic!("1 MiB and a byte: {other:?}"),
+async fn a_payload_above_the_limit_ends_the_connection_whatever_its_qos() {
+    let gateway = Gateway::start(&["--set", "limits.payload=1KiB"]);
+    let mut watcher = Client::tcp(&gateway, &Opening::v5("watcher")).await;
+    watcher.subscribe(&[("limits/payload", 0)]).await;
+    for qos in 0..=2 {
+        for (version, code) in [(Version::V5, Some(0x95)), (Version::V311, None)] {
+            let mut client = Client::tcp(&gateway, &Opening::new(version, "big")).await;
+            let fits = Publish::new("limits/payload", vec![0; 1 << 10], qos);
+            client.publish(&fits).await;
+            assert_eq!(watcher.receive().await.payload.len(), 1 << 10);
+            // no acknowledgement has a code for it
+            let mut large = Publish::new("limits/payload", vec![0; (1 << 10) + 1], qos);
+            large.id = 9;
+            client.send(&wire::publish(version, &large)).await;
+            assert_eq!(client.closed().await, code);
+        }
     }
+    assert_eq!(gateway.refused("too-large").await, 6);
+    let post = Request::post("/api/v1/topics/limits/payload", vec![b'x'; (1 << 10) + 1]);
+    post.send(gateway.http)
+        .await
+        .assert_problem(413, "payload-too-large");
+    gateway.stop();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,6 +7,7 @@
 mod support;
 
 mod authenticating;
+mod backlog;
 mod connecting;
 mod features;
 mod flows;

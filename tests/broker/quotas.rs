@@ -6,7 +6,8 @@ use crate::support::{
     mqtt::{Client, Link},
     unique,
     wire::{
-        self, Opening, PUBCOMP, PUBREC, PUBREL, Properties, Publish, Value, Version, Will, property,
+        self, Opening, PUBCOMP, PUBREC, PUBREL, Packet, Properties, Publish, Value, Version, Will,
+        property,
     },
 };
 
@@ -140,6 +141,24 @@ async fn topics_and_filters_are_limited_in_length() {
     let answer = Request::get(&target).send(gateway.http).await;
     answer.assert_problem(400, "filter-invalid");
     assert_eq!(gateway.refused("topic").await, 7);
+    gateway.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_and_filters_are_limited_in_levels() {
+    let gateway = Gateway::start(&["--set", "limits.topic_levels=3"]);
+    for (version, failure, code) in [(Version::V5, 0x8F, 0x90), (Version::V311, 0x80, 0)] {
+        let mut client = Client::tcp(&gateway, &Opening::new(version, &unique("in"))).await;
+        let codes = client.subscribe(&[("a/b/#", 1), ("a/b/c/d", 1)]).await;
+        assert_eq!(codes, [1, failure]);
+        assert_eq!(
+            client.publish(&Publish::new("a/b/c/d", "no", 1)).await,
+            code
+        );
+        client.publish(&Publish::new("a/b/c", "yes", 1)).await;
+        assert_eq!(client.receive().await.text(), "yes");
+    }
+    assert_eq!(gateway.refused("topic").await, 4);
     gateway.stop();
 }
 
@@ -285,5 +304,76 @@ async fn what_comes_before_connack_is_limited_in_size_and_time() {
     slow.send(&Opening::v5("slow").encode()[..5]).await;
     assert_eq!(slow.next().await, None);
     assert_eq!(gateway.refused("timeout").await, 1);
+    gateway.stop();
+}
+
+/// Bytes that the gateway has read from MQTT clients.
+async fn received_bytes(gateway: &Gateway) -> usize {
+    let page = Request::get("/metrics").send(gateway.http).await.text();
+    let start = "tidegate_mqtt_received_bytes_total ";
+    let count = page.lines().find_map(|line| line.strip_prefix(start));
+    count.and_then(|count| count.parse().ok()).expect("a count")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unfinished_connects_share_a_budget_that_is_free_again_when_they_are_done() {
+    let gateway = Gateway::start(&["--set", "limits.unauthenticated=1MiB"]);
+    let large = |name: &str| {
+        let long = format!("{name}{}", "x".repeat(65_000));
+        let will = Will {
+            topic: long.clone(),
+            payload: long.clone().into(),
+            ..Default::default()
+        };
+        Opening::v5(&long).will(will).encode()
+    };
+    // five of 195 kB fit, a sixth does not
+    let (mut waiting, mut read) = (vec![], 0);
+    for n in 0..5 {
+        let mut client = Client::on(Link::tcp(gateway.mqtt).await, Version::V5);
+        let mut most = large(&n.to_string());
+        let rest = most.split_off(most.len() - 10);
+        client.send(&most).await;
+        read += most.len();
+        waiting.push((client, rest));
+    }
+    while received_bytes(&gateway).await < read {}
+    let mut sixth = Client::on(Link::tcp(gateway.mqtt).await, Version::V5);
+    let whole = large("sixth");
+    sixth.try_send(&whole[..whole.len() - 10]).await;
+    assert_eq!(sixth.next().await, None);
+    assert_eq!(gateway.refused("busy").await, 1);
+    // those who have their CONNACK hold nothing more
+    for (client, rest) in &mut waiting {
+        client.send(rest).await;
+        let welcome = client.next().await;
+        let is_in = matches!(welcome, Some(Packet::Connack { code: 0, .. }));
+        assert!(is_in, "{welcome:?}");
+    }
+    let mut sixth = Client::on(Link::tcp(gateway.mqtt).await, Version::V5);
+    sixth.send(&large("sixth")).await;
+    let welcome = sixth.next().await;
+    assert!(
+        matches!(welcome, Some(Packet::Connack { code: 0, .. })),
+        "{welcome:?}"
+    );
+    gateway.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_above_the_number_waits_until_another_one_ends() {
+    // two, and the place that the web's door keeps for whoever comes there next
+    let gateway = Gateway::start(&["--set", "limits.connections=3"]);
+    let first = Client::tcp(&gateway, &Opening::v5("first")).await;
+    let mut second = Client::tcp(&gateway, &Opening::v5("second")).await;
+    let mut third = Client::on(Link::tcp(gateway.mqtt).await, Version::V5);
+    third.send(&Opening::v5("third").encode()).await;
+    second.subscribe(&[("q/first", 0)]).await;
+    first.disconnect().await;
+    assert!(matches!(
+        third.next().await,
+        Some(Packet::Connack { code: 0, .. })
+    ));
+    second.ping().await;
     gateway.stop();
 }

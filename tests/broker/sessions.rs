@@ -146,6 +146,41 @@ async fn an_inbound_qos_2_identifier_outlives_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_side_has_packet_identifiers_of_its_own_before_and_after_resuming() {
+    let gateway = Gateway::shared();
+    for version in [Version::V311, Version::V5] {
+        let (topic, id) = (unique("sessions/both-ways"), unique("both-ways"));
+        let (mut client, _) = resume(&gateway, &lasting(version, &id)).await;
+        client.subscribe(&[(&topic, 2)]).await;
+        let mut other = Client::tcp(&gateway, &Opening::v5(&unique("other"))).await;
+        other.publish(&Publish::new(&topic, "to", 2)).await;
+        let to = client.receive_only().await;
+        // the same number on its way to the gateway
+        let mut from = Publish::new("sessions/elsewhere", "from", 2);
+        from.id = to.id;
+        client.send(&wire::publish(version, &from)).await;
+        assert_eq!(client.acknowledgement(PUBREC, from.id).await, 0);
+        drop(client);
+        let (mut client, _) = resume(&gateway, &lasting(version, &id)).await;
+        let again = client.receive_only().await;
+        assert_eq!((again.id, again.dup), (to.id, true));
+        // each step belongs to its own direction
+        client.send(&wire::ack(PUBREL, from.id)).await;
+        assert_eq!(client.acknowledgement(PUBCOMP, from.id).await, 0);
+        client.send(&wire::ack(PUBREC, to.id)).await;
+        assert_eq!(client.acknowledgement(PUBREL, to.id).await, 0);
+        // free for the client again, while the gateway still waits for its PUBCOMP
+        client.send(&wire::publish(version, &from)).await;
+        assert_eq!(client.acknowledgement(PUBREC, from.id).await, 0);
+        client.send(&wire::ack(PUBCOMP, to.id)).await;
+        client.send(&wire::ack(PUBREL, from.id)).await;
+        assert_eq!(client.acknowledgement(PUBCOMP, from.id).await, 0);
+        other.publish(&Publish::new(&topic, "next", 1)).await;
+        assert_eq!(client.receive().await.text(), "next");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_takeover_hands_the_session_over_with_nothing_lost() {
     let gateway = Gateway::shared();
     let (topic, id) = (unique("sessions/takeover"), unique("twin"));

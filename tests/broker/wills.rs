@@ -184,10 +184,10 @@ async fn mqtt_3_1_3_9_reconnecting_within_the_delay_cancels_the_will() {
     );
     let mut watcher = watcher(&gateway, &topic).await;
     watcher.subscribe(&[(&other, 1)]).await;
-    drop(Client::tcp(&gateway, &delayed(&topic, &id, 1, 60)).await);
+    drop(Client::tcp(&gateway, &delayed(&topic, &id, 2, 60)).await);
     let back = Client::tcp(&gateway, &Opening::v5(&id).resuming().session_expiry(60)).await;
     // a second will with a longer delay, dropped after the first one's: when it fires, the first had its time
-    drop(Client::tcp(&gateway, &delayed(&other, &unique("other"), 2, 60)).await);
+    drop(Client::tcp(&gateway, &delayed(&other, &unique("other"), 3, 60)).await);
     assert_eq!(
         watcher.receive().await.topic,
         other,

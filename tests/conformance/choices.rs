@@ -57,6 +57,17 @@ pub const CHOICES: &[Choice] = &[
         ],
     ),
     choice(
+        "What of flags in a fixed header that 3.1 calls \"not used\"?",
+        "DUP where 3.1 repeats packets (PUBREL, SUBSCRIBE, UNSUBSCRIBE) is accepted; any other is malformed, as in 3.1.1: \
+         a DISCONNECT with flags is no goodbye, and the will is published.",
+        "Where 3.1 is silent the rules of 3.1.1 are safe; a flag out of place is a sign that both sides no longer read the \
+         same stream.",
+        &[
+            "v31_dup_is_accepted_where_3_1_has_it",
+            "v31_a_goodbye_with_flags_is_malformed_and_releases_the_will",
+        ],
+    ),
+    choice(
         "Is an empty client identifier accepted?",
         "5.0: always, and the client is told its own; 3.1.1: with a clean session; 3.1: never.",
         "The versions pull opposite ways; where it is a choice, clients without a name are common and harmless.",
@@ -247,6 +258,16 @@ pub const CHOICES: &[Choice] = &[
         &[
             "v5_v311_each_message_goes_to_one_member_of_each_group",
             "v311_a_share_name_that_is_none_ends_the_connection",
+        ],
+    ),
+    choice(
+        "Whose turn is it in a share group?",
+        "The next member with room; one whose window is full is passed over while another's is not.",
+        "What waits for a client that acknowledges nothing could be done by one that does.",
+        &[
+            "v5_v311_each_message_goes_to_one_member_of_each_group",
+            "v5_what_waits_for_a_member_that_does_not_acknowledge_goes_to_another_when_it_leaves",
+            "v5_what_no_member_can_be_sent_waits_for_the_first_who_acknowledges_or_leaves",
         ],
     ),
     choice(

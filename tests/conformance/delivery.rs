@@ -155,11 +155,11 @@ async fn v5_mqtt_4_3_3_7_expiry_does_not_touch_what_was_sent(at: Stage) {
     client.subscribe(&[(&topic, 2)]).await;
     for qos in [1, 2] {
         let message = Publish::new(&topic, qos.to_string(), qos)
-            .property(property::MESSAGE_EXPIRY, Value::Four(1));
+            .property(property::MESSAGE_EXPIRY, Value::Four(2));
         at.publish(&message).await;
     }
     let first = [client.receive_only().await, client.receive_only().await];
-    tokio::time::sleep(Duration::from_millis(2200)).await;
+    tokio::time::sleep(Duration::from_millis(3200)).await;
     drop(client);
     let (mut client, _) = at.resume(&id).await;
     for sent in first {

@@ -54,9 +54,10 @@ async fn v5_v311_mqtt_3_1_2_22_silence_of_one_and_a_half_keep_alives_ends_the_co
     let mut one = at
         .client_of(&at.opening().keep_alive(1).will(will(&topic)))
         .await;
-    let mut pinging = at.client_of(&at.opening().keep_alive(1)).await;
+    let mut pinging = at.client_of(&at.opening().keep_alive(2)).await;
     let pings = async {
-        for _ in 0..6 {
+        // longer than it would live in silence, and each well in time, on a busy machine too
+        for _ in 0..8 {
             tokio::time::sleep(Duration::from_millis(500)).await;
             pinging.ping().await;
         }
@@ -103,9 +104,9 @@ async fn v311_a_gateway_with_a_keep_alive_of_its_own_leaves_3_1_1_its_choice(at:
 async fn v5_v311_any_packet_and_any_part_of_one_is_a_sign_of_life(at: Stage) {
     let topic = unique("keep-alive/slow");
     let mut subscriber = at.subscriber(&[(&topic, 0)]).await;
-    let mut slow = at.client_of(&at.opening().keep_alive(1)).await;
+    let mut slow = at.client_of(&at.opening().keep_alive(2)).await;
     let bytes = wire::publish(at.version, &Publish::new(&topic, "a slow upload", 0));
-    for piece in bytes.chunks(bytes.len().div_ceil(6)) {
+    for piece in bytes.chunks(bytes.len().div_ceil(8)) {
         slow.send(piece).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }

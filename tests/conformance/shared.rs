@@ -24,8 +24,13 @@ claims! {
         v5["shared subscriptions: one copy per group"] v311["shared subscriptions: one copy per group"];
     v5_v311_what_a_leaving_member_did_not_acknowledge_at_qos_1_goes_to_another:
         v5["unacknowledged QoS 1 of a shared subscription"] v311["unacknowledged QoS 1 of a shared subscription"];
+    v5_v311_a_member_whose_session_is_kept_hands_on_what_it_did_not_acknowledge_all_the_same:
+        v5["unacknowledged QoS 1 of a member that may return"]
+        v311["unacknowledged QoS 1 of a member that may return"];
     v5_what_waits_for_a_member_that_does_not_acknowledge_goes_to_another_when_it_leaves:
         v5["a member of a share group whose window is full"];
+    v5_what_no_member_can_be_sent_waits_for_the_first_who_acknowledges_or_leaves:
+        v5["a share group all of whose windows are full"];
     v5_a_client_may_be_in_groups_and_beside_them: v5["shared and other subscriptions of one client"];
 }
 
@@ -213,6 +218,31 @@ async fn v5_v311_what_a_leaving_member_did_not_acknowledge_at_qos_1_goes_to_anot
     at.nothing_more_for(&mut staying).await;
 }
 
+async fn v5_v311_a_member_whose_session_is_kept_hands_on_what_it_did_not_acknowledge_all_the_same(
+    at: Stage,
+) {
+    let (topic, id) = (unique("shared/returns"), unique("returning"));
+    let filter = format!("$share/g/{topic}");
+    let (mut leaving, _) = at.resume(&id).await;
+    leaving.subscribe(&[(&filter, 1)]).await;
+    at.publish(&Publish::new(&topic, "open", 1)).await;
+    assert_eq!(leaving.receive_only().await.text(), "open");
+    let mut staying = at.subscriber(&[(&filter, 1)]).await;
+    drop(leaving);
+    assert_eq!(staying.receive().await.text(), "open");
+    let (mut returned, _) = at.resume(&id).await;
+    at.nothing_more_for(&mut returned).await;
+    // and who comes instead of it, while it is connected, does not have it either
+    at.publish(&Publish::new(&topic, "next", 1)).await;
+    at.publish(&Publish::new(&topic, "next", 1)).await;
+    assert_eq!(staying.receive().await.text(), "next");
+    assert_eq!(returned.receive_only().await.text(), "next");
+    let (mut instead, _) = at.resume(&id).await;
+    assert_eq!(staying.receive().await.text(), "next");
+    at.nothing_more_for(&mut instead).await;
+    at.nothing_more_for(&mut staying).await;
+}
+
 async fn v5_what_waits_for_a_member_that_does_not_acknowledge_goes_to_another_when_it_leaves(
     at: Stage,
 ) {
@@ -230,10 +260,7 @@ async fn v5_what_waits_for_a_member_that_does_not_acknowledge_goes_to_another_wh
         at.publish(&Publish::new(&topic, n.to_string(), 1)).await;
     }
     let mut got = at.rest_of(&mut free).await;
-    assert!(
-        !got.is_empty(),
-        "one who acknowledges nothing does not hold up the group"
-    );
+    assert_eq!(got.len(), 10, "nothing waits for one who is held up");
     drop(stuck);
     while got.len() < 11 {
         got.push(free.receive().await);
@@ -241,6 +268,42 @@ async fn v5_what_waits_for_a_member_that_does_not_acknowledge_goes_to_another_wh
     let texts: std::collections::BTreeSet<String> = got.iter().map(Publish::text).collect();
     assert_eq!(texts.len(), 11, "each once");
     at.nothing_more_for(&mut free).await;
+}
+
+async fn v5_what_no_member_can_be_sent_waits_for_the_first_who_acknowledges_or_leaves(at: Stage) {
+    let topic = unique("shared/held-up");
+    let filter = format!("$share/g/{topic}");
+    let narrow = || {
+        at.opening()
+            .property(property::RECEIVE_MAXIMUM, Value::Two(1))
+    };
+    let (mut held, mut leaving) = (at.client_of(&narrow()).await, at.client_of(&narrow()).await);
+    let mut got = vec![];
+    for member in [&mut held, &mut leaving] {
+        member.subscribe(&[(&filter, 1)]).await;
+        at.publish(&Publish::new(&topic, "first", 1)).await;
+        got.push(member.receive_only().await);
+    }
+    for n in 0..6 {
+        at.publish(&Publish::new(&topic, n.to_string(), 1)).await;
+    }
+    held.acknowledge(&got[0]).await;
+    for _ in 0..3 {
+        got.push(held.receive().await);
+    }
+    at.nothing_more_for(&mut held).await;
+    drop(leaving);
+    for _ in 0..4 {
+        got.push(held.receive().await);
+    }
+    at.nothing_more_for(&mut held).await;
+    let mut texts: Vec<String> = got.iter().map(Publish::text).collect();
+    texts.sort();
+    let wanted = ["0", "1", "2", "3", "4", "5", "first", "first", "first"];
+    assert_eq!(
+        texts, wanted,
+        "each once, and again what the leaving one had"
+    );
 }
 
 async fn v5_a_client_may_be_in_groups_and_beside_them(at: Stage) {

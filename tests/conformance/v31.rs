@@ -19,6 +19,7 @@ claims! {
     v31_a_refused_filter_is_granted_and_brings_nothing: v31["SUBACK has no failure code"];
     v31_a_message_nobody_may_publish_is_acknowledged: v31["PUBLISH to a topic one may not write to"];
     v31_dup_is_accepted_where_3_1_has_it: v31["DUP on SUBSCRIBE, UNSUBSCRIBE and PUBREL"];
+    v31_a_goodbye_with_flags_is_malformed_and_releases_the_will: v31["flags that 3.1 has no use for"];
     v31_what_a_client_repeats_on_a_live_connection_does_no_harm: v31["retransmission by timer"];
     v31_flows_wills_and_retained_messages_are_those_of_3_1_1: v31["QoS flows, wills, retained messages"];
     v31_text_and_filters_are_checked_as_in_3_1_1: v31["text, topics and filters"];
@@ -174,6 +175,17 @@ async fn v31_dup_is_accepted_where_3_1_has_it(at: Stage) {
         ("PINGREQ with DUP", vec![0xC8, 0]),
     ] {
         at.forbids(what, &bytes, 0).await;
+    }
+}
+
+async fn v31_a_goodbye_with_flags_is_malformed_and_releases_the_will(at: Stage) {
+    let topic = unique("v31/goodbye");
+    let mut watcher = at.subscriber(&[(&topic, 0)]).await;
+    for flags in [0x01, 0x02, 0x08] {
+        let mut client = at.client_of(&at.opening().will(will(&topic))).await;
+        client.send(&[0xE0 | flags, 0]).await;
+        client.ends().await;
+        assert_eq!(watcher.receive().await.text(), "gone", "flags {flags:#x}");
     }
 }
 

@@ -120,12 +120,12 @@ async fn v5_mqtt_3_1_2_8_a_will_waits_for_its_delay_or_the_end_of_the_session(at
     let mut watcher = at.subscriber(&[(&format!("{root}/+"), 1)]).await;
     let since = Instant::now();
     drop(
-        at.client_of(&delayed(at.opening(), &session, 1000, 1))
+        at.client_of(&delayed(at.opening(), &session, 1000, 2))
             .await,
     );
-    drop(at.client_of(&delayed(at.opening(), &delay, 2, 60)).await);
+    drop(at.client_of(&delayed(at.opening(), &delay, 3, 60)).await);
     drop(at.client_of(&delayed(at.opening(), &none, 0, 60)).await);
-    for (topic, after) in [(none, 0), (session, 950), (delay, 1950)] {
+    for (topic, after) in [(none, 0), (session, 1950), (delay, 2950)] {
         let got = watcher.receive().await;
         assert_eq!(got.topic, topic);
         assert_eq!(
@@ -149,13 +149,13 @@ async fn v5_mqtt_3_1_3_9_coming_back_in_time_cancels_the_will(at: Stage) {
     );
     let mut watcher = at.subscriber(&[(&cancelled, 1), (&other, 1)]).await;
     drop(
-        at.client_of(&delayed(at.opening_of(&id), &cancelled, 1, 60))
+        at.client_of(&delayed(at.opening_of(&id), &cancelled, 2, 60))
             .await,
     );
     let (back, present) = at.resume(&id).await;
     assert!(present);
     // one that waits longer: when it comes, the first had its time
-    drop(at.client_of(&delayed(at.opening(), &other, 2, 60)).await);
+    drop(at.client_of(&delayed(at.opening(), &other, 3, 60)).await);
     assert_eq!(watcher.receive().await.topic, other);
     back.disconnect().await;
     at.nothing_more_for(&mut watcher).await;
@@ -208,7 +208,7 @@ async fn v5_a_takeover_that_resumes_cancels_a_delayed_will_and_one_that_starts_c
         } else {
             let other = unique("wills/other");
             watcher.subscribe(&[(&other, 1)]).await;
-            drop(at.client_of(&delayed(at.opening(), &other, 2, 60)).await);
+            drop(at.client_of(&delayed(at.opening(), &other, 3, 60)).await);
             assert_eq!(watcher.receive().await.topic, other, "its session goes on");
         }
     }

@@ -7,6 +7,7 @@ mod random;
 mod support;
 
 mod dialogue;
+mod fixed;
 mod mosquitto;
 mod party;
 mod rules;
@@ -61,6 +62,15 @@ async fn hold(
     Ok(())
 }
 
+/// How many dialogues: as many as `TIDEGATE_TEST_DIALOGUES` says, to look for a rare difference.
+fn dialogues() -> u64 {
+    match std::env::var("TIDEGATE_TEST_DIALOGUES") {
+        Ok(text) => text.parse().expect("a number of dialogues"),
+        Err(_) if std::env::var_os("TIDEGATE_TEST_LONG").is_some() => 20_000,
+        Err(_) => 2_000,
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_gateway_and_mosquitto_differ_only_where_it_is_explained() {
     let (seed, _) = seed("TIDEGATE_TEST_SEED");
@@ -71,10 +81,7 @@ async fn the_gateway_and_mosquitto_differ_only_where_it_is_explained() {
         Gateway::start(&["--set", "log.level=warn"]),
         Mosquitto::start(),
     );
-    let dialogues = match std::env::var_os("TIDEGATE_TEST_LONG") {
-        Some(_) => 20_000,
-        None => 2_000,
-    };
+    let dialogues = dialogues();
     let mut explained = Explained::new();
     let mut faults = Vec::new();
     for first in (0..dialogues).step_by(AT_A_TIME as usize) {

@@ -16,6 +16,9 @@ use crate::{
     },
 };
 
+/// How long a broker may take for an answer on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// The clients of one dialogue at one broker.
 pub struct Parties {
     broker: SocketAddr,
@@ -150,8 +153,7 @@ impl Client {
     }
 
     async fn read(&mut self) -> bool {
-        let patience = Duration::from_secs(5);
-        match timeout(patience, self.stream.read_buf(&mut self.buffer)).await {
+        match timeout(PATIENCE, self.stream.read_buf(&mut self.buffer)).await {
             Ok(read) => read.is_ok_and(|count| count > 0),
             Err(_) => {
                 self.is_ignored = true;

@@ -59,7 +59,8 @@ impl Canary {
 
     /// Asserts that no message took longer than a healthy pair would accept.
     pub fn was_never_delayed(&self) {
-        let most = Duration::from_secs(2);
+        // on a busy machine the pair itself may have to wait for a second or two
+        let most = Duration::from_secs(5);
         assert!(
             self.slowest < most,
             "one of {} messages took {:?}",

@@ -7,7 +7,9 @@ mod random;
 #[path = "../support/mod.rs"]
 mod support;
 
-mod bad_input;
+mod bad_connects;
+mod bad_packets;
+mod bad_requests;
 mod canary;
 mod mutation;
 mod slow_readers;

@@ -21,7 +21,7 @@ use std::{
 };
 
 /// How long a test waits for something that must happen. Generous: it only decides how long a failure takes.
-pub const DEADLINE: Duration = Duration::from_secs(20);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Awaits `future`, and fails the test with `what` was awaited if it does not finish in time.
 pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {

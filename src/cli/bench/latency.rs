@@ -10,7 +10,7 @@ use super::{
     wire::Wire,
 };
 use crate::cli::client::Failure;
-use crate::mqtt::frame::PacketType;
+use crate::mqtt::packet_type::PacketType;
 use std::{
     io,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},

@@ -6,7 +6,7 @@ use super::{
     ring::{self, Ring},
     wire::Wire,
 };
-use crate::mqtt::frame::PacketType;
+use crate::mqtt::packet_type::PacketType;
 use std::{
     io,
     sync::{

@@ -2,7 +2,7 @@
 
 use super::websocket;
 use crate::mqtt::primitive::{put_packet, put_text, put_u16};
-use crate::mqtt::{Qos, Version, frame::PacketType, publish::first_byte};
+use crate::mqtt::{Qos, Version, packet_type::PacketType, publish::first_byte};
 
 /// Frames of equal length, twice in a row so that every batch is contiguous.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! A subscriber: counts, credits the publisher, acknowledges each batch with one write.
 
 use super::{flow::Flow, frames, ring, wire::Wire};
-use crate::mqtt::frame::PacketType;
+use crate::mqtt::packet_type::PacketType;
 use std::{io, sync::Arc};
 
 /// A connection that receives.

@@ -61,6 +61,10 @@ impl Subscriber for Someone {
     fn has_room(&self, _weight: usize) -> bool {
         true
     }
+
+    fn is_held_up(&self) -> bool {
+        false
+    }
 }
 
 /// Lines of text, each both a topic and a filter if it can be.
