@@ -36,14 +36,10 @@ async fn every_path_and_subprotocol_leads_to_the_broker() {
                 chosen == answer || answer.is_empty() && offer.contains(chosen),
                 "{path} {offer}: {chosen}"
             );
-            let connection = response
-                .headers()
-                .get("connection")
-                .map(|v| v.as_bytes().to_vec());
-            assert_eq!(
-                connection.map(|v| v.to_ascii_lowercase()).as_deref(),
-                Some(&b"upgrade"[..])
-            );
+            // Paho for Java compares it as it stands, and takes an empty value for the end of the head
+            let connection = response.headers().get("connection").map(|v| v.as_bytes());
+            assert_eq!(connection, Some(&b"Upgrade"[..]));
+            assert!(response.headers().values().all(|value| !value.is_empty()));
             let version = if chosen == "mqttv3.1" {
                 Version::V31
             } else {

@@ -1,6 +1,7 @@
 //! Chapter 6: WebSocket as the transport. These run over it alone.
 
 use futures_util::{SinkExt, StreamExt};
+use tokio::io::AsyncReadExt;
 use tokio_tungstenite::tungstenite::{
     Error, Message,
     protocol::frame::{
@@ -23,6 +24,7 @@ claims! {
     only websocket;
     v5_v311_mqtt_6_0_0_1_anything_but_binary_ends_the_connection: v5["6.0.0-1"] v311["6.0.0-1"];
     v5_v311_mqtt_6_0_0_1_the_gateway_sends_binary_frames_and_no_pings: v5["6.0.0-1"] v311["6.0.0-1"];
+    v5_v311_mqtt_6_0_0_1_no_frame_of_the_gateway_is_a_fragment: v5["6.0.0-1"] v311["6.0.0-1"];
     v5_v311_mqtt_6_0_0_2_packets_and_frames_are_independent: v5["6.0.0-2"] v311["6.0.0-2"];
     v5_v311_mqtt_6_0_0_2_a_frame_may_hold_more_than_the_largest_packet: v5["6.0.0-2"] v311["6.0.0-2"];
     v5_v311_mqtt_6_0_0_3_a_handshake_without_the_subprotocol_fails: v5["6.0.0-3"] v311["6.0.0-3"];
@@ -70,6 +72,36 @@ async fn v5_v311_mqtt_6_0_0_1_the_gateway_sends_binary_frames_and_no_pings(at: S
         client.ping().await;
     }
     client.disconnect().await;
+}
+
+async fn v5_v311_mqtt_6_0_0_1_no_frame_of_the_gateway_is_a_fragment(at: Stage) {
+    let topic = unique("websocket/whole");
+    let mut client = at.subscriber(&[(&topic, 0)]).await;
+    let payload = vec![b'x'; 300_000];
+    for _ in 0..3 {
+        at.publish(&Publish::new(&topic, payload.clone(), 0)).await;
+    }
+    let Link::WebSocket(socket) = &mut client.link else {
+        unreachable!("these tests run over WebSocket")
+    };
+    // behind the back of the client, which would put fragments together
+    let stream = socket.get_mut();
+    let mut left = 3 * at
+        .publish_bytes(0x30, topic.as_bytes(), &[], &payload)
+        .len();
+    while left > 0 {
+        let frame = async {
+            assert_eq!(stream.read_u8().await?, 0x82, "the last frame, and binary");
+            let length = match stream.read_u8().await? {
+                126 => stream.read_u16().await?.into(),
+                127 => stream.read_u64().await?,
+                short => short.into(),
+            };
+            let mut body = vec![0; length as usize];
+            stream.read_exact(&mut body).await
+        };
+        left -= within("a frame", frame).await.expect("a whole frame");
+    }
 }
 
 async fn v5_v311_mqtt_6_0_0_2_packets_and_frames_are_independent(at: Stage) {
