@@ -42,7 +42,8 @@ enum Slot {
     Online {
         number: u64,
         outbox: Arc<Outbox>,
-        heir: Option<Heir>,
+        /// Boxed: hardly any connection has one, and every place of the table has room for it.
+        heir: Option<Box<Heir>>,
     },
     Parked(Box<Parked>),
 }
@@ -141,12 +142,12 @@ impl Broker {
                     let (hand_over, waiting) = oneshot::channel();
                     outbox.close(CloseReason::TakenOver);
                     // an heir that waited already is itself taken over: dropping its sender tells it
-                    let heir = Some(Heir {
+                    let heir = Some(Box::new(Heir {
                         number,
                         clean_start,
                         terms,
                         hand_over,
-                    });
+                    }));
                     slots.insert(
                         opening.client_id.clone(),
                         Slot::Online {

@@ -235,7 +235,7 @@ impl<S: Subscriber> Found<S> {
             self.targets.push((target, entry.id.map(NonZeroU32::get)));
         }
         self.sources += usize::from(self.targets.len() > before);
-        self.shared.extend(entries.groups().cloned());
+        self.shared.extend(entries.groups().iter().cloned());
     }
 
     fn merged(mut self) -> Targets<S> {
