@@ -7,6 +7,7 @@
 //! last offer, whoever subscribes holds it while entering the routes. So positions are offered in order, a subscription
 //! begins between two positions, and nothing needs to be looked at twice. What is not recorded never takes it.
 
+mod backlog;
 pub mod clock;
 pub mod config;
 mod cursor;

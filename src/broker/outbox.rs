@@ -7,6 +7,7 @@
 //! they are not, because the session still reads older ones from the log; offers and the step from behind to live
 //! happen under the broker's order lock, so nothing is missed or doubled in between.
 
+use super::backlog::Backlog;
 use crate::{
     message::{Delivery, GroupId},
     metrics::METRICS,
@@ -15,7 +16,6 @@ use crate::{
 };
 use parking_lot::{Mutex, MutexGuard};
 use std::{
-    collections::VecDeque,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -76,9 +76,6 @@ pub enum Rest {
     Blocked,
 }
 
-/// Room for this many messages is kept when none waits; more is given back at once.
-const KEPT: usize = 64;
-
 /// The queue of one receiver, which outlives connections as its session does.
 #[derive(Debug)]
 pub struct Outbox {
@@ -95,7 +92,7 @@ pub struct Outbox {
 
 #[derive(Debug)]
 struct Inner {
-    queue: VecDeque<Delivery>,
+    queue: Backlog,
     bytes: usize,
     mode: Mode,
     waker: Option<Waker>,
@@ -139,7 +136,7 @@ impl Inner {
 
     fn push(&mut self, delivery: Delivery) -> Option<Waker> {
         self.bytes += delivery.message.weight();
-        self.queue.push_back(delivery);
+        self.queue.push(delivery);
         if self.queue.len() == 1 {
             self.waker.take()
         } else {
@@ -173,7 +170,7 @@ impl Outbox {
             durable,
             taken_through: AtomicU64::new(head),
             inner: Mutex::new(Inner {
-                queue: VecDeque::new(),
+                queue: Backlog::default(),
                 bytes: 0,
                 mode: Mode::Live,
                 waker: None,
@@ -298,15 +295,12 @@ impl Outbox {
                 },
                 Some(_) => {}
             }
-            if let Some(delivery) = queue.pop_front() {
+            if let Some(delivery) = queue.pop() {
                 *bytes -= delivery.message.weight();
                 batch.push(delivery);
             }
         };
         *is_held_up = quota == 0;
-        if queue.is_empty() && queue.capacity() > KEPT {
-            *queue = VecDeque::new();
-        }
         Taken {
             rest,
             behind: *mode == Mode::Behind,
@@ -316,10 +310,7 @@ impl Outbox {
 
     /// Gives back room that an idle receiver does not need.
     pub fn rest(&self) {
-        let mut inner = self.inner.lock();
-        if inner.queue.is_empty() {
-            inner.queue = VecDeque::new();
-        }
+        self.inner.lock().queue.shrink();
     }
 
     /// Ready when something waits or the end is asked for. `blocked`: what waits cannot be sent yet, so only the end

@@ -32,11 +32,11 @@ impl<S> Default for Node<S> {
 impl<S: Subscriber> Node<S> {
     /// The entries of a pattern; the way there is made.
     pub fn entries_mut(&mut self, pattern: &str) -> &mut Entries<S> {
-        let (mut node, mut rest) = (self, Some(pattern));
+        let (mut node, mut rest) = (self, Some(pattern.as_bytes()));
         while let Some(pattern) = rest {
             (node, rest) = match split_level(pattern) {
-                ("#", _) => return node.hash.get_or_insert_default(),
-                ("+", after) => (&mut **node.plus.get_or_insert_default(), after),
+                (b"#", _) => return node.hash.get_or_insert_default(),
+                (b"+", after) => (&mut **node.plus.get_or_insert_default(), after),
                 (level, _) => node.children.make_way(level, pattern),
             };
         }
@@ -45,11 +45,11 @@ impl<S: Subscriber> Node<S> {
 
     /// The entries of a pattern, if it has any.
     pub fn find(&self, pattern: &str) -> Option<&Entries<S>> {
-        let (mut node, mut rest) = (self, Some(pattern));
+        let (mut node, mut rest) = (self, Some(pattern.as_bytes()));
         while let Some(pattern) = rest {
             (node, rest) = match split_level(pattern) {
-                ("#", _) => return node.hash.as_deref(),
-                ("+", after) => (node.plus.as_deref()?, after),
+                (b"#", _) => return node.hash.as_deref(),
+                (b"+", after) => (node.plus.as_deref()?, after),
                 (level, _) => node.children.follow(level, pattern)?,
             };
         }
@@ -58,20 +58,20 @@ impl<S: Subscriber> Node<S> {
 
     /// Applies `change` to the entries of a pattern, then removes what became empty on the way there.
     pub fn remove(&mut self, pattern: &str, change: impl FnOnce(&mut Entries<S>) -> bool) -> bool {
-        self.remove_level(Some(pattern), change)
+        self.remove_level(Some(pattern.as_bytes()), change)
     }
 
     // depth is bounded: filters are admitted up to limits.topic_levels only
     fn remove_level(
         &mut self,
-        rest: Option<&str>,
+        rest: Option<&[u8]>,
         change: impl FnOnce(&mut Entries<S>) -> bool,
     ) -> bool {
         let Some(rest) = rest else {
             return change(&mut self.here);
         };
         match split_level(rest) {
-            ("#", _) => {
+            (b"#", _) => {
                 let Some(hash) = &mut self.hash else {
                     return false;
                 };
@@ -81,7 +81,7 @@ impl<S: Subscriber> Node<S> {
                 }
                 removed
             }
-            ("+", after) => {
+            (b"+", after) => {
                 let Some(child) = &mut self.plus else {
                     return false;
                 };
@@ -106,11 +106,11 @@ impl<S: Subscriber> Node<S> {
 
     /// Shows all entries whose filter matches `topic`.
     pub fn visit<'a>(&'a self, topic: &str, see: &mut impl FnMut(&'a Entries<S>)) {
-        self.visit_level(Some(topic), see);
+        self.visit_level(Some(topic.as_bytes()), see);
     }
 
     // depth is bounded by the depth of the filters, see remove_level
-    fn visit_level<'a>(&'a self, rest: Option<&str>, see: &mut impl FnMut(&'a Entries<S>)) {
+    fn visit_level<'a>(&'a self, rest: Option<&[u8]>, see: &mut impl FnMut(&'a Entries<S>)) {
         if let Some(hash) = &self.hash {
             see(hash);
         }
@@ -139,15 +139,13 @@ impl<S: Subscriber> Node<S> {
     }
 }
 
-fn split_level(rest: &str) -> (&str, Option<&str>) {
-    split_at_level(
-        rest,
-        memchr::memchr(b'/', rest.as_bytes()).unwrap_or(rest.len()),
-    )
+// topics are UTF-8, and levels of them end where a byte is `/`: nothing here needs to know more of letters
+fn split_level(rest: &[u8]) -> (&[u8], Option<&[u8]>) {
+    split_at_level(rest, memchr::memchr(b'/', rest).unwrap_or(rest.len()))
 }
 
 /// Splits at `end`, where a level ends.
-fn split_at_level(path: &str, end: usize) -> (&str, Option<&str>) {
+fn split_at_level(path: &[u8], end: usize) -> (&[u8], Option<&[u8]>) {
     (&path[..end], path.get(end + 1..))
 }
 

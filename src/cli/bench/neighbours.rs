@@ -11,9 +11,9 @@ use super::{
 use crate::cli::client::Failure;
 use crate::mqtt::PacketId;
 
-/// Messages that fill the sockets of those that do not read: more than the system buffers for a connection, less than
-/// servers let wait.
-const FILL: usize = 256;
+/// Messages for those that do not read: more than the system buffers for a connection and the gateway lets wait, so
+/// that what is measured is not how their queues fill.
+const FILL: usize = 768;
 const FILL_BYTES: usize = 32 * 1024;
 /// Where they go: matched, as the measured topic is, by the stalled ones' filter, but not by that of the others.
 const FILL_TOPIC: &str = "bench/fill";

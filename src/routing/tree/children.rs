@@ -14,7 +14,7 @@ pub struct Children<S> {
 
 /// One or more exact levels, and the node behind them.
 struct Edge<S> {
-    path: Box<str>,
+    path: Box<[u8]>,
     node: Node<S>,
 }
 
@@ -45,7 +45,7 @@ impl<S> Default for Table<S> {
 impl<S: Subscriber> Children<S> {
     /// The node that `path`, which begins with `level`, leads to over one edge, and what is left of it there.
     #[inline]
-    pub fn follow<'p>(&self, level: &str, path: &'p str) -> Option<(&Node<S>, Option<&'p str>)> {
+    pub fn follow<'p>(&self, level: &[u8], path: &'p [u8]) -> Option<(&Node<S>, Option<&'p [u8]>)> {
         let first = self.first.as_ref()?;
         if let Some(rest) = first.behind(path) {
             return Some((&first.node, rest));
@@ -59,9 +59,9 @@ impl<S: Subscriber> Children<S> {
     /// As [`Children::follow`].
     pub fn follow_mut<'p>(
         &mut self,
-        level: &str,
-        path: &'p str,
-    ) -> Option<(&mut Node<S>, Option<&'p str>)> {
+        level: &[u8],
+        path: &'p [u8],
+    ) -> Option<(&mut Node<S>, Option<&'p [u8]>)> {
         let edge = self.get_mut(level)?;
         let rest = edge.behind(path)?;
         Some((&mut edge.node, rest))
@@ -70,9 +70,9 @@ impl<S: Subscriber> Children<S> {
     /// As [`Children::follow`] for a pattern whose first level is exact. What is missing is made.
     pub fn make_way<'p>(
         &mut self,
-        level: &str,
-        pattern: &'p str,
-    ) -> (&mut Node<S>, Option<&'p str>) {
+        level: &[u8],
+        pattern: &'p [u8],
+    ) -> (&mut Node<S>, Option<&'p [u8]>) {
         let first = self.first.get_or_insert_with(|| Edge::along(pattern));
         let edge = if first.begins_with(level) {
             first
@@ -87,7 +87,7 @@ impl<S: Subscriber> Children<S> {
 
     /// For after something was removed behind the edge that begins with `level`: an edge to an empty node goes, one to a
     /// node that only leads on is joined with the next.
-    pub fn tidy(&mut self, level: &str) {
+    pub fn tidy(&mut self, level: &[u8]) {
         match self.get_mut(level) {
             Some(edge) if edge.node.is_empty() => self.remove(level),
             Some(edge) => edge.join(),
@@ -99,14 +99,14 @@ impl<S: Subscriber> Children<S> {
         self.first.is_none()
     }
 
-    fn get_mut(&mut self, level: &str) -> Option<&mut Edge<S>> {
+    fn get_mut(&mut self, level: &[u8]) -> Option<&mut Edge<S>> {
         match &mut self.first {
             Some(edge) if edge.begins_with(level) => Some(edge),
             _ => self.others.as_mut()?.get_mut(level),
         }
     }
 
-    fn remove(&mut self, level: &str) {
+    fn remove(&mut self, level: &[u8]) {
         let first = self.first.take_if(|edge| edge.begins_with(level)).is_some();
         let Some(others) = &mut self.others else {
             return;
@@ -134,10 +134,10 @@ impl<S: Subscriber> Children<S> {
 
 impl<S: Subscriber> Edge<S> {
     /// To a new node, along the exact levels that `pattern` begins with.
-    fn along(pattern: &str) -> Box<Self> {
+    fn along(pattern: &[u8]) -> Box<Self> {
         let mut end = 0;
         while let (level, after) = split_level(&pattern[end..])
-            && !matches!(level, "+" | "#")
+            && !matches!(level, b"+" | b"#")
         {
             end += level.len() + 1;
             if after.is_none() {
@@ -149,13 +149,13 @@ impl<S: Subscriber> Edge<S> {
         Box::new(Edge { path, node })
     }
 
-    fn begins_with(&self, level: &str) -> bool {
+    fn begins_with(&self, level: &[u8]) -> bool {
         leads_over(level, &self.path)
     }
 
     /// What is left of `path` behind this edge, if it leads over it.
     #[inline]
-    fn behind<'p>(&self, path: &'p str) -> Option<Option<&'p str>> {
+    fn behind<'p>(&self, path: &'p [u8]) -> Option<Option<&'p [u8]>> {
         leads_over(&self.path, path).then(|| path.get(self.path.len() + 1..))
     }
 
@@ -173,21 +173,21 @@ impl<S: Subscriber> Edge<S> {
         if self.node.ends_nothing()
             && let Some(lower) = self.node.children.take_only()
         {
-            self.path = [&self.path, "/", &lower.path].concat().into();
+            self.path = [&*self.path, b"/", &lower.path].concat().into();
             self.node = lower.node;
         }
     }
 }
 
 impl<S: Subscriber> Table<S> {
-    fn get_mut(&mut self, level: &str) -> Option<&mut Edge<S>> {
+    fn get_mut(&mut self, level: &[u8]) -> Option<&mut Edge<S>> {
         let hash = self.hasher.hash_one(level);
         self.edges
             .find_mut(hash, |edge| edge.begins_with(level))
             .map(|edge| &mut **edge)
     }
 
-    fn get_or_insert(&mut self, level: &str, pattern: &str) -> &mut Box<Edge<S>> {
+    fn get_or_insert(&mut self, level: &[u8], pattern: &[u8]) -> &mut Box<Edge<S>> {
         let Table { edges, hasher } = self;
         let hash = hasher.hash_one(level);
         edges
@@ -200,7 +200,7 @@ impl<S: Subscriber> Table<S> {
             .into_mut()
     }
 
-    fn remove(&mut self, level: &str) {
+    fn remove(&mut self, level: &[u8]) {
         let hash = self.hasher.hash_one(level);
         if let Ok(edge) = self.edges.find_entry(hash, |edge| edge.begins_with(level)) {
             edge.remove();
@@ -221,20 +221,20 @@ fn hash_of<S>(hasher: &DefaultHashBuilder, edge: &Edge<S>) -> u64 {
 
 /// Whether `start` is `path` or whole levels in front of others.
 #[inline]
-fn leads_over(start: &str, path: &str) -> bool {
+fn leads_over(start: &[u8], path: &[u8]) -> bool {
     // this byte decides mostly, and costs less than to compare
-    let end = path.as_bytes().get(start.len());
+    let end = path.get(start.len());
     matches!(end, None | Some(b'/')) && path.starts_with(start)
 }
 
 /// Where the last level ends that both have in common, as all those before it.
-fn common_levels(one: &str, other: &str) -> usize {
-    let same = one.bytes().zip(other.bytes());
+fn common_levels(one: &[u8], other: &[u8]) -> usize {
+    let same = one.iter().zip(other);
     let same = same.take_while(|(one, other)| one == other).count();
-    let ends = |path: &str| matches!(path.as_bytes().get(same), None | Some(b'/'));
+    let ends = |path: &[u8]| matches!(path.get(same), None | Some(b'/'));
     match ends(one) && ends(other) {
         true => same,
-        false => memchr::memrchr(b'/', &one.as_bytes()[..same]).unwrap_or(0),
+        false => memchr::memrchr(b'/', &one[..same]).unwrap_or(0),
     }
 }
 
@@ -265,7 +265,11 @@ mod tests {
             ("a//", "a//", 3),
             ("", "/+", 0),
         ] {
-            assert_eq!(common_levels(one, other), common, "{one:?} {other:?}");
+            assert_eq!(
+                common_levels(one.as_bytes(), other.as_bytes()),
+                common,
+                "{one:?} {other:?}"
+            );
         }
     }
 }
