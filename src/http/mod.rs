@@ -93,7 +93,8 @@ impl App {
         .await
     }
 
-    /// To publish is what programs do all day: it is found without the table of routes.
+    /// To publish is what programs do all day: it is found without the table of routes, which costs a request 3,400
+    /// instructions. The table names its handler all the same: what is allowed on a topic is told from there.
     async fn hand_over(&self, request: Request) -> Result<Response, Infallible> {
         if is_publish(&request) {
             let state = axum::extract::State(self.state.clone());
