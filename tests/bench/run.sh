@@ -98,7 +98,7 @@ for case in "${cases[@]}"; do list+=",$case"; done
 
 # Memory first, of a process that has just started for each: later ones use again what earlier ones took.
 if [ -z "${CASES:-}${GROWTH:-}" ]; then
-    for case in "idle" "idle --subscribed" "idle --via ws --count 2000" "idle --via sse --count 1000" \
+    for case in "idle --count 18000" "idle --subscribed --count 18000" "idle --via ws --count 2000" "idle --via sse --count 1000" \
         "retained" "filters --seconds 0.1"; do
         for name in "${names[@]}"; do
             [ "$name" != relay ] || continue
