@@ -4,19 +4,24 @@ mod banner;
 
 use crate::{
     auth::exchange::Methods,
-    broker::Broker,
+    broker::{Broker, clock::Clock},
     config::Settings,
     http::{self, extract::TopicRules},
     listener::{door::Door, refused::Notes, tcp, websocket},
     message::Epoch,
     observe::{prometheus::render_openmetrics, sys},
-    store::memory::MemoryStore,
+    store::{
+        self, Store,
+        config::Durability,
+        disk::Folder,
+        log::Options,
+        memory::MemoryStore,
+        recovery::{self, Header, OpenError, Recovered},
+    },
 };
 use std::{
     io::{self, Write},
     net::SocketAddr,
-    os::unix::fs::DirBuilderExt,
-    path::Path,
     sync::Arc,
     time::Duration,
 };
@@ -30,9 +35,6 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// How long connections may take to end once they were told to.
 const LAST_WORDS: Duration = Duration::from_secs(3);
-
-/// What an acknowledgement promises as long as everything is kept in memory.
-const DURABILITY: &str = "memory: acknowledged messages survive their connection, not the process";
 
 /// Why the gateway did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +57,22 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// Another process has the data folder.
+    #[error(
+        "store.path = \"{path}\": another process uses this data folder; give each gateway a folder of its own"
+    )]
+    DataFolderInUse {
+        /// The folder.
+        path: String,
+    },
+    /// What is in the data folder cannot be used.
+    #[error("store.path = \"{path}\": cannot use what is in this folder: {error}")]
+    Data {
+        /// The folder.
+        path: String,
+        /// Why.
+        error: OpenError,
+    },
     /// The system refused something else.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -75,10 +93,11 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
         signal(SignalKind::interrupt())?,
     );
     let (anonymous, log_format) = (settings.auth.anonymous, settings.log.format);
+    let durability = settings.store.durability.to_string();
     let gateway = Gateway::start(settings, Methods::default()).await?;
     let listening = [("mqtt", gateway.mqtt()), ("http", gateway.http())];
     announce(&listening)?;
-    banner::show(&listening, anonymous, log_format, DURABILITY);
+    banner::show(&listening, anonymous, log_format, &durability);
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -103,20 +122,28 @@ pub struct Gateway {
 impl Gateway {
     /// Binds, then serves. Clients may authenticate by `methods`, beside what the settings allow.
     pub async fn start(settings: Settings, methods: Methods) -> Result<Self, StartError> {
-        open_data_folder(&settings.store.path)?;
+        let durability = settings.store.durability.to_string();
+        let (store, recovered) = open_store(&settings.store)?;
         let mqtt = bind("mqtt.bind", settings.mqtt.bind).await?;
         let web = bind("http.bind", settings.http.bind).await?;
         let (mqtt_address, http_address) = (mqtt.local_addr()?, web.local_addr()?);
 
-        let store = MemoryStore::new(new_epoch()?, settings.store.max_bytes);
         let permits = Arc::new(Semaphore::new(settings.limits.connections));
-        let broker = Broker::new(settings.broker, settings.limits, Box::new(store));
+        let broker = Broker::new(settings.broker, settings.limits, store);
+        broker.restore(recovered);
         let notes = Arc::new(Notes::default());
         let door = Door::new(broker.clone(), &settings.mqtt, methods, notes.clone());
         let door = Arc::new(door);
         let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
         let drain = settings.http.drain;
-        let state = web_state(&broker, &door, &notes, settings.http, stop.clone());
+        let state = web_state(
+            &broker,
+            &door,
+            &notes,
+            settings.http,
+            durability,
+            stop.clone(),
+        );
         let web_app = Arc::new(http::App::new(state));
 
         let background = [
@@ -162,6 +189,9 @@ impl Gateway {
         let _ = tokio::time::timeout(LAST_WORDS, self.connections.wait()).await;
         let _ = self.web.await;
         self.background.iter().for_each(JoinHandle::abort);
+        let broker = self.broker.clone();
+        // it waits for the disk
+        let _ = tokio::task::spawn_blocking(move || broker.close_store()).await;
     }
 }
 
@@ -170,6 +200,7 @@ fn web_state(
     door: &Arc<Door>,
     notes: &Arc<Notes>,
     config: http::config::Config,
+    durability: String,
     stop: CancellationToken,
 ) -> http::State {
     let limits = broker.limits();
@@ -186,7 +217,7 @@ fn web_state(
         broker: broker.clone(),
         config,
         rules,
-        durability: DURABILITY.to_owned(),
+        durability,
         mqtt_upgrade: Arc::new(move |io, peer| {
             let door = door.clone();
             Box::pin(websocket::serve(door, io, peer, max_packet))
@@ -219,15 +250,43 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Sta
         })
 }
 
-fn open_data_folder(path: &Path) -> Result<(), StartError> {
-    let made = std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path);
-    made.map_err(|error| StartError::DataFolder {
-        path: path.display().to_string(),
+/// The log, and what was in it.
+fn open_store(config: &store::config::Config) -> Result<(Box<dyn Store>, Recovered), StartError> {
+    let path = || config.path.display().to_string();
+    if config.durability == Durability::Memory {
+        let store = MemoryStore::new(new_epoch()?, config.max_bytes);
+        return Ok((Box::new(store), Recovered::default()));
+    }
+    let folder = Folder::open(config.path.clone()).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => StartError::DataFolderInUse { path: path() },
+        _ => StartError::DataFolder {
+            path: path(),
+            error,
+        },
+    })?;
+    let mut secret = [0; 4];
+    getrandom::fill(&mut secret).map_err(io::Error::other)?;
+    let fresh = Header {
+        epoch: new_epoch()?,
+        secret: u32::from_le_bytes(secret),
+        segment: 0,
+    };
+    let options = Options::new(config.durability, config.max_bytes, config.tail_bytes);
+    let now = Clock::start().now();
+    let opened = recovery::open(Arc::new(folder), options, fresh, now);
+    let (store, recovered) = opened.map_err(|error| StartError::Data {
+        path: path(),
         error,
-    })
+    })?;
+    tracing::info!(
+        messages = recovered.messages,
+        retained = recovered.retained.len(),
+        sessions = recovered.sessions.len(),
+        clean = recovered.clean,
+        damaged = recovered.damage.len(),
+        "data folder opened"
+    );
+    Ok((Box::new(store), recovered))
 }
 
 /// What scripts wait for: one line per listener, then `ready`, on standard output.
@@ -240,7 +299,7 @@ fn announce(listeners: &[(&str, SocketAddr)]) -> io::Result<()> {
     out.flush()
 }
 
-/// Eight characters of base 32: a log in memory is a new one with every start.
+/// Eight characters of base 32: a log in memory is a new one with every start, one on disk with a new folder.
 fn new_epoch() -> io::Result<Epoch> {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
     let mut random = [0; 8];

@@ -109,6 +109,24 @@ impl Message {
         }
     }
 
+    /// A message as a store kept it, with the deadline it had.
+    #[expect(clippy::too_many_arguments)]
+    pub fn restored(
+        topic: TopicName,
+        payload: Payload,
+        qos: Qos,
+        retain: bool,
+        properties: Option<Box<MessageProperties>>,
+        origin: Option<Arc<Origin>>,
+        time: Millis,
+        expires: Option<Millis>,
+    ) -> Self {
+        Message {
+            expires,
+            ..Message::new(topic, payload, qos, retain, properties, origin, time)
+        }
+    }
+
     /// Whether its expiry has passed at `now` [MQTT-3.3.2-5].
     #[inline]
     pub fn is_expired(&self, now: Millis) -> bool {

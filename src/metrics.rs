@@ -268,6 +268,18 @@ pub struct Metrics {
     pub stored_messages: Gauge,
     /// Their payload bytes.
     pub stored_bytes: Gauge,
+    /// Stretches of the log that were found damaged.
+    pub store_damaged: Counter,
+    /// Times the disk failed.
+    pub store_failures: Counter,
+    /// Times the disk was found full.
+    pub store_full: Counter,
+    /// Syncs of the log.
+    pub store_syncs: Counter,
+    /// Microseconds spent in them.
+    pub store_sync_micros: Counter,
+    /// Bytes written to the log.
+    pub store_written_bytes: Counter,
     /// Web streams open now.
     pub streams_open: Gauge,
     /// Copies a web stream did not get because it fell behind.
@@ -298,6 +310,12 @@ impl Metrics {
             retained_bytes: Gauge::new(),
             stored_messages: Gauge::new(),
             stored_bytes: Gauge::new(),
+            store_damaged: Counter::new(),
+            store_failures: Counter::new(),
+            store_full: Counter::new(),
+            store_syncs: Counter::new(),
+            store_sync_micros: Counter::new(),
+            store_written_bytes: Counter::new(),
             streams_open: Gauge::new(),
             stream_drops: Counter::new(),
             refused: [const { Counter::new() }; Refusal::ALL.len()],

@@ -37,6 +37,15 @@ impl Identity {
         }
     }
 
+    /// On whose rights a will is published that was accepted before the gateway was started.
+    pub fn of_will(user: Option<Arc<str>>, topic: &TopicName) -> Arc<Self> {
+        Arc::new(Identity {
+            user,
+            // only a bridge's will was accepted there
+            bridge: topic.starts_with(BRIDGE_STATE),
+        })
+    }
+
     /// As `self`, for a connection that declared itself a bridge.
     pub fn as_bridge(&self) -> Arc<Self> {
         Arc::new(Identity {

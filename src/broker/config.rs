@@ -7,6 +7,9 @@ use std::time::Duration;
 pub struct Config {
     /// Longest time a session is kept after its connection ended; a client that asks for more is told so.
     pub max_expiry: Duration,
+    /// How long a client has, after a start of the gateway, to come back before its will is published; a longer will
+    /// delay counts.
+    pub restart_grace: Duration,
     /// Messages that wait for one receiver.
     pub max_queued_messages: usize,
     /// Bytes that wait for one receiver; a single message above it still waits.
@@ -21,6 +24,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             max_expiry: Duration::from_secs(7 * 24 * 60 * 60),
+            restart_grace: Duration::from_secs(30),
             max_queued_messages: 100_000,
             max_queued_bytes: 16 * 1024 * 1024,
             sys_interval: Duration::from_secs(10),

@@ -1,13 +1,13 @@
 //! Durable receivers: reading from the log what was missed, until live; and cleaning the log behind them.
 
-use super::{Broker, outbox::Outbox};
+use super::{Broker, Order, outbox::Outbox};
 use crate::{
     message::{Delivery, Position},
     metrics::METRICS,
     mqtt::Qos,
-    routing::Subscriber,
+    routing::{Subscriber, shared::Group},
     session::Session,
-    store::Record,
+    store::{Page, Record, Wanted},
 };
 use std::sync::Arc;
 
@@ -18,34 +18,55 @@ impl Broker {
     /// The next messages that a session behind missed, at most `max`. At the end of the log the outbox goes live.
     pub fn catch_up(&self, session: &mut Session, outbox: &Outbox, max: usize) -> Vec<Delivery> {
         let mut missed = Vec::new();
-        let records = self.0.store.read(session.taken_through(), CHUNK);
-        if records.is_empty() {
+        let page = self.read_for(session, CHUNK);
+        if page.is_end(session.taken_through()) {
             let _order = self.0.order.lock();
-            if self.0.store.read(session.taken_through(), 1).is_empty() {
+            if self.read_for(session, 1).is_end(session.taken_through()) {
                 session.take_through(self.0.store.head());
                 outbox.go_live();
             }
         }
-        for record in records {
+        let mut through = page.through;
+        for record in page.records {
             if missed.len() == max {
+                through = record.offset - 1;
                 break;
             }
             missed.extend(self.missed_by(session, &record));
-            session.take_through(record.offset);
         }
-        outbox.set_taken_through(session.taken_through());
+        if let Some(first) = missed.first().and_then(|first| first.position) {
+            outbox.hold_back(first.offset);
+        }
+        session.take_through(through);
         missed
     }
 
-    /// Tells the log what a live session has taken.
-    pub fn note_taken(&self, session: &Session, outbox: &Outbox) {
-        outbox.set_taken_through(session.taken_through());
+    /// The next part of the log that may have something for a session.
+    fn read_for(&self, session: &Session, max: usize) -> Page {
+        let filters = session.subscriptions();
+        let own = filters.filter(|subscription| subscription.filter.share().is_none());
+        let wanted = Wanted::by(own.map(|subscription| &subscription.filter));
+        self.0
+            .store
+            .read(session.taken_through(), max, Some(&wanted))
+    }
+
+    /// Tells the log what a session has taken, and what of it is answered.
+    pub fn note_taken(&self, session: &Session, outbox: &Arc<Outbox>) {
+        let moved = outbox.note_taken(session.taken_through(), session.oldest_unanswered());
+        if moved && self.0.store.is_durable() {
+            let mover = (session.client_id().clone(), outbox.clone());
+            self.0.moved.lock().push(mover);
+        }
     }
 
     /// A record as this session gets it, if it does: a filter older than it matches, at QoS 1 or 2, and is not kept
     /// from its own publisher.
     fn missed_by(&self, session: &Session, record: &Record) -> Option<Delivery> {
         let message = &record.message;
+        if session.has_taken(record.offset) {
+            return None;
+        }
         let publisher = message.origin.as_ref().and_then(|o| o.client_id.as_ref());
         let own = publisher == Some(session.client_id());
         let (mut qos, mut retain, mut ids) = (None, false, Vec::new());
@@ -82,14 +103,17 @@ impl Broker {
     pub(super) fn forget_surplus(&self, session: &mut Session) {
         let config = &self.0.config;
         let mut waiting: Vec<(u64, usize)> = Vec::new();
+        let filters = session.subscriptions().map(|s| &s.filter);
+        let wanted = Wanted::by(filters.filter(|filter| filter.share().is_none()));
         let mut at = session.taken_through();
         loop {
-            let records = self.0.store.read(at, CHUNK);
-            let Some(last) = records.last() else { break };
-            at = last.offset;
-            let missed = records
-                .iter()
-                .filter(|record| self.missed_by(session, record).is_some());
+            let page = self.0.store.read(at, CHUNK, Some(&wanted));
+            if page.is_end(at) {
+                break;
+            }
+            at = page.through;
+            let records = page.records.iter();
+            let missed = records.filter(|record| self.missed_by(session, record).is_some());
             waiting.extend(missed.map(|record| (record.offset, record.message.weight())));
         }
         let mut bytes: usize = waiting.iter().map(|(_, weight)| weight).sum();
@@ -119,23 +143,47 @@ impl Broker {
             if group.behind().is_none() {
                 continue;
             }
-            let _order = self.0.order.lock();
-            while let Some(after) = group.behind() {
-                let records = self.0.store.read(after, CHUNK);
-                if records.is_empty() {
-                    group.set_behind(None);
+            self.serve(&group);
+        }
+    }
+
+    /// Assigns what waits for a share group, as far as its members have room.
+    fn serve(&self, group: &Group<Arc<Outbox>>) {
+        let wanted = Wanted::by([group.filter()].into_iter());
+        let _order = self.0.order.lock();
+        while let Some(after) = group.behind() {
+            let page = self.0.store.read(after, CHUNK, Some(&wanted));
+            if page.is_end(after) {
+                group.set_behind(None);
+                return;
+            }
+            for record in page.records {
+                let wanted = group.filter().matches(&record.message.topic)
+                    && record.message.qos > Qos::AtMostOnce
+                    && !group.was_answered(record.offset);
+                let position = Position {
+                    epoch: self.epoch(),
+                    offset: record.offset,
+                };
+                if wanted && !self.assign(group, &record.message, Some(position), None) {
+                    return;
                 }
-                for record in records {
-                    let wanted = group.filter().matches(&record.message.topic);
-                    let position = Position {
-                        epoch: self.epoch(),
-                        offset: record.offset,
-                    };
-                    if wanted && !self.assign(&group, &record.message, Some(position), None) {
-                        return;
-                    }
-                    group.set_behind(Some(record.offset));
-                }
+                group.set_behind(Some(record.offset));
+            }
+            group.set_behind(Some(page.through));
+        }
+    }
+
+    /// Share groups are told what their members are done with.
+    pub fn settle_shared(&self, session: &mut Session) {
+        let settled = session.take_settled();
+        if settled.is_empty() {
+            return;
+        }
+        let groups = self.groups_of(session);
+        for (id, offset) in settled {
+            if let Some(group) = groups.iter().find(|group| group.id() == id) {
+                group.settle(offset);
             }
         }
     }
@@ -145,40 +193,57 @@ impl Broker {
         loop {
             // a record between its append and its last offer seems needed by nobody; taken anew for every record, so
             // that a long cleaning holds up no publisher
-            let _order = self.0.order.lock();
-            if !self.clean_oldest() {
+            let mut order = self.0.order.lock();
+            if !self.clean_oldest(&mut order) {
                 break;
             }
         }
     }
 
     /// Cleans the log from its oldest record: what nobody needs goes; above the limit the oldest goes although needed.
-    /// False if it stays. Under the order lock only.
-    pub(super) fn clean_oldest(&self) -> bool {
-        let Some(record) = self.0.store.oldest() else {
+    /// False if it stays.
+    pub(super) fn clean_oldest(&self, order: &mut Order) -> bool {
+        let store = &self.0.store;
+        if order.oldest.is_empty() {
+            let trimmed = store.trimmed();
+            let page = store.read(trimmed, CHUNK, None);
+            if page.is_end(trimmed) {
+                return false;
+            }
+            if page.records.is_empty() {
+                // what stood there cannot be read any more
+                store.trim(page.through, 0, 0);
+                return true;
+            }
+            order.oldest = page.records.into();
+        }
+        let Some(record) = order.oldest.front() else {
             return false;
         };
-        let needed = self.is_needed(&record);
-        if needed && !self.0.store.is_over_limit() {
+        let needed = self.is_needed(record);
+        if needed && !store.is_over_limit() {
+            // it may wait for long, and need not be kept in memory for that
+            order.oldest.clear();
             return false;
         }
         if needed {
             METRICS.publishes_dropped.inc();
         }
-        self.0.store.trim(record.offset);
+        store.trim(record.offset, 1, record.size);
+        order.oldest.pop_front();
         true
     }
 
     fn is_needed(&self, record: &Record) -> bool {
-        let targets = self.0.routes.matching(&record.message.topic, None);
+        let topic = &record.message.topic;
         let needs = |receiver: &Arc<Outbox>| receiver.is_durable() && receiver.needs(record.offset);
-        targets
-            .direct
-            .iter()
-            .any(|target| target.qos > Qos::AtMostOnce && needs(&target.subscriber))
-            || targets
+        self.0.routes.any_above_qos_0(topic, needs)
+            || self
+                .0
+                .routes
+                .matching(topic, None)
                 .shared
                 .iter()
-                .any(|group| group.behind().is_some_and(|after| after < record.offset))
+                .any(|group| group.needs(record.offset))
     }
 }

@@ -4,6 +4,7 @@ use super::Broker;
 use crate::message::Millis;
 use parking_lot::Mutex;
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
+use tokio::task::JoinHandle;
 
 /// How often the log is cleaned and expired retained messages are looked for.
 const ROUND: Duration = Duration::from_secs(1);
@@ -68,11 +69,23 @@ impl Timers {
 }
 
 impl Broker {
+    /// Gives back room on the disk, one at a time, on a thread that may wait for the disk.
+    fn compact_aside(&self, running: &mut Option<JoinHandle<()>>) {
+        if running
+            .as_ref()
+            .is_some_and(|running| !running.is_finished())
+        {
+            return;
+        }
+        let broker = self.clone();
+        *running = Some(tokio::task::spawn_blocking(move || broker.compact()));
+    }
+
     /// Ends sessions and publishes wills when they are due, and cleans up, until dropped.
     pub async fn keep_time(&self) {
         let mut round = tokio::time::interval(ROUND);
         round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut swept = None;
+        let (mut swept, mut compacting) = (None, None);
         loop {
             let wait = match self.0.timers.next_due() {
                 Some(due) => Duration::from_millis(due.0.saturating_sub(self.now().0)),
@@ -82,7 +95,9 @@ impl Broker {
                 () = tokio::time::sleep(wait) => {}
                 () = self.0.timers.sooner.notified() => {}
                 _ = round.tick() => {
+                    self.keep_cursors();
                     self.clean_log();
+                    self.compact_aside(&mut compacting);
                     self.0.timers.thin_out(self.parked(), |id, number| self.is_parked(id, number));
                     swept = self.0.retained.sweep(swept.as_ref(), self.now());
                 }

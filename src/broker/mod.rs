@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 mod cursor;
 mod expiry;
+pub mod keeping;
 pub mod outbox;
 pub mod publish;
 pub mod registry;
@@ -34,16 +35,19 @@ use crate::{
         retained::{Retained, RetainedMessages},
     },
     session::limits::Limits,
-    store::{Store, StoreError},
+    store::{Record, Store, StoreError, frame::Lsn, watermark::Watermark},
 };
 use clock::Clock;
 use config::Config;
 use outbox::{CloseReason, Outbox};
 use parking_lot::Mutex;
 use publish::Publisher;
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// The broker; cheap to clone, all clones are one.
@@ -57,11 +61,21 @@ struct Inner {
     routes: Routes<Arc<Outbox>>,
     retained: RetainedMessages,
     store: Box<dyn Store>,
-    order: Mutex<()>,
+    order: Mutex<Order>,
+    /// Sessions whose cursors moved since they were last written down.
+    moved: Mutex<Vec<(Arc<str>, Arc<Outbox>)>>,
+    kept_groups: keeping::KeptGroups,
     registry: registry::Registry,
     streams: stream::Streams,
     timers: expiry::Timers,
     draining: AtomicBool,
+}
+
+/// What only one may do at a time: give a position and offer what stands there, enter the routes, clean the log.
+#[derive(Default)]
+struct Order {
+    /// The oldest of the log, read to be cleaned.
+    oldest: VecDeque<Record>,
 }
 
 /// A message that somebody wants to publish.
@@ -99,6 +113,8 @@ pub struct Receipt {
     pub offered: usize,
     /// Where it was recorded, if it was.
     pub position: Option<Position>,
+    /// If something of it must survive: it is acknowledged when the store has come so far.
+    pub durable_at: Option<Lsn>,
 }
 
 /// Why something was not done. Nothing was routed.
@@ -149,6 +165,9 @@ pub enum Refused {
     /// The store has no room.
     #[error("the store has no room: {0}")]
     Storage(StoreError),
+    /// The disk failed when the message had been routed already: whether it survives is unknown.
+    #[error("the storage has failed: whether the message is kept is unknown")]
+    StorageFailed,
     /// The gateway goes down.
     #[error("the gateway is shutting down")]
     ShuttingDown,
@@ -170,6 +189,7 @@ impl Refused {
             Refused::QuotaExceeded | Refused::RetainedFull { .. } | Refused::Storage(_) => {
                 ReasonCode::QuotaExceeded
             }
+            Refused::StorageFailed => ReasonCode::ImplementationSpecificError,
             Refused::ShuttingDown => ReasonCode::ServerShuttingDown,
         }
     }
@@ -189,7 +209,7 @@ impl Refused {
             | Refused::SharedNotSupported => Refusal::NotSupported,
             Refused::RetainedFull { .. } => Refusal::Retained,
             Refused::QuotaExceeded | Refused::Storage(_) => Refusal::Quota,
-            Refused::ShuttingDown => Refusal::Busy,
+            Refused::ShuttingDown | Refused::StorageFailed => Refusal::Busy,
         }
     }
 
@@ -198,7 +218,10 @@ impl Refused {
     pub fn is_want_of_room(self) -> bool {
         matches!(
             self,
-            Refused::Storage(_) | Refused::RetainedFull { .. } | Refused::ShuttingDown
+            Refused::Storage(_)
+                | Refused::RetainedFull { .. }
+                | Refused::StorageFailed
+                | Refused::ShuttingDown
         )
     }
 }
@@ -221,7 +244,9 @@ impl Broker {
             routes: Routes::default(),
             retained: RetainedMessages::default(),
             store,
-            order: Mutex::new(()),
+            order: Mutex::default(),
+            moved: Mutex::default(),
+            kept_groups: keeping::KeptGroups::default(),
             registry: registry::Registry::default(),
             streams: stream::Streams::default(),
             timers: expiry::Timers::default(),
@@ -271,9 +296,20 @@ impl Broker {
         Publisher::new(identity, Arc::new(origin), None)
     }
 
-    /// Returns when what is recorded at `position` is durable. In memory it is at once as durable as it gets.
-    pub async fn durable(&self, _position: Option<Position>) -> Result<(), Refused> {
-        Ok(())
+    /// Returns when the store has come so far.
+    pub async fn durable(&self, lsn: Lsn) -> Result<(), Refused> {
+        let reached = self.watermark().reached(lsn).await;
+        reached.map_err(|_| Refused::StorageFailed)
+    }
+
+    /// How far the store has come.
+    pub fn watermark(&self) -> &Watermark {
+        self.0.store.watermark()
+    }
+
+    /// Whether publishers had better be read no further for now.
+    pub fn is_busy(&self) -> bool {
+        self.0.store.is_busy()
     }
 
     /// The retained message of a topic.

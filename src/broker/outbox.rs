@@ -18,10 +18,13 @@ use parking_lot::{Mutex, MutexGuard};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
 };
+
+/// No position.
+const NONE: u64 = u64::MAX;
 
 /// Why the gateway ends a connection or a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +90,10 @@ pub struct Outbox {
     durable: bool,
     /// A copy of the session's cursor, for cleaning the log.
     taken_through: AtomicU64,
+    /// The oldest recorded message that was taken and that its client has not answered; [`NONE`] if there is none.
+    unanswered: AtomicU64,
+    /// Its cursor moved since it was last written down.
+    moved: AtomicBool,
     inner: Mutex<Inner>,
 }
 
@@ -125,6 +132,10 @@ impl Subscriber for Arc<Outbox> {
 
     fn is_held_up(&self) -> bool {
         self.inner.lock().is_held_up
+    }
+
+    fn is_away(&self) -> bool {
+        self.durable && self.inner.lock().mode == Mode::Offline
     }
 }
 
@@ -169,6 +180,8 @@ impl Outbox {
             bounds,
             durable,
             taken_through: AtomicU64::new(head),
+            unanswered: AtomicU64::new(NONE),
+            moved: AtomicBool::new(false),
             inner: Mutex::new(Inner {
                 queue: Backlog::default(),
                 bytes: 0,
@@ -297,6 +310,11 @@ impl Outbox {
             }
             if let Some(delivery) = queue.pop() {
                 *bytes -= delivery.message.weight();
+                if self.durable && is_logged(&delivery) {
+                    // until the session says more: nothing may take it for answered in between
+                    let offset = delivery.position.map_or(NONE, |position| position.offset);
+                    self.unanswered.fetch_min(offset, Ordering::Relaxed);
+                }
                 batch.push(delivery);
             }
         };
@@ -411,22 +429,60 @@ impl Outbox {
     /// Whether it still reads this record from the log, or may have to: a live receiver needs only what is queued, as
     /// its cursor stands still at what was not for it. Under the order lock only.
     pub(super) fn needs(&self, offset: u64) -> bool {
+        let inner = self.inner.lock();
+        if self.unanswered.load(Ordering::Relaxed) <= offset {
+            return true;
+        }
         if self.taken_through() >= offset {
             return false;
         }
-        let inner = self.inner.lock();
         inner.mode != Mode::Live || {
             let mut recorded = inner.queue.iter().filter(|d| is_logged(d));
             recorded.any(|queued| queued.position.is_some_and(|at| at.offset <= offset))
         }
     }
 
-    /// Records up to here are not needed for it any more.
+    /// Everything up to here that was for it has been answered. `head` is the head of the log. Under the order lock
+    /// only.
+    pub(super) fn answered_through(&self, head: u64) -> u64 {
+        let inner = self.inner.lock();
+        let unanswered = self.unanswered.load(Ordering::Relaxed);
+        if unanswered != NONE {
+            return unanswered - 1;
+        }
+        if inner.mode != Mode::Live {
+            return self.taken_through();
+        }
+        let mut recorded = inner.queue.iter().filter(|queued| is_logged(queued));
+        let first = recorded.find_map(|queued| queued.position);
+        first.map_or(head, |position| position.offset - 1)
+    }
+
+    /// Records up to here were taken up by the session.
     pub fn taken_through(&self) -> u64 {
         self.taken_through.load(Ordering::Relaxed)
     }
 
-    pub(super) fn set_taken_through(&self, offset: u64) {
-        self.taken_through.fetch_max(offset, Ordering::Relaxed);
+    /// What the session has taken up, and the oldest of it that its client has not answered. True if the cursor is to
+    /// be written down and nobody knows yet.
+    pub(super) fn note_taken(&self, through: u64, unanswered: Option<u64>) -> bool {
+        // a message that is taken is under this lock, too
+        let _inner = self.inner.lock();
+        let unanswered = unanswered.unwrap_or(NONE);
+        let before = (
+            self.taken_through.fetch_max(through, Ordering::Relaxed),
+            self.unanswered.swap(unanswered, Ordering::Relaxed),
+        );
+        before != (through, unanswered) && !self.moved.swap(true, Ordering::Relaxed)
+    }
+
+    /// A message was read from the log for it: until the session says more, it counts as unanswered.
+    pub(super) fn hold_back(&self, offset: u64) {
+        self.unanswered.fetch_min(offset, Ordering::Relaxed);
+    }
+
+    /// The cursor is about to be written down.
+    pub(super) fn begin_noting(&self) {
+        self.moved.store(false, Ordering::Relaxed);
     }
 }

@@ -15,13 +15,14 @@ use crate::{
     auth::identity::Identity,
     message::{Delivery, Message, Millis, Origin, Position},
     metrics::METRICS,
-    mqtt::{Qos, topic},
+    mqtt::{PacketId, Qos, topic},
     routing::{
         Target, Targets,
         memo::Memo,
         shared::{Group, Member},
     },
     session::limits::Limits,
+    store::{Urgency, frame::Lsn, record::Change},
 };
 use std::{num::NonZeroU64, sync::Arc};
 
@@ -111,7 +112,7 @@ impl Batch {
 impl Broker {
     /// Publishes a message: routed when this returns, durable when the receipt's position is.
     pub fn publish(&self, publisher: &mut Publisher, draft: Draft) -> Result<Receipt, Refused> {
-        let receipt = self.publish_in_batch(publisher, draft, self.now());
+        let receipt = self.publish_in_batch(publisher, draft, None, self.now());
         self.flush(publisher);
         receipt
     }
@@ -119,15 +120,19 @@ impl Broker {
     /// As [`Broker::publish`], one of several that came at `now`: consecutive messages for the same receivers are held
     /// back and offered together, so that a receiver is locked and woken once for all of them. [`Broker::flush`] ends
     /// the batch.
+    ///
+    /// `inbound` is the packet identifier of a QoS 2 message whose publisher has a session that is kept: it is noted as
+    /// taken, in one with the message.
     pub fn publish_in_batch(
         &self,
         publisher: &mut Publisher,
         draft: Draft,
+        inbound: Option<PacketId>,
         now: Millis,
     ) -> Result<Receipt, Refused> {
         publisher.identity.may_publish(&draft.topic)?;
         self.admit(&draft)?;
-        self.route(publisher, draft, Some(&self.0.limits), now)
+        self.route(publisher, draft, inbound, Some(&self.0.limits), now)
     }
 
     /// Offers what a batch still holds back.
@@ -145,7 +150,7 @@ impl Broker {
         mut draft: Draft,
     ) -> Result<Receipt, Refused> {
         draft.retain &= self.0.limits.features.retain;
-        let receipt = self.route(publisher, draft, None, self.now());
+        let receipt = self.route(publisher, draft, None, None, self.now());
         self.flush(publisher);
         receipt
     }
@@ -177,11 +182,13 @@ impl Broker {
         Ok(())
     }
 
-    /// Without `limits`, whatever is to be retained is.
+    /// Without `limits` the message is the gateway's own: whatever is to be retained is, and none of it is kept over a
+    /// restart, which makes it anew.
     fn route(
         &self,
         publisher: &mut Publisher,
         draft: Draft,
+        inbound: Option<PacketId>,
         limits: Option<&Limits>,
         now: Millis,
     ) -> Result<Receipt, Refused> {
@@ -198,9 +205,9 @@ impl Broker {
             })
         });
         let targets = memo.targets(&self.0.routes, &draft.topic);
-        let must_survive = targets.durable && draft.qos > Qos::AtMostOnce;
+        let is_wanted_later = targets.durable && draft.qos > Qos::AtMostOnce;
         batch.published += 1;
-        if !(draft.retain || must_survive) {
+        if !(draft.retain || is_wanted_later) {
             let offered = targets.direct.len() + targets.shared.len();
             let message = Arc::new(draft.into_message(None, now));
             if !targets.shared.is_empty() {
@@ -213,12 +220,13 @@ impl Broker {
             return Ok(Receipt {
                 offered,
                 position: None,
+                durable_at: self.note_received(origin, inbound),
             });
         }
         batch.offer();
         let (qos, retain) = (draft.qos, draft.retain);
         let message = Arc::new(draft.into_message(Some(origin.clone()), now));
-        let _order = self.0.order.lock();
+        let mut order = self.0.order.lock();
         // nobody subscribes while the order lock is held: what matches now is what matches at this position
         if let Some(limits) = limits.filter(|_| retain) {
             // before anything is done with it: a message is taken whole or not at all
@@ -228,9 +236,19 @@ impl Broker {
                 .map_err(|limit| Refused::RetainedFull { limit })?;
         }
         let targets = memo.targets(&self.0.routes, &message.topic);
-        let position = match targets.durable && qos > Qos::AtMostOnce {
-            true => self.0.store.append(&message).map_err(Refused::Storage)?,
-            false => self.0.store.pass(),
+        let must_survive = qos > Qos::AtMostOnce && (targets.durable || retain && limits.is_some());
+        let (position, durable_at) = if must_survive || retain && limits.is_some() {
+            // nobody waits for a retained QoS 0 message: it is written with others
+            let urgency = if must_survive {
+                Urgency::Now
+            } else {
+                Urgency::Soon
+            };
+            let appended = self.0.store.append(&message, inbound, urgency);
+            let appended = appended.map_err(Refused::Storage)?;
+            (appended.position, must_survive.then_some(appended.lsn))
+        } else {
+            (self.0.store.pass(), self.note_received(origin, inbound))
         };
         if retain {
             self.0.retained.set(&message, position);
@@ -238,12 +256,20 @@ impl Broker {
         let offered = self.offer(targets, &message, Some(position));
         // not before the offer: who needs this one is known only now
         if self.0.store.is_over_limit() {
-            while self.clean_oldest() {}
+            while self.clean_oldest(&mut order) {}
         }
         Ok(Receipt {
             offered,
             position: Some(position),
+            durable_at,
         })
+    }
+
+    /// The identifier of a QoS 2 message that is not kept itself.
+    fn note_received(&self, origin: &Origin, inbound: Option<PacketId>) -> Option<Lsn> {
+        let (packet_id, client) = (inbound?, origin.client_id.clone()?);
+        let change = Change::Received { client, packet_id };
+        Some(self.0.store.change(change, Urgency::Now))
     }
 
     fn offer(
@@ -297,9 +323,13 @@ impl Broker {
         // asked with the weight: a member with room for less would be asked again and again
         while let Some(member) = group.next(message.weight(), except) {
             let delivery = shared_delivery(group, &member, message, position);
+            let answered = delivery.position.filter(|_| delivery.qos > Qos::AtMostOnce);
+            // before the member has it, who may answer at once
+            answered.inspect(|position| group.given(position.offset));
             if member.subscriber.assign(delivery).is_ok() {
                 return true;
             }
+            answered.inspect(|position| group.settle(position.offset));
         }
         false
     }

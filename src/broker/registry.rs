@@ -13,11 +13,13 @@ use crate::{
     message::{Millis, Origin},
     metrics::METRICS,
     mqtt::connect::Will,
-    routing::shared::Group,
+    routing::{Subscriber, shared::Group},
     session::{
         NEVER, Session,
         opening::{Opening, Refusal, Terms},
+        snapshot::Outgoing,
     },
+    store::frame::Lsn,
 };
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -36,6 +38,8 @@ pub struct Registry {
     slots: Mutex<HashMap<Arc<str>, Slot>>,
     /// Connections and receivers are numbered from one source.
     next: AtomicU64,
+    /// Wills of clients without a session that were connected when the gateway last stopped.
+    pub(super) owed: Mutex<HashMap<Arc<str>, StoredWill>>,
 }
 
 enum Slot {
@@ -52,7 +56,7 @@ struct Heir {
     number: u64,
     clean_start: bool,
     terms: Terms,
-    hand_over: oneshot::Sender<Attached>,
+    hand_over: oneshot::Sender<(Attached, Beginning)>,
 }
 
 struct Parked {
@@ -61,11 +65,13 @@ struct Parked {
 }
 
 /// What a connection leaves behind.
-struct Left {
-    session: Session,
-    outbox: Arc<Outbox>,
-    will: Option<StoredWill>,
-    replays: VecDeque<Replay>,
+pub(super) struct Left {
+    pub session: Session,
+    pub outbox: Arc<Outbox>,
+    pub will: Option<StoredWill>,
+    pub replays: VecDeque<Replay>,
+    /// What was under way when the gateway last stopped, and has not been read yet.
+    pub stored: Vec<Outgoing>,
 }
 
 /// A will with the rights it was accepted under.
@@ -90,6 +96,15 @@ pub struct Attached {
     number: u64,
 }
 
+/// What matters only until CONNACK.
+#[derive(Default)]
+struct Beginning {
+    /// CONNACK is due when the store has come so far.
+    durable_at: Option<Lsn>,
+    /// What was under way when the gateway last stopped, to be read.
+    stored: Vec<Outgoing>,
+}
+
 /// How a connection came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
@@ -109,7 +124,12 @@ impl Registry {
 
 impl Broker {
     /// Opens the session of an accepted CONNECT: a new one, the parked one, or the one another connection must give up.
-    pub async fn connect(&self, opening: &Opening, clean_start: bool) -> Result<Attached, Refusal> {
+    /// CONNACK is due when the store has come as far as the answer says.
+    pub async fn connect(
+        &self,
+        opening: &Opening,
+        clean_start: bool,
+    ) -> Result<(Attached, Option<Lsn>), Refusal> {
         if self.is_draining() {
             return Err(Refusal::ShuttingDown);
         }
@@ -131,7 +151,11 @@ impl Broker {
                     METRICS.sessions_parked.dec();
                     // the session's end makes the will due; a new connection within the delay suppresses it
                     // [MQTT-3.1.3-9]
-                    due = parked.left.will.take().filter(|_| clean_start);
+                    let will = parked.left.will.take();
+                    if will.is_some() && !clean_start {
+                        self.forget_will(&opening.client_id);
+                    }
+                    due = will.filter(|_| clean_start);
                     Ok(self.succeed(&mut slots, parked.left, clean_start, terms, number))
                 }
                 Some(Slot::Online {
@@ -163,19 +187,23 @@ impl Broker {
         if let Some(will) = due {
             self.publish_will(&opening.client_id, None, will);
         }
-        let mut attached = match waiting {
-            Ok(attached) => attached,
+        if registry.owed.lock().remove(&opening.client_id).is_some() {
+            self.forget_will(&opening.client_id);
+        }
+        let (mut attached, beginning) = match waiting {
+            Ok(begun) => begun,
             Err(waiting) => waiting.await.map_err(|_| Refusal::TakenOver)?,
         };
         if attached.present {
-            // a long backlog takes its time, so not while all others wait for the registry
+            // reading takes its time, so not while all others wait for the registry
+            self.load_stored(&mut attached.session, beginning.stored);
             self.forget_surplus(&mut attached.session);
         }
         if self.is_draining() {
             // it may have come in, or inherited, behind the back of whoever told all connections to end
             attached.outbox.close(CloseReason::ShuttingDown);
         }
-        Ok(attached)
+        Ok((attached, beginning.durable_at))
     }
 
     /// A connection has ended: its session goes to its heir, is parked, or ends.
@@ -187,6 +215,7 @@ impl Broker {
             number,
             ..
         } = attached;
+        self.settle_shared(&mut session);
         let (client_id, key) = (session.client_id().clone(), outbox.key());
         self.hand_on_shared(&mut session, &outbox);
         let mut slots = self.0.registry.slots.lock();
@@ -206,25 +235,35 @@ impl Broker {
             // a session without an expiry ends with its connection, also if another waits for it [MQTT-3.1.2-6 of 3.1.1]
             let ends = heir.clean_start || !session.is_durable();
             // the delay of a will ends at once with the session, and is cancelled by its resumption
+            let had_will = will.is_some();
             let will = will.filter(|w| ending == Ending::Broken && (w.will.delay == 0 || ends));
+            if had_will && will.is_none() && ending != Ending::Stopped {
+                self.forget_will(&client_id);
+            }
             let left = Left {
                 session,
                 outbox,
                 will: None,
                 replays,
+                stored: Vec::new(),
             };
-            let attached = self.succeed(&mut slots, left, ends, heir.terms, heir.number);
+            let begun = self.succeed(&mut slots, left, ends, heir.terms, heir.number);
             drop(slots);
             // before the heir has its session: what it subscribes to comes after its own will
             if let Some(will) = will {
                 self.publish_will(&client_id, Some(key), will);
             }
-            if let Err(attached) = heir.hand_over.send(attached) {
+            if let Err((mut attached, beginning)) = heir.hand_over.send(begun) {
+                self.load_stored(&mut attached.session, beginning.stored);
                 self.detach(attached, None, Ending::Broken);
             }
             return;
         }
         slots.remove(&client_id);
+        // after a stop it is owed: the client is told to come back, and may not
+        if will.is_some() && ending == Ending::Goodbye {
+            self.forget_will(&client_id);
+        }
         let will = will.filter(|_| ending == Ending::Broken);
         if session.is_durable() {
             let left = Left {
@@ -232,6 +271,7 @@ impl Broker {
                 outbox,
                 will,
                 replays,
+                stored: Vec::new(),
             };
             let due_now = self.park(&mut slots, left, number);
             drop(slots);
@@ -249,6 +289,10 @@ impl Broker {
 
     /// Ends whatever of a parked session is due: its will, or itself.
     pub(super) fn due(&self, client_id: &Arc<str>, number: u64, session_ends: bool) {
+        let owed = self.0.registry.owed.lock().remove(client_id);
+        if let Some(will) = owed {
+            self.publish_will(client_id, None, will);
+        }
         let mut slots = self.0.registry.slots.lock();
         let Some(Slot::Parked(parked)) = slots.get_mut(client_id) else {
             return;
@@ -311,13 +355,14 @@ impl Broker {
         client_id: Arc<str>,
         terms: Terms,
         number: u64,
-    ) -> Attached {
+    ) -> (Attached, Beginning) {
         let head = self.0.store.head();
         let bounds = Bounds {
             messages: self.0.config.max_queued_messages,
             bytes: self.0.config.max_queued_bytes,
         };
         let durable = terms.session_expiry > 0;
+        let durable_at = durable.then(|| self.keep_new(&client_id, terms.session_expiry, head));
         let outbox = Arc::new(Outbox::new(
             self.0.registry.next_key(),
             Kind::Session,
@@ -333,13 +378,18 @@ impl Broker {
                 heir: None,
             },
         );
-        Attached {
+        let attached = Attached {
             session: Session::new(client_id, terms, head),
             outbox,
             present: false,
             replays: VecDeque::new(),
             number,
-        }
+        };
+        let beginning = Beginning {
+            durable_at,
+            ..Beginning::default()
+        };
+        (attached, beginning)
     }
 
     /// What becomes of existing state when a connection comes: resumed [MQTT-3.1.2-5] or thrown away [MQTT-3.1.2-4].
@@ -350,21 +400,30 @@ impl Broker {
         clean_start: bool,
         terms: Terms,
         number: u64,
-    ) -> Attached {
+    ) -> (Attached, Beginning) {
         let Left {
             mut session,
             outbox,
             mut replays,
+            stored,
             ..
         } = left;
         let client_id = session.client_id().clone();
         if clean_start {
-            self.end(&mut session, &outbox);
+            let ended_at = self.end(&mut session, &outbox);
             METRICS.sessions.inc();
-            return self.fresh(slots, client_id, terms, number);
+            let (fresh, mut beginning) = self.fresh(slots, client_id, terms, number);
+            beginning.durable_at = beginning.durable_at.or(ended_at);
+            return (fresh, beginning);
         }
+        let before = session.expiry();
         session.resume(terms);
         outbox.go_online();
+        self.presence_changed(&session);
+        let noted = outbox
+            .is_durable()
+            .then(|| self.keep_presence(&session, None));
+        let durable_at = noted.filter(|_| session.expiry() != before);
         let head = self.head();
         replays.iter_mut().for_each(|replay| replay.resume(head));
         slots.insert(
@@ -375,13 +434,14 @@ impl Broker {
                 heir: None,
             },
         );
-        Attached {
+        let attached = Attached {
             session,
             outbox,
             present: true,
             replays,
             number,
-        }
+        };
+        (attached, Beginning { durable_at, stored })
     }
 
     /// Keeps a session without a connection. Answers a will that is due at once.
@@ -397,9 +457,11 @@ impl Broker {
             if outbox.go_offline() {
                 session.take_through(self.0.store.head());
             }
-            outbox.set_taken_through(session.taken_through());
+            self.note_taken(session, outbox);
         }
+        self.presence_changed(session);
         let now = self.now();
+        self.keep_presence(session, Some(now));
         let client_id = session.client_id().clone();
         let ends = expiry_deadline(session, now);
         if let Some(ends) = ends {
@@ -418,8 +480,38 @@ impl Broker {
         due_now
     }
 
+    /// Takes over a session that a store kept, parked at `parked`; its will, if it is owed, is due at `will_due`.
+    pub(super) fn park_restored(&self, left: Left, parked: Millis, will_due: Millis) {
+        let number = self.0.registry.next_key();
+        let client_id = left.session.client_id().clone();
+        let ends = expiry_deadline(&left.session, parked);
+        if let Some(ends) = ends {
+            self.0.timers.add(ends, client_id.clone(), number, true);
+        }
+        if left.will.is_some() && ends.is_none_or(|ends| will_due < ends) {
+            self.0
+                .timers
+                .add(will_due, client_id.clone(), number, false);
+        }
+        METRICS.sessions.inc();
+        METRICS.sessions_parked.inc();
+        let parked = Slot::Parked(Box::new(Parked { number, left }));
+        self.0.registry.slots.lock().insert(client_id, parked);
+    }
+
+    /// Every session without a connection that has something under way.
+    pub(super) fn each_parked(&self, mut see: impl FnMut(&Session)) {
+        for slot in self.0.registry.slots.lock().values() {
+            if let Slot::Parked(parked) = slot
+                && parked.left.session.in_flight() > 0
+            {
+                see(&parked.left.session);
+            }
+        }
+    }
+
     /// The end of a session: nothing is for it any more [MQTT-4.1.0-2].
-    fn end(&self, session: &mut Session, outbox: &Arc<Outbox>) {
+    fn end(&self, session: &mut Session, outbox: &Arc<Outbox>) -> Option<Lsn> {
         let groups = self.groups_of(session);
         for subscription in session.subscriptions() {
             if self
@@ -436,8 +528,17 @@ impl Broker {
         // from here on nobody assigns it anything: what is left of its groups' messages is all there is
         outbox.go_offline();
         self.leave_to_groups(&groups, session, outbox);
+        session.abandon();
+        for (id, offset) in session.take_settled() {
+            if let Some(group) = groups.iter().find(|group| group.id() == id) {
+                group.settle(offset);
+            }
+        }
         outbox.retain(|_| false);
         METRICS.sessions.dec();
+        outbox
+            .is_durable()
+            .then(|| self.keep_end(session.client_id()))
     }
 
     /// Gives what an ended session held at QoS 1 for its share groups to members online, else to those that return.
@@ -460,11 +561,14 @@ impl Broker {
             });
             if !kept {
                 METRICS.publishes_dropped.inc();
+                if let (Some(group), Some(position)) = (group, position) {
+                    group.settle(position.offset);
+                }
             }
         }
     }
 
-    fn groups_of(&self, session: &Session) -> Vec<Arc<Group<Arc<Outbox>>>> {
+    pub(super) fn groups_of(&self, session: &Session) -> Vec<Arc<Group<Arc<Outbox>>>> {
         let shared = session
             .subscriptions()
             .filter(|s| s.filter.share().is_some());
@@ -475,7 +579,12 @@ impl Broker {
 
     /// `receiver` is the key of the session's own outbox: No Local keeps a will from the client it is of
     /// [MQTT-3.8.3-3].
-    fn publish_will(&self, client_id: &Arc<str>, receiver: Option<u64>, stored: StoredWill) {
+    pub(super) fn publish_will(
+        &self,
+        client_id: &Arc<str>,
+        receiver: Option<u64>,
+        stored: StoredWill,
+    ) {
         let StoredWill { will, identity } = stored;
         let origin = Origin {
             client_id: Some(client_id.clone()),
@@ -493,6 +602,7 @@ impl Broker {
             METRICS.refused(refused.kind()).inc();
             tracing::warn!(client = ?client_id, %refused, "a will was not published");
         }
+        self.forget_will(client_id);
     }
 
     /// Gives what a share group's member leaves unacknowledged at QoS 1 to the others at once. What no other can take
@@ -527,7 +637,7 @@ impl Broker {
 }
 
 /// When a session without a connection ends; `None` is never.
-fn expiry_deadline(session: &Session, now: Millis) -> Option<Millis> {
+pub(super) fn expiry_deadline(session: &Session, now: Millis) -> Option<Millis> {
     match session.expiry() {
         NEVER => None,
         seconds => Some(now.plus_seconds(seconds.into())),

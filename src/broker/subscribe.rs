@@ -12,6 +12,7 @@ use crate::{
         topic::{self, TopicFilter, TopicName},
     },
     session::{Session, violation::Violation},
+    store::frame::Lsn,
 };
 use std::sync::Arc;
 
@@ -63,16 +64,28 @@ impl Replay {
     }
 }
 
+/// What came of a SUBSCRIBE.
+#[derive(Debug)]
+pub struct Subscribed {
+    /// One reason per filter, in order.
+    pub reasons: Vec<ReasonCode>,
+    /// What is to be replayed once SUBACK is out.
+    pub replays: Vec<Replay>,
+    /// SUBACK is due when the store has come so far.
+    pub durable_at: Option<Lsn>,
+}
+
 impl Broker {
-    /// Subscribes a session: one reason per filter, in order, and what is to be replayed once SUBACK is out.
+    /// Subscribes a session.
     pub fn subscribe(
         &self,
         identity: &Identity,
         session: &mut Session,
         outbox: &Arc<Outbox>,
         request: &Subscribe,
-    ) -> Result<(Vec<ReasonCode>, Vec<Replay>), Violation> {
+    ) -> Result<Subscribed, Violation> {
         let (mut reasons, mut replays) = (Vec::with_capacity(request.filters.len()), Vec::new());
+        let mut durable_at = None;
         for (nth, (text, asked)) in request.filters.iter().enumerate() {
             let admitted = match nth < self.0.limits.filters_per_request {
                 true => self.admit_filter(identity, session, text, *asked)?,
@@ -86,13 +99,10 @@ impl Broker {
             options.qos = options.qos.min(self.0.limits.features.maximum_qos);
             reasons.push(match admitted {
                 Ok(filter) => {
-                    replays.extend(self.enter(
-                        session,
-                        outbox,
-                        filter,
-                        options,
-                        request.subscription_id,
-                    ));
+                    let id = request.subscription_id;
+                    let (replay, lsn) = self.enter(session, outbox, filter, options, id);
+                    replays.extend(replay);
+                    durable_at = durable_at.max(lsn);
                     granted(options.qos)
                 }
                 Err(reason) => {
@@ -101,7 +111,11 @@ impl Broker {
                 }
             });
         }
-        Ok((reasons, replays))
+        Ok(Subscribed {
+            reasons,
+            replays,
+            durable_at,
+        })
     }
 
     fn admit_filter(
@@ -152,14 +166,22 @@ impl Broker {
         filter: TopicFilter,
         options: SubscriptionOptions,
         id: Option<u32>,
-    ) -> Option<Replay> {
+    ) -> (Option<Replay>, Option<Lsn>) {
         let order = self.0.order.lock();
         let head = self.head();
         self.0
             .routes
             .subscribe(&filter, outbox.clone(), options, id);
+        let known = session
+            .subscription(filter.as_str())
+            .is_some_and(|old| (old.options, old.id) == (options, id));
         let new = session.subscribe(filter.clone(), options, id, head.offset);
         drop(order);
+        // clients subscribe anew at every reconnection: what is known is not written again
+        let durable_at = match known {
+            true => None,
+            false => self.keep_subscription(session, &filter, head.offset),
+        };
         if new {
             METRICS.subscriptions.inc();
             if filter.share().is_some() {
@@ -173,7 +195,9 @@ impl Broker {
         };
         // a shared subscription gets no retained messages (4.8.2)
         let replays = wanted && filter.share().is_none();
-        replays.then(|| Replay::new(filter, options.qos, id.map(|id| [id].into()), head))
+        let replay =
+            replays.then(|| Replay::new(filter, options.qos, id.map(|id| [id].into()), head));
+        (replay, durable_at)
     }
 
     /// Ends subscriptions: one reason per filter, in order.
@@ -182,7 +206,8 @@ impl Broker {
         session: &mut Session,
         outbox: &Arc<Outbox>,
         request: &Unsubscribe,
-    ) -> Vec<ReasonCode> {
+    ) -> (Vec<ReasonCode>, Option<Lsn>) {
+        let mut durable_at = None;
         let reasons = request
             .filters
             .iter()
@@ -196,10 +221,11 @@ impl Broker {
                     if subscription.filter.share().is_some() {
                         METRICS.subscriptions_shared.dec();
                     }
+                    durable_at = durable_at.max(self.keep_unsubscription(session, text));
                     ReasonCode::Success
                 }
             });
-        let reasons = reasons.collect();
+        let reasons: Vec<_> = reasons.collect();
         // what was not yet sent for these filters is dropped, unless another filter wants it too
         outbox.retain(|queued| {
             queued.share.is_some()
@@ -207,7 +233,7 @@ impl Broker {
                     .subscriptions()
                     .any(|left| left.filter.matches(&queued.message.topic))
         });
-        reasons
+        (reasons, durable_at)
     }
 
     /// The next retained messages of a replay, at most `max`.

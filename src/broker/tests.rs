@@ -8,13 +8,17 @@ use super::{
 use crate::{
     message::Delivery,
     mqtt::{
-        Version,
+        Packet, Version,
+        ack::Ack,
         connect::{Connect, ConnectProperties, Will},
         subscribe::{Subscribe, SubscriptionOptions},
         topic::TopicFilter,
         write_queue::WriteQueue,
     },
-    session::opening::{Opening, Refusal, negotiate},
+    session::{
+        Request,
+        opening::{Opening, Refusal, negotiate},
+    },
     store::memory::MemoryStore,
 };
 
@@ -50,6 +54,7 @@ async fn connect(broker: &Broker, client_id: &str, expiry: u32) -> Attached {
         .connect(&opening(broker, client_id, expiry), false)
         .await
         .unwrap()
+        .0
 }
 
 fn subscribe(broker: &Broker, attached: &mut Attached, filter: &str, qos: Qos) -> Vec<Replay> {
@@ -74,7 +79,7 @@ fn subscribe_with(
     };
     let (session, outbox) = (&mut attached.session, &attached.outbox);
     let subscribed = broker.subscribe(&Identity::anonymous(), session, outbox, &request);
-    subscribed.unwrap().1
+    subscribed.unwrap().replays
 }
 
 fn publish(broker: &Broker, topic: &str, payload: &str, qos: Qos) -> Receipt {
@@ -116,6 +121,17 @@ fn receive(broker: &Broker, attached: &mut Attached) -> Vec<String> {
         }
         broker.note_taken(&attached.session, &attached.outbox);
     }
+}
+
+/// Answers all QoS 1 messages that a session was sent.
+fn acknowledge(broker: &Broker, attached: &mut Attached) {
+    let sent = attached.session.snapshot(None, None, |_| None).outgoing;
+    for one in sent {
+        let ack = Packet::PubAck(Ack::new(one.packet_id, ReasonCode::Success));
+        let answered = attached.session.handle(ack, &mut WriteQueue::default());
+        assert_eq!(answered, Ok(Request::Room));
+    }
+    broker.note_taken(&attached.session, &attached.outbox);
 }
 
 /// What a reader would see, without taking anything.
@@ -199,9 +215,11 @@ async fn the_log_is_cleaned_behind_the_last_who_needs_it() {
     subscribe(&broker, &mut second, "t", Qos::AtLeastOnce);
     publish_numbers(&broker, "t", 0..5);
     receive(&broker, &mut first);
+    acknowledge(&broker, &mut first);
+    receive(&broker, &mut second);
     broker.clean_log();
     assert_eq!(broker.0.store.size().0, 5);
-    receive(&broker, &mut second);
+    acknowledge(&broker, &mut second);
     broker.clean_log();
     assert_eq!(broker.0.store.size().0, 0);
 }
@@ -223,7 +241,7 @@ async fn a_takeover_moves_the_session_with_what_waits_in_it() {
     publish(&broker, "t", "x", Qos::AtLeastOnce);
     let newcomer = tokio::spawn({
         let (broker, opening) = (broker.clone(), opening(&broker, "c", 100));
-        async move { broker.connect(&opening, false).await }
+        async move { broker.connect(&opening, false).await.map(|begun| begun.0) }
     });
     wait_until_closed(&old.outbox).await;
     assert_eq!(look(&old.outbox).closing, Some(CloseReason::TakenOver));
@@ -239,7 +257,7 @@ async fn of_two_who_wait_for_the_same_session_the_later_gets_it() {
     let old = connect(&broker, "c", 0).await;
     let wait_for_it = || {
         let (broker, opening) = (broker.clone(), opening(&broker, "c", 0));
-        tokio::spawn(async move { broker.connect(&opening, false).await })
+        tokio::spawn(async move { broker.connect(&opening, false).await.map(|begun| begun.0) })
     };
     let first = wait_for_it();
     wait_until_closed(&old.outbox).await;
@@ -282,7 +300,7 @@ async fn mqtt_3_8_3_3_no_local_keeps_a_will_from_the_client_it_is_of() {
         let other = "will/other";
         let newcomer = takeover.then(|| {
             let (broker, opening) = (broker.clone(), opening(&broker, "c", 100));
-            tokio::spawn(async move { broker.connect(&opening, false).await })
+            tokio::spawn(async move { broker.connect(&opening, false).await.map(|begun| begun.0) })
         });
         if takeover {
             wait_until_closed(&client.outbox).await;
@@ -306,7 +324,7 @@ async fn mqtt_3_1_2_8_who_begins_anew_does_not_get_the_will_of_its_former_self()
     let mut watcher = connect(&broker, "watcher", 0).await;
     subscribe(&broker, &mut watcher, "will/#", Qos::AtLeastOnce);
     let opening = opening(&broker, "c", 100);
-    let mut fresh = broker.connect(&opening, true).await.unwrap();
+    let (mut fresh, _) = broker.connect(&opening, true).await.unwrap();
     subscribe(&broker, &mut fresh, "will/#", Qos::AtLeastOnce);
     publish(&broker, "will/marker", "marker", Qos::AtLeastOnce);
     assert_eq!(receive(&broker, &mut watcher), ["will/own", "marker"]);
@@ -352,7 +370,7 @@ async fn a_replay_that_a_connection_leaves_unfinished_goes_on_with_the_session()
     // a session begun anew has nothing to go on with
     broker.detach(back, None, Ending::Broken);
     let opening = opening(&broker, "c", 100);
-    let fresh = broker.connect(&opening, true).await.unwrap();
+    let (fresh, _) = broker.connect(&opening, true).await.unwrap();
     assert!(fresh.replays.is_empty());
 }
 
@@ -552,6 +570,7 @@ async fn what_no_local_keeps_from_its_publisher_is_not_kept_in_the_log_for_it() 
     broker.clean_log();
     assert_eq!(broker.0.store.size().0, 1);
     assert_eq!(receive(&broker, &mut other), ["own"]);
+    acknowledge(&broker, &mut other);
     broker.clean_log();
     assert_eq!(broker.0.store.size().0, 0);
     assert_eq!(receive(&broker, &mut bridge), [""; 0]);
@@ -563,7 +582,7 @@ async fn who_inherits_a_session_while_the_gateway_stops_is_told_to_end_too() {
     let old = connect(&broker, "c", 100).await;
     let newcomer = tokio::spawn({
         let (broker, opening) = (broker.clone(), opening(&broker, "c", 100));
-        async move { broker.connect(&opening, false).await }
+        async move { broker.connect(&opening, false).await.map(|begun| begun.0) }
     });
     wait_until_closed(&old.outbox).await;
     broker.shut_down();

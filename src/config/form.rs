@@ -11,14 +11,9 @@ use crate::{
 };
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
 
-/// Why a value cannot be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unfit {
-    /// It does not look like what is expected.
-    Unlike,
-    /// It does, but cannot be had: why, and what to write instead.
-    Because(String),
-}
+/// The value does not look like what is expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unfit;
 
 type Read<T> = Box<dyn Fn(&Written) -> Result<T, Unfit> + Send + Sync>;
 
@@ -39,7 +34,7 @@ fn form<T>(
 ) -> Form<T> {
     Form {
         expected: expected.into(),
-        read: Box::new(move |written| read(written).ok_or(Unfit::Unlike)),
+        read: Box::new(move |written| read(written).ok_or(Unfit)),
         write,
     }
 }
@@ -126,7 +121,7 @@ pub fn qos() -> Form<Qos> {
     let Form { expected, read, .. } = count(0..=2u8);
     Form {
         expected,
-        read: Box::new(move |written| Qos::from_wire(read(written)?).ok_or(Unfit::Unlike)),
+        read: Box::new(move |written| Qos::from_wire(read(written)?).ok_or(Unfit)),
         write: |qos| Some((*qos as u8).to_string()),
     }
 }
@@ -294,28 +289,43 @@ pub fn format() -> Form<Format> {
     word(FORMATS, |format| spell(FORMATS, format))
 }
 
-/// `store.durability`; what a store on disk would promise is refused rather than silently weakened.
+/// `store.durability`
 pub fn durability() -> Form<Durability> {
-    Form {
-        expected: r#""memory""#.to_owned(),
-        read: Box::new(|written| {
-            let of_disk = match written {
-                Written::Other(kind) => *kind == "a table",
-                other => text(other).is_some_and(|t| t == "fsync" || t.trim().starts_with('{')),
-            };
-            match text(written) {
-                Some("memory") => Ok(Durability::Memory),
-                _ if of_disk => Err(Unfit::Because(
-                    "keeping messages on disk is not available in this version; use \"memory\""
-                        .to_owned(),
-                )),
-                _ => Err(Unfit::Unlike),
-            }
-        }),
-        write: |durability| match durability {
-            Durability::Memory => quoted("memory"),
+    form(
+        r#""fsync", { interval = "50ms" } or "memory""#,
+        |written| match written {
+            Written::Table(entries) => interval(entries),
+            other => match text(other)? {
+                "fsync" => Some(Durability::Fsync),
+                "memory" => Some(Durability::Memory),
+                // from where everything is text
+                table => {
+                    let table: toml::Table = toml::from_str(&format!("table = {table}")).ok()?;
+                    let entries = table.get("table")?.as_table()?.iter();
+                    let entries = entries.map(|(key, value)| {
+                        let value = value.as_str().unwrap_or_default();
+                        (key.clone(), Written::String(value.to_owned()))
+                    });
+                    interval(&entries.collect::<Vec<_>>())
+                }
+            },
         },
-    }
+        |durability| match durability {
+            Durability::Fsync => quoted("fsync"),
+            Durability::Memory => quoted("memory"),
+            Durability::Interval(interval) => Some(format!(
+                "{{ interval = \"{}\" }}",
+                spell_duration(*interval)
+            )),
+        },
+    )
+}
+
+fn interval(entries: &[(String, Written)]) -> Option<Durability> {
+    let [(key, value)] = entries else { return None };
+    let interval = parse_duration(text(value)?)?;
+    let range = Duration::from_millis(1)..=Duration::from_secs(60);
+    (key == "interval" && range.contains(&interval)).then_some(Durability::Interval(interval))
 }
 
 #[cfg(test)]
@@ -333,7 +343,7 @@ mod tests {
             assert_eq!((any.read)(&written), Ok(1 << 20));
         }
         for written in [Written::Integer(-1), string("2 MiB")] {
-            assert_eq!((any.read)(&written), Err(Unfit::Unlike));
+            assert_eq!((any.read)(&written), Err(Unfit));
         }
         assert_eq!((any.write)(&2048).unwrap(), "\"2 KiB\"");
     }
@@ -343,7 +353,7 @@ mod tests {
         let some = duration(Duration::from_secs(1)..=Duration::from_secs(60));
         assert_eq!((some.read)(&string("1m")), Ok(Duration::from_secs(60)));
         for written in [Written::Integer(10), string("500ms"), string("61s")] {
-            assert_eq!((some.read)(&written), Err(Unfit::Unlike));
+            assert_eq!((some.read)(&written), Err(Unfit));
         }
         assert!(some.expected.contains(r#"from "1s" to "1m""#));
     }
@@ -351,9 +361,9 @@ mod tests {
     #[test]
     fn a_number_outside_its_range_is_refused_and_the_range_named() {
         let port = count::<u16>(1..=1024);
-        assert_eq!((port.read)(&Written::Integer(0)), Err(Unfit::Unlike));
-        assert_eq!((port.read)(&Written::Integer(70_000)), Err(Unfit::Unlike));
-        assert_eq!((port.read)(&string("7")), Err(Unfit::Unlike));
+        assert_eq!((port.read)(&Written::Integer(0)), Err(Unfit));
+        assert_eq!((port.read)(&Written::Integer(70_000)), Err(Unfit));
+        assert_eq!((port.read)(&string("7")), Err(Unfit));
         assert_eq!((port.read)(&Written::Text("7".into())), Ok(7));
         assert_eq!(port.expected, "a whole number from 1 to 1024");
     }
@@ -378,33 +388,36 @@ mod tests {
             "https://a:b",
         ] {
             let list = Written::List(vec![string(wrong)]);
-            assert_eq!((origins().read)(&list), Err(Unfit::Unlike), "{wrong}");
+            assert_eq!((origins().read)(&list), Err(Unfit), "{wrong}");
         }
         for wrong in ["a.example:80", "http://a", "a/b", ""] {
             let list = Written::List(vec![string(wrong)]);
-            assert_eq!((hosts().read)(&list), Err(Unfit::Unlike), "{wrong}");
+            assert_eq!((hosts().read)(&list), Err(Unfit), "{wrong}");
         }
         assert!((hosts().read)(&Written::List(vec![string("a.example")])).is_ok());
     }
 
     #[test]
-    fn durability_on_disk_is_refused_plainly() {
-        for disk in [
-            string("fsync"),
-            Written::Other("a table"),
-            Written::Text("{ interval = \"50ms\" }".into()),
+    fn durability_is_a_word_or_an_interval_however_it_is_written() {
+        let every_50ms = Durability::Interval(Duration::from_millis(50));
+        let table = |key: &str, value| Written::Table(vec![(key.to_owned(), string(value))]);
+        for (written, durability) in [
+            (string("fsync"), Durability::Fsync),
+            (string("memory"), Durability::Memory),
+            (table("interval", "50ms"), every_50ms),
+            (Written::Text("{ interval = \"50ms\" }".into()), every_50ms),
         ] {
-            let Err(Unfit::Because(why)) = (durability().read)(&disk) else {
-                panic!("{disk}");
-            };
-            assert!(
-                why.contains("not available in this version") && why.contains("use \"memory\"")
-            );
+            assert_eq!((super::durability().read)(&written), Ok(durability));
         }
-        assert_eq!(
-            (durability().read)(&string("memory")),
-            Ok(Durability::Memory)
-        );
-        assert_eq!((durability().read)(&string("disk")), Err(Unfit::Unlike));
+        let wrong = [
+            string("disk"),
+            table("interval", "0s"),
+            table("every", "1s"),
+        ];
+        for written in wrong {
+            assert_eq!((super::durability().read)(&written), Err(Unfit));
+        }
+        let shown = (super::durability().write)(&every_50ms);
+        assert_eq!(shown.as_deref(), Some("{ interval = \"50ms\" }"));
     }
 }

@@ -143,6 +143,8 @@ pub fn keys() -> Vec<Key> {
         key(
             "store.durability",
             "What has happened to a message before its publisher gets the acknowledgement.\n\
+             \"fsync\": it is on the disk, synced together with others that came meanwhile.\n\
+             { interval = \"50ms\" }: the system has it; a power cut loses at most so much.\n\
              \"memory\": it is in memory; nothing survives the end of the process.",
             form::durability(),
             |s| &mut s.store.durability,
@@ -154,10 +156,22 @@ pub fn keys() -> Vec<Key> {
             |s| &mut s.store.max_bytes,
         ),
         key(
+            "history_defaults.tail_bytes",
+            "How much of the newest part of what is kept is also kept in memory.",
+            form::size(64 * KIB..=VAST),
+            |s| &mut s.store.tail_bytes,
+        ),
+        key(
             "session.max_expiry",
             "Longest time a session is kept after its connection ended.",
             form::duration(Duration::ZERO..=36_500 * DAY),
             |s| &mut s.broker.max_expiry,
+        ),
+        key(
+            "session.restart_grace",
+            "How long clients have after a start to come back before their wills are published.",
+            form::duration(Duration::ZERO..=DAY),
+            |s| &mut s.broker.restart_grace,
         ),
         key(
             "session.max_queued_messages",
@@ -352,8 +366,7 @@ pub const LATER: &[&str] = &[
     "http.trusted_proxies",
     "admin",
     "history",
-    "history_defaults",
-    "session.restart_grace",
+    "history_defaults.linger",
     "auth.passwd_file",
     "auth.acl_file",
     "auth.jwt",

@@ -91,8 +91,7 @@ fn settle(
                     sources.insert(key.path, place);
                     continue;
                 }
-                Err(Unfit::Unlike) => format!("expected {}, found {value}", key.expected),
-                Err(Unfit::Because(why)) => why,
+                Err(Unfit) => format!("expected {}, found {value}", key.expected),
             },
         };
         faults.push(Fault {
@@ -323,12 +322,12 @@ mod tests {
             ),
             ("store.path = ''", "store.path: expected a folder"),
             (
-                "[store.durability]\ninterval = '50ms'",
-                "store.durability: keeping messages on disk is not available",
+                "[store.durability]\nevery = '50ms'",
+                "store.durability: expected \"fsync\", { interval",
             ),
             (
-                "store.durability = 'fsync'",
-                "store.durability: keeping messages on disk is not available",
+                "store.durability = 'disk'",
+                "store.durability: expected \"fsync\", { interval",
             ),
             (
                 "mqtt.bind.port = 1",

@@ -17,6 +17,8 @@ pub enum Written {
     Boolean(bool),
     /// A TOML array.
     List(Vec<Written>),
+    /// A TOML table.
+    Table(Vec<(String, Written)>),
     /// Something no setting is: what it is called.
     Other(&'static str),
 }
@@ -34,6 +36,7 @@ impl fmt::Display for Written {
                 }
                 f.write_str("]")
             }
+            Written::Table(_) => f.write_str("a table"),
             Written::Other(kind) => write!(f, "{kind}"),
         }
     }
@@ -54,7 +57,15 @@ impl Written {
             ),
             DeValue::Float(_) => Written::Other("a number with a fraction"),
             DeValue::Datetime(_) => Written::Other("a date"),
-            DeValue::Table(_) => Written::Other("a table"),
+            DeValue::Table(entries) => Written::Table(
+                entries
+                    .iter()
+                    .map(|(key, value)| {
+                        let value = Written::from_toml(value.get_ref());
+                        (key.get_ref().to_string(), value)
+                    })
+                    .collect(),
+            ),
         }
     }
 }

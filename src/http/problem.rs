@@ -253,6 +253,8 @@ pub struct Problem {
     counted: Option<Refusal>,
     errors: Vec<Fault>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    /// Something may have been done all the same.
+    outcome_unknown: bool,
 }
 
 impl Problem {
@@ -265,6 +267,7 @@ impl Problem {
             counted: None,
             errors: Vec::new(),
             headers: Vec::new(),
+            outcome_unknown: false,
         }
     }
 
@@ -318,6 +321,7 @@ impl Problem {
             instance: format!("/requests/{id}"),
             reason_code: self.reason.map(|reason| reason as u8),
             errors: self.errors.clone(),
+            outcome: self.outcome_unknown.then_some("unknown"),
         };
         // strings and numbers always have a JSON form
         serde_json::to_vec(&body).unwrap_or_default()
@@ -349,6 +353,9 @@ pub struct ProblemBody {
     /// Which parts of the request are wrong.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Fault>,
+    /// `unknown`: it may have been done all the same. A retry with the same Idempotency-Key is safe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outcome: Option<&'static str>,
 }
 
 impl From<Refused> for Problem {
@@ -370,6 +377,9 @@ impl From<Refused> for Problem {
             Refused::PayloadFormatInvalid => Problem::new(Kind::PayloadFormatInvalid, detail),
             Refused::QuotaExceeded => Problem::new(Kind::QuotaExceeded, detail).retry_later(),
             Refused::ShuttingDown => Problem::new(Kind::ShuttingDown, detail).retry_later(),
+            Refused::StorageFailed => {
+                Problem::new(Kind::StorageUnavailable, detail).with_unknown_outcome()
+            }
             Refused::Storage(_) | Refused::RetainedFull { .. } => {
                 Problem::new(Kind::StorageUnavailable, detail).retry_later()
             }
@@ -381,6 +391,11 @@ impl From<Refused> for Problem {
 }
 
 impl Problem {
+    fn with_unknown_outcome(mut self) -> Self {
+        self.outcome_unknown = true;
+        self
+    }
+
     fn retry_later(self) -> Self {
         self.with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }

@@ -213,8 +213,8 @@ async fn send(state: &State, draft: Draft) -> Result<Receipt, Problem> {
     let waits = draft.qos != Qos::AtMostOnce;
     let mut publisher = state.broker.publisher(Identity::anonymous(), None);
     let receipt = state.broker.publish(&mut publisher, draft)?;
-    if waits {
-        state.broker.durable(receipt.position).await?;
+    if let Some(durable_at) = receipt.durable_at.filter(|_| waits) {
+        state.broker.durable(durable_at).await?;
     }
     Ok(receipt)
 }

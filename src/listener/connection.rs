@@ -27,17 +27,18 @@ use crate::{
         identity::Identity,
     },
     broker::{
-        Broker, Draft,
+        Broker, Draft, Refused,
         outbox::Rest,
         publish::Publisher,
         registry::{Attached, Ending, StoredWill},
-        subscribe::Replay,
+        subscribe::{Replay, Subscribed},
     },
     message::{Delivery, Millis, Origin},
     metrics::{METRICS, Tally},
-    mqtt::{Packet, Qos, auth::Auth, reason::ReasonCode},
+    mqtt::{Packet, PacketId, Qos, auth::Auth, reason::ReasonCode},
     routing::Subscriber,
-    session::{Delivered, Incoming, Request, violation::Violation},
+    session::{Delivered, Incoming, Request, snapshot::Stage, violation::Violation},
+    store::{frame::Lsn, watermark::StorageFailed},
 };
 use std::{
     cell::Cell,
@@ -74,6 +75,38 @@ enum Event {
     End(End),
 }
 
+/// Something that leaves when the store has come so far, and in its turn.
+struct Waiting {
+    lsn: Lsn,
+    answer: Answer,
+}
+
+/// What waits for the store.
+enum Answer {
+    /// PUBACK or PUBREC.
+    Publish {
+        qos: Qos,
+        packet_id: PacketId,
+        reason: ReasonCode,
+    },
+    /// PUBACK or PUBREC that says no.
+    Refuse {
+        qos: Qos,
+        packet_id: PacketId,
+        refused: Refused,
+    },
+    /// PUBCOMP.
+    Complete(PacketId, bool),
+    /// PUBREL.
+    Release(PacketId),
+    /// A QoS 2 message.
+    Held(PacketId),
+    /// SUBACK.
+    Subscribe(PacketId, Vec<ReasonCode>),
+    /// UNSUBACK.
+    Unsubscribe(PacketId, Vec<ReasonCode>),
+}
+
 /// A connection with a session.
 pub(super) struct Connection<T> {
     link: Link<T>,
@@ -87,6 +120,9 @@ pub(super) struct Connection<T> {
     published: Tally,
     /// What waits in the outbox cannot be sent before the client acknowledges something.
     blocked: bool,
+    /// What waits for the store; most connections never have any.
+    #[expect(clippy::box_collection)]
+    waiting: Option<Box<VecDeque<Waiting>>>,
     /// More could be drained once the socket has taken what waits.
     more: bool,
     in_share_group: bool,
@@ -128,6 +164,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             publisher,
             published: Tally::default(),
             blocked: false,
+            waiting: None,
             more: false,
             in_share_group,
             peer,
@@ -154,7 +191,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.set_timer();
         loop {
             self.link.borrow_buffer();
-            if let Err(end) = self.handle_packets().and_then(|()| self.fill()) {
+            let handled = self.handle_packets();
+            let handled = handled.and_then(|()| self.answer_what_is_durable());
+            if let Err(end) = handled.and_then(|()| self.fill()) {
                 return end;
             }
             if self.in_share_group {
@@ -190,7 +229,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.link.return_buffers();
         // reading and the timer come before the outbox, which a flood keeps ready all the time
         let has_room = self.link.out.len() < WRITE_MARK;
-        if has_room {
+        if let Some(first) = self.waiting.as_ref().and_then(|waiting| waiting.front()) {
+            let reached = self
+                .broker
+                .watermark()
+                .poll_reached(first.lsn, self.waiter(), cx);
+            if let Poll::Ready(reached) = reached {
+                return Poll::Ready(match reached {
+                    Ok(()) => Event::Room,
+                    Err(StorageFailed) => Event::End(End::StorageFailed),
+                });
+            }
+        }
+        // whoever publishes waits with the others until the store has written what it has
+        let takes_more = !self.broker.is_busy() || self.waits_for_store(cx).is_ready();
+        if has_room && takes_more {
             match self.link.poll_read(cx) {
                 Poll::Ready(Ok(())) => {
                     self.heard = self.broker.now();
@@ -223,6 +276,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             .map(|()| Event::Outbox)
     }
 
+    /// Whoever waits for the store is known by a number that no other receiver has.
+    fn waiter(&self) -> u64 {
+        self.attached.outbox.key()
+    }
+
+    /// Ready when the store has written something more.
+    fn waits_for_store(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let watermark = self.broker.watermark();
+        let next = Lsn(watermark.durable().0 + 1);
+        watermark.poll_reached(next, self.waiter(), cx).map(|_| ())
+    }
+
     fn handle_packets(&mut self) -> Result<(), End> {
         let mut packets = std::mem::take(&mut self.link.packets);
         METRICS.received.packets.add(packets.len() as u64);
@@ -243,26 +308,54 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             Request::Subscribe(request) => {
                 self.broker.flush(&mut self.publisher);
                 let outbox = &self.attached.outbox;
-                let (reasons, replays) =
-                    self.broker
-                        .subscribe(&self.identity, session, outbox, &request)?;
-                session.answer_subscribe(request.packet_id, reasons, out)?;
+                let Subscribed {
+                    reasons,
+                    replays,
+                    durable_at,
+                } = self
+                    .broker
+                    .subscribe(&self.identity, session, outbox, &request)?;
                 // the newer replay of a filter brings all that the older one still had to
                 let pending = &mut self.attached.replays;
                 pending.retain(|old| !replays.iter().any(|new| new.filter() == old.filter()));
                 pending.extend(replays);
                 self.in_share_group = session.subscriptions().any(|s| s.filter.share().is_some());
+                self.answer(durable_at, Answer::Subscribe(request.packet_id, reasons))?;
             }
             Request::Unsubscribe(request) => {
                 self.broker.flush(&mut self.publisher);
-                let reasons = self
-                    .broker
-                    .unsubscribe(session, &self.attached.outbox, &request);
-                session.answer_unsubscribe(request.packet_id, reasons, out)?;
+                let (reasons, durable_at) =
+                    self.broker
+                        .unsubscribe(session, &self.attached.outbox, &request);
                 // [MQTT-3.10.4-2]
                 self.attached
                     .replays
                     .retain(|pending| session.subscription(pending.filter()).is_some());
+                self.answer(durable_at, Answer::Unsubscribe(request.packet_id, reasons))?;
+            }
+            Request::Repeated(packet_id) => {
+                // a former connection may have sent it a moment ago
+                let durable_at = self.broker.everything_durable();
+                let answer = Answer::Publish {
+                    qos: Qos::ExactlyOnce,
+                    packet_id,
+                    reason: ReasonCode::Success,
+                };
+                self.answer(Some(durable_at), answer)?;
+            }
+            Request::Released { packet_id, known } => {
+                let durable_at = match known {
+                    true => self.broker.released(session, packet_id),
+                    false => self.broker.everything_durable(),
+                };
+                self.answer(Some(durable_at), Answer::Complete(packet_id, known))?;
+            }
+            Request::Received(packet_id) => {
+                let durable_at = self.broker.answered(session, packet_id, Stage::Release);
+                self.answer(Some(durable_at), Answer::Release(packet_id))?;
+            }
+            Request::Completed(packet_id) => {
+                self.broker.answered(session, packet_id, Stage::Done);
             }
             Request::Authenticate(auth) => return self.authenticate_again(*auth),
             Request::Disconnect(disconnect) => {
@@ -286,6 +379,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             properties,
             packet_id,
         } = incoming;
+        let inbound = packet_id
+            .filter(|_| qos == Qos::ExactlyOnce && self.broker.keeps(&self.attached.session));
         let published = self.broker.publish_in_batch(
             &mut self.publisher,
             Draft {
@@ -295,12 +390,24 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 retain,
                 properties,
             },
+            inbound,
             self.heard,
         );
         let session = &mut self.attached.session;
         let out = &mut self.link.out;
         match published {
-            Ok(_) => session.answer_publish(qos, packet_id, ReasonCode::Success, out),
+            Ok(receipt) => match packet_id {
+                Some(packet_id) if receipt.durable_at.is_some() || self.waiting.is_some() => {
+                    let reason = ReasonCode::Success;
+                    let answer = Answer::Publish {
+                        qos,
+                        packet_id,
+                        reason,
+                    };
+                    return self.answer(receipt.durable_at, answer);
+                }
+                packet_id => session.answer_publish(qos, packet_id, ReasonCode::Success, out),
+            },
             // 3.x could not tell a refusal from an acceptance: it must not take the message for stored
             Err(refused)
                 if refused.is_want_of_room()
@@ -314,8 +421,77 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 let why = format_args!("a message of {:?}: {refused}", session.client_id());
                 self.notes
                     .refused(refused.kind(), self.peer, why, self.broker.uptime());
+                if let Some(packet_id) = packet_id {
+                    let answer = Answer::Refuse {
+                        qos,
+                        packet_id,
+                        refused,
+                    };
+                    return self.answer(None, answer);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers when the store has come to `durable_at`, and not before what waits already [MQTT-4.6.0-2].
+    fn answer(&mut self, durable_at: Option<Lsn>, answer: Answer) -> Result<(), End> {
+        let lsn = durable_at.unwrap_or_default();
+        if self.waiting.is_none() && self.broker.watermark().durable() >= lsn {
+            return self.give(answer);
+        }
+        let waiting = self.waiting.get_or_insert_default();
+        waiting.push_back(Waiting { lsn, answer });
+        Ok(())
+    }
+
+    /// Gives the answers that waited for no more than the store has now.
+    fn answer_what_is_durable(&mut self) -> Result<(), End> {
+        let Some(waiting) = &mut self.waiting else {
+            return Ok(());
+        };
+        let durable = self.broker.watermark().durable();
+        let ready = waiting.iter().take_while(|one| one.lsn <= durable).count();
+        let ready: Vec<Waiting> = waiting.drain(..ready).collect();
+        if waiting.is_empty() {
+            self.waiting = None;
+        }
+        ready.into_iter().try_for_each(|one| self.give(one.answer))
+    }
+
+    fn give(&mut self, answer: Answer) -> Result<(), End> {
+        let (session, out) = (&mut self.attached.session, &mut self.link.out);
+        match answer {
+            Answer::Publish {
+                qos,
+                packet_id,
+                reason,
+            } => session.answer_publish(qos, Some(packet_id), reason, out),
+            Answer::Refuse {
+                qos,
+                packet_id,
+                refused,
+            } => {
                 let (reason, why) = (refused.reason(), refused.to_string());
-                session.refuse_publish(qos, packet_id, reason, &why, out);
+                session.refuse_publish(qos, Some(packet_id), reason, &why, out);
+            }
+            Answer::Complete(packet_id, known) => session.complete(packet_id, known, out),
+            Answer::Release(packet_id) => session.release(packet_id, true, out),
+            Answer::Held(packet_id) => {
+                let now = self.broker.now();
+                match session.deliver_held(packet_id, now, out) {
+                    Delivered::Sent => METRICS.sent.publishes.inc(),
+                    Delivered::TooLarge => {
+                        self.broker.answered(session, packet_id, Stage::Done);
+                    }
+                    Delivered::Expired => {}
+                }
+            }
+            Answer::Subscribe(packet_id, reasons) => {
+                session.answer_subscribe(packet_id, reasons, out)?;
+            }
+            Answer::Unsubscribe(packet_id, reasons) => {
+                session.answer_unsubscribe(packet_id, reasons, out)?;
             }
         }
         Ok(())
@@ -364,6 +540,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         session.resend(now, out);
         let mut batch = DELIVERIES.take();
         let mut sent = Tally::default();
+        // what is retained comes behind the SUBACK
+        let subscribing = self.waiting.iter().flat_map(|waiting| waiting.iter());
+        let subscribing = subscribing
+            .into_iter()
+            .any(|one| matches!(one.answer, Answer::Subscribe(..)));
         let closing = loop {
             let quota = session.quota();
             let full = out.len() >= WRITE_MARK;
@@ -378,11 +559,21 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 let missed = self.broker.catch_up(session, outbox, quota.min(BATCH));
                 batch.extend(missed);
             }
-            let replayed = replay(&self.broker, replays, quota, &mut batch);
+            let replayed = !subscribing && replay(&self.broker, replays, quota, &mut batch);
             // what had expired or was too large left its room in the window to those behind it
             let room = taken.rest == Rest::Blocked && !batch.is_empty();
             for delivery in batch.drain(..) {
                 let bytes = delivery.message.payload.len();
+                if delivery.qos == Qos::ExactlyOnce && self.broker.keeps(session) {
+                    let copy = delivery.clone();
+                    if let Some(packet_id) = session.hold(delivery, now) {
+                        let lsn = self.broker.pair(session, packet_id, &copy);
+                        let waiting = self.waiting.get_or_insert_default();
+                        let answer = Answer::Held(packet_id);
+                        waiting.push_back(Waiting { lsn, answer });
+                    }
+                    continue;
+                }
                 if session.deliver(delivery, now, out) == Delivered::Sent {
                     sent.add(bytes);
                 }
@@ -395,6 +586,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         DELIVERIES.set(batch);
         if outbox.is_durable() {
             self.broker.note_taken(session, outbox);
+            self.broker.settle_shared(session);
         }
         closing.map_or(Ok(()), |reason| Err(reason.into()))
     }

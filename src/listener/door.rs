@@ -18,7 +18,7 @@ use crate::{
     },
     broker::{
         Broker,
-        registry::{Attached, StoredWill},
+        registry::{Attached, Ending, StoredWill},
     },
     metrics::{METRICS, Refusal as Kind},
     mqtt::{
@@ -205,7 +205,20 @@ impl Door {
         if opening.connack.size(connect.version) > opening.terms.max_packet_out {
             return Err(Refusal::AnswerTooLarge);
         }
-        let attached = self.broker.connect(&opening, connect.clean_start).await?;
+        let (attached, mut durable_at) = self.broker.connect(&opening, connect.clean_start).await?;
+        if let Some(will) = &will {
+            let client_id = attached.session.client_id();
+            let owed_at = self.broker.owe_will(client_id, will);
+            if attached.session.is_durable() {
+                durable_at = durable_at.max(Some(owed_at));
+            }
+        }
+        if let Some(durable_at) = durable_at
+            && self.broker.durable(durable_at).await.is_err()
+        {
+            self.broker.detach(attached, None, Ending::Stopped);
+            return Err(Refusal::StorageFailed);
+        }
         // [MQTT-3.2.2-3]; on 3.1 the byte is reserved
         opening.connack.session_present = attached.present && connect.version != Version::V31;
         session::send(

@@ -35,6 +35,8 @@ pub(super) enum End {
     NotAuthenticated,
     #[error("a message could not be stored")]
     NotStored,
+    #[error("the storage has failed")]
+    StorageFailed,
     #[error("connections without a CONNECT hold more than limits.unauthenticated")]
     NoRoom,
 }
@@ -50,6 +52,7 @@ impl End {
             // [MQTT-4.12.1-2]
             End::NotAuthenticated => Some(ReasonCode::NotAuthorized),
             End::TooSlow | End::NotStored | End::NoRoom => Some(ReasonCode::QuotaExceeded),
+            End::StorageFailed => Some(ReasonCode::ImplementationSpecificError),
             End::ShuttingDown => Some(ReasonCode::ServerShuttingDown),
             End::Kicked => Some(ReasonCode::AdministrativeAction),
         }

@@ -2,7 +2,9 @@
 
 use super::{
     error::{DecodeError, Malformed, ProtocolFault},
-    primitive::{MAX_FIELD, Reader, put_binary, put_sized, put_text, put_u32, text_len},
+    primitive::{
+        MAX_FIELD, Reader, put_binary, put_sized, put_text, put_u32, put_varint, text_len,
+    },
     topic::TopicName,
 };
 use bytes::Bytes;
@@ -329,6 +331,21 @@ impl MessageProperties {
             _ => return Err(Malformed::PropertyNotAllowed.into()),
         }
         Ok(())
+    }
+
+    /// Reads a block that [`put_block`](Self::put_block) wrote; `None` if it is empty.
+    pub fn read_block(reader: &mut Reader<'_>) -> Result<Option<Box<Self>>, DecodeError> {
+        let mut properties = None;
+        read_properties(reader, Carrier::Publish, |property, value| {
+            Self::read(&mut properties, property, value)
+        })?;
+        Ok(properties)
+    }
+
+    /// Appends them as they stand in a PUBLISH, their length first.
+    pub fn put_block(&self, out: &mut Vec<u8>) {
+        put_varint(out, self.wire_len(None));
+        self.put(out, None);
     }
 
     /// How many bytes [`put`](Self::put) appends.

@@ -36,6 +36,9 @@ pub trait Subscriber: Clone {
     fn has_room(&self, weight: usize) -> bool;
     /// Whether a message above QoS 0 would wait, because its client has yet to acknowledge others.
     fn is_held_up(&self) -> bool;
+    /// Whether nobody reads what is offered to it: a log keeps what it must not miss. Whoever changes this tells
+    /// [`Routes::presence_changed`].
+    fn is_away(&self) -> bool;
 }
 
 /// All subscriptions: a tree per hash of the first level, and one for filters that begin with a wildcard.
@@ -67,7 +70,8 @@ pub struct Targets<S> {
     pub direct: Vec<Target<S>>,
     /// Groups of which one member each gets the message.
     pub shared: Vec<Arc<Group<S>>>,
-    /// Whether anyone among them must not miss it: has a durable session and was granted QoS 1 or 2.
+    /// Whether anyone must not miss it: has a durable session and was granted QoS 1 or 2. Those of them that are away
+    /// are not among the others.
     pub durable: bool,
 }
 
@@ -151,6 +155,14 @@ impl<S: Subscriber> Routes<S> {
         removed
     }
 
+    /// A subscriber of this filter has come or gone: what was remembered of the filter's shard holds no longer.
+    pub fn presence_changed(&self, filter: &TopicFilter) {
+        let shard = self.shard_of_filter(filter);
+        // under its lock, so that whoever matches sees the subscriber before or after, and knows which
+        let _tree = shard.tree.write();
+        shard.generation.fetch_add(1, Ordering::Release);
+    }
+
     /// The group behind a shared filter, if it has members.
     pub fn group(&self, filter: &TopicFilter) -> Option<Arc<Group<S>>> {
         self.shard_of_filter(filter)
@@ -180,6 +192,7 @@ impl<S: Subscriber> Routes<S> {
             targets: Vec::new(),
             shared: Vec::new(),
             sources: 0,
+            durable: false,
             publisher,
         };
         self.shard_of_topic(topic)
@@ -194,6 +207,25 @@ impl<S: Subscriber> Routes<S> {
                 .visit(topic, &mut |entries| found.add(entries));
         }
         found.merged()
+    }
+
+    /// Whether `decides` says so of any subscriber, away or not, that a message on `topic` is for at QoS 1 or 2.
+    pub fn any_above_qos_0(&self, topic: &str, mut decides: impl FnMut(&S) -> bool) -> bool {
+        let mut found = false;
+        let mut look = |entries: &tree::Entries<S>| {
+            found = found
+                || entries
+                    .iter()
+                    .any(|entry| entry.options.qos > Qos::AtMostOnce && decides(&entry.subscriber));
+        };
+        self.shard_of_topic(topic)
+            .tree
+            .read()
+            .visit(topic, &mut look);
+        if !topic.starts_with('$') {
+            self.wild.tree.read().visit(topic, &mut look);
+        }
+        found
     }
 
     fn shard_of_filter(&self, filter: &TopicFilter) -> &Shard<S> {
@@ -216,6 +248,8 @@ struct Found<S> {
     shared: Vec<Arc<Group<S>>>,
     /// Nodes that contributed: within one node no subscriber stands twice.
     sources: usize,
+    /// Somebody who must not miss it is away.
+    durable: bool,
     publisher: Option<u64>,
 }
 
@@ -224,6 +258,10 @@ impl<S: Subscriber> Found<S> {
         let before = self.targets.len();
         for entry in entries.iter() {
             if entry.options.no_local && self.publisher == Some(entry.subscriber.key()) {
+                continue;
+            }
+            if entry.subscriber.is_away() {
+                self.durable |= entry.options.qos > Qos::AtMostOnce;
                 continue;
             }
             let target = Target {
@@ -262,9 +300,10 @@ impl<S: Subscriber> Found<S> {
             }
             direct.push(target);
         }
-        let durable = direct
-            .iter()
-            .any(|t| t.qos > Qos::AtMostOnce && t.subscriber.is_durable())
+        let durable = self.durable
+            || direct
+                .iter()
+                .any(|t| t.qos > Qos::AtMostOnce && t.subscriber.is_durable())
             || self.shared.iter().any(|group| group.is_durable());
         Targets {
             direct,

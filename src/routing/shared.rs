@@ -7,6 +7,7 @@ use crate::{
 };
 use parking_lot::Mutex;
 use std::{
+    collections::BTreeSet,
     num::NonZeroU64,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -25,6 +26,10 @@ struct State<S> {
     turn: usize,
     /// Recorded messages above this offset were not assigned yet, because no member with room was online.
     behind: Option<u64>,
+    /// Recorded messages that a member was given and has not answered.
+    unanswered: BTreeSet<u64>,
+    /// Recorded messages, still to be read again, that a member had answered or holds since a former run.
+    answered: BTreeSet<u64>,
 }
 
 /// One member of a group.
@@ -50,6 +55,8 @@ impl<S: Subscriber> Group<S> {
                 members: Vec::new(),
                 turn: 0,
                 behind: None,
+                unanswered: BTreeSet::new(),
+                answered: BTreeSet::new(),
             }),
         }
     }
@@ -134,6 +141,43 @@ impl<S: Subscriber> Group<S> {
         let state = self.state.lock();
         let durable = |m: &&Member<S>| m.qos > Qos::AtMostOnce && m.subscriber.is_durable();
         state.members.iter().filter(durable).cloned().collect()
+    }
+
+    /// A recorded message was given to a member, at a QoS that is answered.
+    pub fn given(&self, offset: u64) {
+        self.state.lock().unanswered.insert(offset);
+    }
+
+    /// The member is done with it.
+    pub fn settle(&self, offset: u64) {
+        self.state.lock().unanswered.remove(&offset);
+    }
+
+    /// Everything up to here was given to members and answered. `head` is the head of the log.
+    pub fn answered_through(&self, head: u64) -> u64 {
+        let state = self.state.lock();
+        let unanswered = state.unanswered.first().map(|first| first - 1);
+        let waits = unanswered.into_iter().chain(state.behind);
+        waits.min().unwrap_or(head)
+    }
+
+    /// Whether the log must still have this message for a member.
+    pub fn needs(&self, offset: u64) -> bool {
+        let state = self.state.lock();
+        state.behind.is_some_and(|after| after < offset) || state.unanswered.contains(&offset)
+    }
+
+    /// Goes on where a former run of the gateway ended: what is above `through` is given anew, but for what members had
+    /// answered or hold.
+    pub fn restore(&self, through: u64, answered: impl IntoIterator<Item = u64>) {
+        let mut state = self.state.lock();
+        state.behind = Some(through);
+        state.answered.extend(answered);
+    }
+
+    /// Whether a message that is read again was answered before the gateway was started; asked once for each.
+    pub fn was_answered(&self, offset: u64) -> bool {
+        self.state.lock().answered.remove(&offset)
     }
 
     /// The offset above which recorded messages still wait for a member, if any do.

@@ -25,6 +25,9 @@ impl Subscriber for Someone {
     fn is_held_up(&self) -> bool {
         false
     }
+    fn is_away(&self) -> bool {
+        false
+    }
 }
 
 fn someone(key: u64) -> Someone {

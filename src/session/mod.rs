@@ -20,6 +20,7 @@ pub mod opening;
 pub mod packet_ids;
 pub mod receiving;
 pub mod sending;
+pub mod snapshot;
 pub mod subscriptions;
 pub mod violation;
 
@@ -44,7 +45,8 @@ use aliases::{AliasesIn, AliasesOut};
 use opening::Terms;
 use receiving::{Arrival, Receiving};
 use sending::Sending;
-use std::sync::Arc;
+use snapshot::{Outgoing, Snapshot, Stage};
+use std::{collections::BTreeSet, sync::Arc};
 use subscriptions::{Subscription, Subscriptions};
 use violation::Violation;
 
@@ -63,6 +65,9 @@ pub struct Session {
     aliases_in: AliasesIn,
     aliases_out: AliasesOut,
     taken_through: u64,
+    /// Records above `taken_through` that a former run of the gateway took up for it.
+    #[expect(clippy::box_collection)]
+    taken_before: Option<Box<BTreeSet<u64>>>,
 }
 
 /// What a packet asks the broker for.
@@ -78,6 +83,19 @@ pub enum Request {
     Unsubscribe(Box<Unsubscribe>),
     /// Acknowledgements made room for deliveries.
     Room,
+    /// The client sent a QoS 2 message again that was taken before: once that is durable, [`Session::answer_publish`].
+    Repeated(PacketId),
+    /// The client released a QoS 2 message, or one that is unknown: once that is durable, [`Session::complete`].
+    Released {
+        /// Its identifier.
+        packet_id: PacketId,
+        /// Whether it waited to be released.
+        known: bool,
+    },
+    /// The client has a QoS 2 message: once that is durable, [`Session::release`].
+    Received(PacketId),
+    /// The client is done with a QoS 2 message, which makes room, too.
+    Completed(PacketId),
     /// Go on with an extended authentication, or begin one anew; then [`Session::answer_auth`].
     Authenticate(Box<Auth>),
     /// The client says goodbye.
@@ -124,7 +142,65 @@ impl Session {
             aliases_in: AliasesIn::new(terms.alias_maximum_in),
             aliases_out: AliasesOut::new(terms.alias_maximum_out),
             taken_through: head,
+            taken_before: None,
             terms,
+        }
+    }
+
+    /// A session as a store kept it, without a connection. What it had under way is given back one by one, by
+    /// [`Session::restore_outgoing`].
+    pub fn restored(snapshot: Snapshot) -> Self {
+        let mut session = Session::new(
+            snapshot.client_id,
+            Terms::of_nobody(snapshot.expiry),
+            snapshot.through,
+        );
+        for subscription in snapshot.subscriptions {
+            session.subscriptions.insert(subscription);
+        }
+        session.receiving.restore(snapshot.unreleased);
+        let above = snapshot.outgoing.iter().filter(|one| one.group.is_none());
+        let above = above.map(|one| one.offset);
+        let above: BTreeSet<u64> = above.filter(|offset| *offset > snapshot.through).collect();
+        session.taken_before = (!above.is_empty()).then(|| Box::new(above));
+        session
+    }
+
+    /// A message that was under way when the gateway last stopped: it is sent again, or, without its message, brought
+    /// to its end.
+    pub fn restore_outgoing(&mut self, packet_id: PacketId, delivery: Option<Delivery>) {
+        self.sending.restore(packet_id, delivery);
+    }
+
+    /// What a store keeps of it. `group` names the filter of a share group.
+    pub fn snapshot(
+        &self,
+        user: Option<Arc<str>>,
+        parked: Option<Millis>,
+        group: impl Fn(GroupId) -> Option<Box<str>>,
+    ) -> Snapshot {
+        let outgoing = self.sending.under_way().map(|(packet_id, delivery)| {
+            let position = delivery.and_then(|delivery| delivery.position);
+            Outgoing {
+                packet_id,
+                offset: position.map_or(0, |position| position.offset),
+                stage: delivery.map_or(Stage::Release, |delivery| Stage::Sent(delivery.qos)),
+                retain: delivery.is_some_and(|delivery| delivery.retain),
+                group: delivery
+                    .and_then(|delivery| delivery.share)
+                    .and_then(&group),
+            }
+        });
+        let unanswered = self.sending.oldest_unanswered();
+        Snapshot {
+            client_id: self.client_id.clone(),
+            user,
+            expiry: self.expiry,
+            parked,
+            through: unanswered.map_or(self.taken_through, |oldest| oldest - 1),
+            subscriptions: self.subscriptions.iter().cloned().collect(),
+            unreleased: self.receiving.identifiers().clone(),
+            outgoing: outgoing.collect(),
         }
     }
 
@@ -205,6 +281,27 @@ impl Session {
         self.taken_through = self.taken_through.max(offset);
     }
 
+    /// Whether a former run of the gateway took up this record for it.
+    pub fn has_taken(&self, offset: u64) -> bool {
+        let before = self.taken_before.as_ref();
+        before.is_some_and(|before| before.contains(&offset))
+    }
+
+    /// The position of the oldest recorded message that the client has not answered, but for those of share groups.
+    pub fn oldest_unanswered(&self) -> Option<u64> {
+        self.sending.oldest_unanswered()
+    }
+
+    /// Messages of share groups that were done with since this was last asked.
+    pub fn take_settled(&mut self) -> Vec<(GroupId, u64)> {
+        self.sending.take_settled()
+    }
+
+    /// The session is over: nothing is under way any more.
+    pub fn abandon(&mut self) {
+        self.sending.abandon();
+    }
+
     /// Messages sent and not yet acknowledged.
     pub fn in_flight(&self) -> usize {
         self.sending.in_flight()
@@ -220,26 +317,31 @@ impl Session {
         match packet {
             Packet::Publish(publish) => self.handle_publish(publish, out),
             Packet::PubRel(ack) => {
-                let reason = self.receiving.released(ack.packet_id);
-                self.send(
-                    Packet::PubComp(Ack::new(ack.packet_id, self.known_reason(reason))),
-                    out,
-                );
+                let known = self.receiving.released(ack.packet_id);
+                let packet_id = ack.packet_id;
+                if self.is_durable() {
+                    return Ok(Request::Released { packet_id, known });
+                }
+                self.complete(packet_id, known, out);
                 Ok(Request::Nothing)
             }
             Packet::PubAck(ack) => Ok(room_if(self.sending.acknowledged(ack.packet_id)?)),
             Packet::PubRec(ack) if ack.reason.is_failure() => {
-                Ok(room_if(self.sending.refused(ack.packet_id)?))
+                let known = self.sending.refused(ack.packet_id)?;
+                Ok(self.completed(ack.packet_id, known))
             }
             Packet::PubRec(ack) => {
-                let reason = self.sending.received(ack.packet_id)?;
-                self.send(
-                    Packet::PubRel(Ack::new(ack.packet_id, self.known_reason(reason))),
-                    out,
-                );
+                let known = self.sending.received(ack.packet_id)?;
+                if known && self.is_durable() {
+                    return Ok(Request::Received(ack.packet_id));
+                }
+                self.release(ack.packet_id, known, out);
                 Ok(Request::Nothing)
             }
-            Packet::PubComp(ack) => Ok(room_if(self.sending.completed(ack.packet_id)?)),
+            Packet::PubComp(ack) => {
+                let known = self.sending.completed(ack.packet_id)?;
+                Ok(self.completed(ack.packet_id, known))
+            }
             Packet::Subscribe(subscribe) => {
                 let features = self.terms.features;
                 features.check_subscribe(&subscribe, self.terms.version)?;
@@ -258,6 +360,44 @@ impl Session {
                 Err(Violation::ServerPacket)
             }
         }
+    }
+
+    /// As [`Session::handle`], for whoever keeps nothing: what would wait for a store is answered at once.
+    pub fn handle_unkept(
+        &mut self,
+        packet: Packet,
+        out: &mut WriteQueue,
+    ) -> Result<Request, Violation> {
+        match self.handle(packet, out)? {
+            Request::Repeated(packet_id) => {
+                let (qos, id) = (Qos::ExactlyOnce, Some(packet_id));
+                self.answer_publish(qos, id, ReasonCode::Success, out);
+            }
+            Request::Released { packet_id, known } => self.complete(packet_id, known, out),
+            Request::Received(packet_id) => self.release(packet_id, true, out),
+            Request::Completed(_) => return Ok(Request::Room),
+            other => return Ok(other),
+        }
+        Ok(Request::Nothing)
+    }
+
+    fn completed(&self, packet_id: PacketId, known: bool) -> Request {
+        match known && self.is_durable() {
+            true => Request::Completed(packet_id),
+            false => room_if(known),
+        }
+    }
+
+    /// Answers PUBREL.
+    pub fn complete(&self, packet_id: PacketId, known: bool, out: &mut WriteQueue) {
+        let ack = Ack::new(packet_id, self.known_reason(known));
+        self.send(Packet::PubComp(ack), out);
+    }
+
+    /// Answers PUBREC.
+    pub fn release(&self, packet_id: PacketId, known: bool, out: &mut WriteQueue) {
+        let ack = Ack::new(packet_id, self.known_reason(known));
+        self.send(Packet::PubRel(ack), out);
     }
 
     fn handle_publish(
@@ -283,6 +423,7 @@ impl Session {
                 packet_id: publish.packet_id,
             })),
             // [MQTT-4.3.3-10]
+            Arrival::Repeated(packet_id) if self.is_durable() => Ok(Request::Repeated(packet_id)),
             Arrival::Repeated(packet_id) => {
                 self.send(
                     Packet::PubRec(Ack::new(packet_id, ReasonCode::Success)),
@@ -429,15 +570,51 @@ impl Session {
 
     /// Writes a message. Above QoS 0 only within [`Session::quota`].
     pub fn deliver(&mut self, delivery: Delivery, now: Millis, out: &mut WriteQueue) -> Delivered {
+        self.note_taken(&delivery);
+        if delivery.message.is_expired(now) {
+            return Delivered::Expired;
+        }
+        self.write_new(None, delivery, now, out)
+    }
+
+    /// Gives a QoS 2 message its identifier and its room in the window; [`Session::deliver_held`] writes it, once that
+    /// the two belong together is durable. `None` if its expiry has passed.
+    pub fn hold(&mut self, delivery: Delivery, now: Millis) -> Option<PacketId> {
+        self.note_taken(&delivery);
+        (!delivery.message.is_expired(now)).then(|| self.sending.hold(delivery))
+    }
+
+    /// Writes a message that was held.
+    pub fn deliver_held(
+        &mut self,
+        packet_id: PacketId,
+        now: Millis,
+        out: &mut WriteQueue,
+    ) -> Delivered {
+        match self.sending.let_go(packet_id).cloned() {
+            Some(delivery) => self.write_new(Some(packet_id), delivery, now, out),
+            // it was given up meanwhile
+            None => Delivered::Expired,
+        }
+    }
+
+    fn note_taken(&mut self, delivery: &Delivery) {
         if let Some(position) = delivery.position
             && delivery.qos > Qos::AtMostOnce
             && delivery.share.is_none()
         {
             self.taken_through = self.taken_through.max(position.offset);
         }
-        if delivery.message.is_expired(now) {
-            return Delivered::Expired;
-        }
+    }
+
+    /// Writes a message for the first time; one without an identifier gets one if it needs it.
+    fn write_new(
+        &mut self,
+        held: Option<PacketId>,
+        delivery: Delivery,
+        now: Millis,
+        out: &mut WriteQueue,
+    ) -> Delivered {
         let alias = match self.terms.version.is_v5() {
             true => self.aliases_out.choose(&delivery.message.topic),
             false => aliases::Choice::None,
@@ -450,12 +627,14 @@ impl Session {
             packet = sending::Outgoing::new(&delivery, aliases::Choice::None, version, false, now);
         }
         if packet.size() > self.terms.max_packet_out {
+            held.inspect(|packet_id| self.sending.give_up(*packet_id));
             return Delivered::TooLarge;
         }
-        let packet_id = (delivery.qos > Qos::AtMostOnce).then(|| self.sending.next_id());
-        packet.write(packet_id, out);
+        let new =
+            (held.is_none() && delivery.qos > Qos::AtMostOnce).then(|| self.sending.next_id());
+        packet.write(held.or(new), out);
         out.count_packet();
-        if let Some(packet_id) = packet_id {
+        if let Some(packet_id) = new {
             self.sending.sent(packet_id, delivery);
         }
         Delivered::Sent

@@ -41,6 +41,27 @@ pub struct Terms {
     pub features: Features,
 }
 
+impl Terms {
+    /// What stands in their place while a session that a store kept has had no connection yet.
+    pub fn of_nobody(session_expiry: u32) -> Self {
+        Terms {
+            version: Version::V5,
+            keep_alive: 0,
+            session_expiry,
+            max_session_expiry: session_expiry,
+            receive_maximum_in: None,
+            receive_maximum_out: 1,
+            max_packet_out: usize::MAX,
+            payload_limit: 0,
+            alias_maximum_in: 0,
+            alias_maximum_out: 0,
+            unreleased_limit: 0,
+            problem_information: false,
+            features: Features::default(),
+        }
+    }
+}
+
 /// An acceptable CONNECT.
 #[derive(Debug)]
 pub struct Opening {
@@ -94,6 +115,9 @@ pub enum Refusal {
     /// [MQTT-3.2.2-13]
     #[error("a retained will, although features.retain is off")]
     WillRetain,
+    /// The disk failed: a session that is to be kept cannot be.
+    #[error("the storage has failed")]
+    StorageFailed,
     /// Declared as UTF-8, and is not.
     #[error("the will's payload is declared to be UTF-8 and is not")]
     WillPayloadFormat,
@@ -127,6 +151,7 @@ impl Refusal {
             Refusal::WillTopic | Refusal::WillTopicTooLong => ReasonCode::TopicNameInvalid,
             Refusal::WillQos => ReasonCode::QosNotSupported,
             Refusal::WillRetain => ReasonCode::RetainNotSupported,
+            Refusal::StorageFailed => ReasonCode::ServerUnavailable,
             Refusal::WillPayloadFormat => ReasonCode::PayloadFormatInvalid,
             Refusal::TooManySessions => ReasonCode::QuotaExceeded,
             Refusal::WillTooLarge => ReasonCode::PacketTooLarge,

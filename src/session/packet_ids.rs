@@ -23,6 +23,12 @@ impl PacketIds {
         }
     }
 
+    /// The identifier is in use. The next one tried comes behind it.
+    pub fn occupy(&mut self, id: PacketId) {
+        self.used.insert(id);
+        self.last = self.last.max(id.get());
+    }
+
     /// The identifier is free again.
     pub fn free(&mut self, id: PacketId) {
         self.used.remove(&id);

@@ -49,6 +49,16 @@ impl Receiving {
         self.unreleased.len()
     }
 
+    /// The identifiers that wait for PUBREL.
+    pub fn identifiers(&self) -> &BTreeSet<PacketId> {
+        &self.unreleased
+    }
+
+    /// Takes over what a former run of the gateway had taken.
+    pub fn restore(&mut self, unreleased: BTreeSet<PacketId>) {
+        self.unreleased = unreleased;
+    }
+
     /// Takes note of a PUBLISH.
     pub fn arrived(&mut self, packet_id: Option<PacketId>, qos: Qos) -> Result<Arrival, Violation> {
         let Some(packet_id) = packet_id else {

@@ -28,14 +28,29 @@ pub struct Sending {
     repeat_releases: bool,
     /// How many of the window a former connection sent and this one has not.
     to_resend: usize,
+    /// Something in the window was overtaken by what stands behind it in the log.
+    overtaken: bool,
+    /// Messages of share groups that are done with and that nobody has asked for yet.
+    #[expect(clippy::box_collection)]
+    settled: Option<Box<Vec<(GroupId, u64)>>>,
 }
 
 #[derive(Debug)]
 struct InFlight {
     packet_id: PacketId,
     phase: Phase,
-    /// Whether this connection has sent it.
-    sent: bool,
+    way: Way,
+}
+
+/// How far this connection is with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// It has its identifier, and waits until that is durable.
+    Held,
+    /// A former connection sent it, this one has not.
+    Due,
+    /// This connection sent it.
+    Sent,
 }
 
 #[derive(Debug)]
@@ -63,6 +78,8 @@ impl Sending {
             maximum: maximum.into(),
             repeat_releases: false,
             to_resend: 0,
+            overtaken: false,
+            settled: None,
         }
     }
 
@@ -72,7 +89,7 @@ impl Sending {
         self.unacknowledged = 0;
         self.repeat_releases = true;
         for item in &mut self.window {
-            item.sent = false;
+            item.way = Way::Due;
         }
         self.to_resend = self
             .window
@@ -107,12 +124,102 @@ impl Sending {
 
     /// A new message is on its way.
     pub fn sent(&mut self, packet_id: PacketId, delivery: Delivery) {
+        self.enter(packet_id, delivery, Way::Sent);
+    }
+
+    /// A new message has an identifier and its room in the window. [`Sending::let_go`] sends it.
+    pub fn hold(&mut self, delivery: Delivery) -> PacketId {
+        let packet_id = self.next_id();
+        self.enter(packet_id, delivery, Way::Held);
+        packet_id
+    }
+
+    fn enter(&mut self, packet_id: PacketId, delivery: Delivery, way: Way) {
         self.window.push_back(InFlight {
             packet_id,
             phase: Phase::Publish(delivery),
-            sent: true,
+            way,
         });
         self.unacknowledged += 1;
+    }
+
+    /// The message that was held under this identifier, now to be sent.
+    pub fn let_go(&mut self, packet_id: PacketId) -> Option<&Delivery> {
+        let at = self.find(packet_id)?;
+        if self.window[at].way != Way::Held {
+            return None;
+        }
+        let mut item = self.window.remove(at)?;
+        item.way = Way::Sent;
+        // what left meanwhile was sent before it [MQTT-4.6.0-1 of 3.1.1]
+        self.overtaken |= at < self.window.len();
+        self.window.push_back(item);
+        match &self.window.back()?.phase {
+            Phase::Publish(delivery) => Some(delivery),
+            Phase::Release => None,
+        }
+    }
+
+    /// Takes over what a former run of the gateway had under way: all of it is due again. Without its message an
+    /// exchange is taken to its end: the client may have it already.
+    pub fn restore(&mut self, packet_id: PacketId, delivery: Option<Delivery>) {
+        self.ids.occupy(packet_id);
+        let (phase, due) = match delivery {
+            Some(delivery) => (Phase::Publish(delivery), 1),
+            None => (Phase::Release, 0),
+        };
+        self.to_resend += due;
+        self.repeat_releases = true;
+        let way = Way::Due;
+        self.window.push_back(InFlight {
+            packet_id,
+            phase,
+            way,
+        });
+    }
+
+    /// The position of the oldest recorded message that the client has not answered, but for those of share groups.
+    pub fn oldest_unanswered(&self) -> Option<u64> {
+        let mut recorded = self.window.iter().filter_map(|item| match &item.phase {
+            Phase::Publish(delivery) if delivery.share.is_none() => {
+                delivery.position.map(|position| position.offset)
+            }
+            _ => None,
+        });
+        match self.overtaken {
+            true => recorded.min(),
+            false => recorded.next(),
+        }
+    }
+
+    /// What is under way and logged, in the order first sent: identifier, message if it is still needed.
+    pub fn under_way(&self) -> impl Iterator<Item = (PacketId, Option<&Delivery>)> {
+        self.window.iter().map(|item| match &item.phase {
+            Phase::Publish(delivery) => (item.packet_id, Some(delivery)),
+            Phase::Release => (item.packet_id, None),
+        })
+    }
+
+    /// Messages of share groups that were done with since this was last asked.
+    pub fn take_settled(&mut self) -> Vec<(GroupId, u64)> {
+        self.settled.take().map_or(Vec::new(), |settled| *settled)
+    }
+
+    /// Ends everything under way. What is of share groups is done with.
+    pub fn abandon(&mut self) {
+        let all: Vec<PacketId> = self.window.iter().map(|item| item.packet_id).collect();
+        for packet_id in all {
+            self.take(packet_id);
+        }
+    }
+
+    fn settle(&mut self, at: usize) {
+        if let Phase::Publish(delivery) = &self.window[at].phase
+            && let (Some(group), Some(position)) = (delivery.share, delivery.position)
+        {
+            let settled = self.settled.get_or_insert_default();
+            settled.push((group, position.offset));
+        }
     }
 
     /// PUBACK: the message is done. False if there is no such.
@@ -142,10 +249,11 @@ impl Sending {
             _ if !item.phase.awaits(Qos::ExactlyOnce) => {
                 return Err(Violation::WrongAcknowledgement);
             }
-            _ if !item.sent => self.to_resend -= 1,
+            _ if item.way == Way::Due => self.to_resend -= 1,
             _ => {}
         }
-        item.phase = Phase::Release;
+        self.settle(at);
+        self.window[at].phase = Phase::Release;
         Ok(true)
     }
 
@@ -172,7 +280,7 @@ impl Sending {
             return None;
         }
         self.window.iter().find_map(|item| match &item.phase {
-            Phase::Publish(delivery) if !item.sent => Some((item.packet_id, delivery)),
+            Phase::Publish(delivery) if item.way == Way::Due => Some((item.packet_id, delivery)),
             _ => None,
         })
     }
@@ -180,7 +288,7 @@ impl Sending {
     /// The message was sent again.
     pub fn resent(&mut self, packet_id: PacketId) {
         if let Some(at) = self.find(packet_id) {
-            self.window[at].sent = true;
+            self.window[at].way = Way::Sent;
             self.unacknowledged += 1;
             self.to_resend -= 1;
         }
@@ -205,7 +313,7 @@ impl Sending {
             .filter(|item| leaves(item))
             .map(|item| item.packet_id)
             .collect();
-        let items = ids.into_iter().filter_map(|id| self.take(id));
+        let items = ids.into_iter().filter_map(|id| self.remove(id));
         items
             .filter_map(|item| match item.phase {
                 Phase::Publish(delivery) => Some(delivery),
@@ -229,15 +337,24 @@ impl Sending {
 
     fn take(&mut self, packet_id: PacketId) -> Option<InFlight> {
         let at = self.find(packet_id)?;
+        self.settle(at);
+        self.remove(packet_id)
+    }
+
+    fn remove(&mut self, packet_id: PacketId) -> Option<InFlight> {
+        let at = self.find(packet_id)?;
         let item = self.window.remove(at)?;
         self.ids.free(packet_id);
         match item.phase {
-            _ if item.sent => self.unacknowledged -= 1,
+            _ if item.way != Way::Due => self.unacknowledged -= 1,
             Phase::Publish(_) => self.to_resend -= 1,
             Phase::Release => {}
         }
-        if self.window.is_empty() && self.window.capacity() > KEPT {
-            self.window = VecDeque::new();
+        if self.window.is_empty() {
+            self.overtaken = false;
+            if self.window.capacity() > KEPT {
+                self.window = VecDeque::new();
+            }
         }
         Some(item)
     }
@@ -315,7 +432,7 @@ mod tests {
             sending.window.push_back(InFlight {
                 packet_id,
                 phase: Phase::Release,
-                sent: true,
+                way: Way::Sent,
             });
         }
         sending.resume(9);

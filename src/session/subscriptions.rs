@@ -8,7 +8,7 @@ use std::{
 };
 
 /// One filter of a session.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Subscription {
     /// What is wanted.
     pub filter: TopicFilter,

@@ -96,17 +96,19 @@ fn ack(packet_id: u16) -> Ack {
 fn mqtt_4_3_3_10_duplicate_qos2_publish_is_acknowledged_not_redelivered() {
     let (mut session, mut out) = (session(Version::V5, 9), WriteQueue::default());
     let first = session
-        .handle(incoming(Qos::ExactlyOnce, 7, false), &mut out)
+        .handle_unkept(incoming(Qos::ExactlyOnce, 7, false), &mut out)
         .unwrap();
     assert!(matches!(first, Request::Publish(_)));
     session.answer_publish(Qos::ExactlyOnce, Some(id(7)), ReasonCode::Success, &mut out);
     let again = session
-        .handle(incoming(Qos::ExactlyOnce, 7, true), &mut out)
+        .handle_unkept(incoming(Qos::ExactlyOnce, 7, true), &mut out)
         .unwrap();
     assert_eq!(again, Request::Nothing);
-    session.handle(Packet::PubRel(ack(7)), &mut out).unwrap();
+    session
+        .handle_unkept(Packet::PubRel(ack(7)), &mut out)
+        .unwrap();
     let fresh = session
-        .handle(incoming(Qos::ExactlyOnce, 7, false), &mut out)
+        .handle_unkept(incoming(Qos::ExactlyOnce, 7, false), &mut out)
         .unwrap();
     // [MQTT-4.3.3-12]
     assert!(matches!(fresh, Request::Publish(_)));
@@ -124,7 +126,7 @@ fn mqtt_4_3_3_10_duplicate_qos2_publish_is_acknowledged_not_redelivered() {
 fn mqtt_4_3_3_9_a_refused_qos2_publish_frees_its_identifier() {
     let (mut session, mut out) = (session(Version::V5, 9), WriteQueue::default());
     session
-        .handle(incoming(Qos::ExactlyOnce, 7, false), &mut out)
+        .handle_unkept(incoming(Qos::ExactlyOnce, 7, false), &mut out)
         .unwrap();
     session.answer_publish(
         Qos::ExactlyOnce,
@@ -133,7 +135,7 @@ fn mqtt_4_3_3_9_a_refused_qos2_publish_frees_its_identifier() {
         &mut out,
     );
     let again = session
-        .handle(incoming(Qos::ExactlyOnce, 7, false), &mut out)
+        .handle_unkept(incoming(Qos::ExactlyOnce, 7, false), &mut out)
         .unwrap();
     assert!(matches!(again, Request::Publish(_)));
 }
@@ -144,10 +146,10 @@ fn mqtt_3_3_4_7_more_than_the_receive_maximum_is_a_violation_and_only_on_5_0() {
         let (mut session, mut out) = (session(version, 9), WriteQueue::default());
         for packet_id in [1, 2] {
             session
-                .handle(incoming(Qos::ExactlyOnce, packet_id, false), &mut out)
+                .handle_unkept(incoming(Qos::ExactlyOnce, packet_id, false), &mut out)
                 .unwrap();
         }
-        let third = session.handle(incoming(Qos::ExactlyOnce, 3, false), &mut out);
+        let third = session.handle_unkept(incoming(Qos::ExactlyOnce, 3, false), &mut out);
         assert_eq!(third.is_err(), version.is_v5());
         if version.is_v5() {
             assert_eq!(third, Err(Violation::ReceiveMaximumExceeded));
@@ -164,7 +166,7 @@ fn what_is_one_too_many_unreleased_on_3_x_ends_the_connection_and_is_not_kept() 
         WriteQueue::default(),
     );
     let mut send = |session: &mut Session, qos, packet_id| {
-        session.handle(incoming(qos, packet_id, false), &mut out)
+        session.handle_unkept(incoming(qos, packet_id, false), &mut out)
     };
     assert!(send(&mut session, Qos::ExactlyOnce, 1).is_ok());
     for _ in 0..2 {
@@ -184,14 +186,16 @@ fn mqtt_3_3_4_9_the_clients_receive_maximum_is_the_window() {
     session.deliver(delivery(Qos::ExactlyOnce, None, 1), NOW, &mut out);
     assert_eq!(session.quota(), 0);
     // QoS 2 holds its place until PUBCOMP
-    session.handle(Packet::PubRec(ack(2)), &mut out).unwrap();
+    session
+        .handle_unkept(Packet::PubRec(ack(2)), &mut out)
+        .unwrap();
     assert_eq!(session.quota(), 0);
     assert_eq!(
-        session.handle(Packet::PubComp(ack(2)), &mut out),
+        session.handle_unkept(Packet::PubComp(ack(2)), &mut out),
         Ok(Request::Room)
     );
     assert_eq!(
-        session.handle(Packet::PubAck(ack(1)), &mut out),
+        session.handle_unkept(Packet::PubAck(ack(1)), &mut out),
         Ok(Request::Room)
     );
     assert_eq!(session.quota(), 2);
@@ -208,8 +212,12 @@ fn mqtt_4_4_0_1_a_resumed_session_repeats_what_is_unacknowledged_in_order() {
     ] {
         session.deliver(delivery(qos, None, 1), NOW, &mut out);
     }
-    session.handle(Packet::PubRec(ack(2)), &mut out).unwrap();
-    session.handle(Packet::PubAck(ack(4)), &mut out).unwrap();
+    session
+        .handle_unkept(Packet::PubRec(ack(2)), &mut out)
+        .unwrap();
+    session
+        .handle_unkept(Packet::PubAck(ack(4)), &mut out)
+        .unwrap();
     read(Version::V311, &mut out);
     session.resume(terms(Version::V311, 1));
     // the PUBREL needs no room in the window, the second PUBLISH does
@@ -220,7 +228,9 @@ fn mqtt_4_4_0_1_a_resumed_session_repeats_what_is_unacknowledged_in_order() {
         if rel.packet_id == id(2) && p.dup && p.packet_id == Some(id(1)) && p.qos == Qos::AtLeastOnce)
     );
     assert_eq!(session.quota(), 0);
-    session.handle(Packet::PubAck(ack(1)), &mut out).unwrap();
+    session
+        .handle_unkept(Packet::PubAck(ack(1)), &mut out)
+        .unwrap();
     assert!(session.resend(NOW, &mut out));
     let rest = read(Version::V311, &mut out);
     assert!(matches!(&rest[..], [Packet::Publish(p)] if p.dup && p.packet_id == Some(id(3))));
@@ -239,21 +249,25 @@ fn an_acknowledgement_of_the_wrong_kind_is_a_violation_and_ends_nothing() {
             Packet::PubAck(ack(2)),
             Packet::PubComp(ack(2)),
         ] {
-            let handled = session.handle(wrong.clone(), &mut out);
+            let handled = session.handle_unkept(wrong.clone(), &mut out);
             assert_eq!(handled, Err(Violation::WrongAcknowledgement), "{wrong:?}");
             assert_eq!(session.in_flight(), 2);
         }
-        session.handle(Packet::PubRec(ack(2)), &mut out).unwrap();
+        session
+            .handle_unkept(Packet::PubRec(ack(2)), &mut out)
+            .unwrap();
         // repeated, as on 3.1
-        session.handle(Packet::PubRec(ack(2)), &mut out).unwrap();
-        let late = session.handle(Packet::PubAck(ack(2)), &mut out);
+        session
+            .handle_unkept(Packet::PubRec(ack(2)), &mut out)
+            .unwrap();
+        let late = session.handle_unkept(Packet::PubAck(ack(2)), &mut out);
         assert_eq!(late, Err(Violation::WrongAcknowledgement));
         assert_eq!(
-            session.handle(Packet::PubComp(ack(2)), &mut out),
+            session.handle_unkept(Packet::PubComp(ack(2)), &mut out),
             Ok(Request::Room)
         );
         assert_eq!(
-            session.handle(Packet::PubAck(ack(1)), &mut out),
+            session.handle_unkept(Packet::PubAck(ack(1)), &mut out),
             Ok(Request::Room)
         );
     }
@@ -265,7 +279,7 @@ fn mqtt_4_4_0_2_a_pubrec_of_failure_ends_the_exchange() {
     session.deliver(delivery(Qos::ExactlyOnce, None, 1), NOW, &mut out);
     let refusal = Ack::new(id(1), ReasonCode::QuotaExceeded);
     assert_eq!(
-        session.handle(Packet::PubRec(refusal), &mut out),
+        session.handle_unkept(Packet::PubRec(refusal), &mut out),
         Ok(Request::Room)
     );
     assert_eq!((session.quota(), session.in_flight()), (1, 0));
@@ -278,10 +292,14 @@ fn mqtt_3_6_2_1_acknowledgements_of_unknown_identifiers_are_answered_with_0x92_o
         (Version::V311, ReasonCode::Success),
     ] {
         let (mut session, mut out) = (session(version, 1), WriteQueue::default());
-        session.handle(Packet::PubRec(ack(9)), &mut out).unwrap();
-        session.handle(Packet::PubRel(ack(8)), &mut out).unwrap();
+        session
+            .handle_unkept(Packet::PubRec(ack(9)), &mut out)
+            .unwrap();
+        session
+            .handle_unkept(Packet::PubRel(ack(8)), &mut out)
+            .unwrap();
         assert_eq!(
-            session.handle(Packet::PubAck(ack(7)), &mut out),
+            session.handle_unkept(Packet::PubAck(ack(7)), &mut out),
             Ok(Request::Nothing)
         );
         let expected = [
@@ -329,7 +347,7 @@ fn a_payload_above_the_limit_is_a_violation() {
     };
     publish.payload = vec![0; 101].into();
     assert_eq!(
-        session.handle(Packet::Publish(publish), &mut out),
+        session.handle_unkept(Packet::Publish(publish), &mut out),
         Err(Violation::PayloadTooLarge)
     );
 }
@@ -338,11 +356,11 @@ fn a_payload_above_the_limit_is_a_violation() {
 fn mqtt_3_1_0_2_a_second_connect_and_packets_of_a_server_are_violations() {
     let (mut session, mut out) = (session(Version::V5, 9), WriteQueue::default());
     assert_eq!(
-        session.handle(Packet::PingResp, &mut out),
+        session.handle_unkept(Packet::PingResp, &mut out),
         Err(Violation::ServerPacket)
     );
     assert_eq!(
-        session.handle(Packet::PingReq, &mut out),
+        session.handle_unkept(Packet::PingReq, &mut out),
         Ok(Request::Nothing)
     );
     assert_eq!(read(Version::V5, &mut out), [Packet::PingResp]);
@@ -370,12 +388,12 @@ fn a_disconnect_may_shorten_the_session_but_not_give_life_to_one_that_had_none()
     };
     let mut out = WriteQueue::default();
     let mut durable = session(Version::V5, 9);
-    assert!(durable.handle(goodbye(5000), &mut out).is_ok());
+    assert!(durable.handle_unkept(goodbye(5000), &mut out).is_ok());
     assert_eq!(durable.expiry(), 1000);
-    assert!(durable.handle(goodbye(0), &mut out).is_ok());
+    assert!(durable.handle_unkept(goodbye(0), &mut out).is_ok());
     assert!(!durable.is_durable());
     assert_eq!(
-        durable.handle(goodbye(1), &mut out),
+        durable.handle_unkept(goodbye(1), &mut out),
         Err(Violation::ExpiryAfterNone)
     );
 }
@@ -384,7 +402,7 @@ fn a_disconnect_may_shorten_the_session_but_not_give_life_to_one_that_had_none()
 fn a_resumed_session_begins_with_its_whole_receive_maximum() {
     let (mut session, mut out) = (session(Version::V5, 9), WriteQueue::default());
     let mut send = |session: &mut Session, packet_id| {
-        session.handle(incoming(Qos::ExactlyOnce, packet_id, false), &mut out)
+        session.handle_unkept(incoming(Qos::ExactlyOnce, packet_id, false), &mut out)
     };
     for packet_id in [1, 2] {
         send(&mut session, packet_id).unwrap();
@@ -462,6 +480,8 @@ fn a_qos_2_message_that_became_too_large_is_released_since_the_client_may_have_i
     assert!(session.resend(NOW, &mut out));
     assert_eq!(read(Version::V5, &mut out), [Packet::PubRel(ack(2))]);
     assert_eq!(session.in_flight(), 1);
-    session.handle(Packet::PubComp(ack(2)), &mut out).unwrap();
+    session
+        .handle_unkept(Packet::PubComp(ack(2)), &mut out)
+        .unwrap();
     assert_eq!((session.in_flight(), session.quota()), (0, 9));
 }

@@ -1,20 +1,79 @@
-//! What survives: one log of messages with positions that are never used twice.
+//! What survives: one log of messages with positions that are never used twice, and beside them sessions, wills and
+//! share groups, as changes in the same log.
 //!
-//! The store keeps and gives back. It knows neither who a message is for nor who is online.
+//! The store keeps and gives back. It knows neither who a message is for nor who is online. An answer that promises
+//! something waits for [`Store::watermark`] to pass the record that keeps it.
+//!
+//! In memory ([`memory`]) the log is a queue. On disk ([`log`]) it is a row of segment files written by one thread:
+//! whatever was appended while it synced goes into its next batch, so one sync serves many. A record is checked by its
+//! own sum ([`frame`]); what it says stands in [`record`], what all changes add up to in [`kept`].
 
 pub mod config;
+pub mod disk;
+pub mod frame;
+mod index;
+pub mod kept;
+pub mod log;
 pub mod memory;
+pub mod record;
+pub mod recovery;
+mod tail;
+pub mod watermark;
+mod writer;
 
-use crate::message::{Epoch, Message, Position};
+use crate::{
+    message::{Epoch, Message, Position},
+    mqtt::{PacketId, topic::TopicName},
+};
+use frame::Lsn;
+pub use index::Wanted;
+use record::Change;
 use std::sync::Arc;
+use watermark::Watermark;
 
-/// One record of the log.
+/// One message of the log.
 #[derive(Debug, Clone)]
 pub struct Record {
     /// Where it stands.
     pub offset: u64,
     /// What was published.
     pub message: Arc<Message>,
+    /// What it takes of `store.max_bytes`.
+    pub size: usize,
+}
+
+/// A part of the log.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// In order; what cannot be wanted may be missing.
+    pub records: Vec<Record>,
+    /// Everything up to here was looked at. Nothing is left if it is not above what was asked for.
+    pub through: u64,
+}
+
+impl Page {
+    /// Whether the log has nothing above `after`.
+    pub fn is_end(&self, after: u64) -> bool {
+        self.records.is_empty() && self.through <= after
+    }
+}
+
+/// Where a message was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Its position.
+    pub position: Position,
+    /// It is durable when the watermark is here.
+    pub lsn: Lsn,
+}
+
+/// When a record is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// With the next batch: somebody waits.
+    Now,
+    /// With the next batch that somebody waits for, or after a second.
+    Soon,
 }
 
 /// Why the store could not keep something. Seen before anything was routed.
@@ -23,9 +82,18 @@ pub enum StoreError {
     /// A single message larger than `store.max_bytes`.
     #[error("the message is larger than store.max_bytes")]
     TooLarge,
+    /// More waits to be written than may.
+    #[error("the disk does not keep up")]
+    Busy,
+    /// No room on the disk.
+    #[error("the disk is full")]
+    Full,
+    /// The disk failed.
+    #[error("the storage has failed; the gateway must be started anew")]
+    Failed,
 }
 
-/// The log. Its callers take turns: whoever appends holds the broker's order lock.
+/// The log. Whoever appends a message holds the broker's order lock.
 pub trait Store: Send + Sync {
     /// Which log this is.
     fn epoch(&self) -> Epoch;
@@ -33,24 +101,61 @@ pub trait Store: Send + Sync {
     /// The offset of the newest position given.
     fn head(&self) -> u64;
 
-    /// Gives a position to something whose body need not be kept here.
+    /// Gives a position to something that is not kept here.
     fn pass(&self) -> Position;
 
-    /// Appends a message.
-    fn append(&self, message: &Arc<Message>) -> Result<Position, StoreError>;
+    /// Appends a message. `inbound` is the packet identifier of a publisher that has a session which is kept: it
+    /// becomes durable with the message.
+    fn append(
+        &self,
+        message: &Arc<Message>,
+        inbound: Option<PacketId>,
+        urgency: Urgency,
+    ) -> Result<Appended, StoreError>;
 
-    /// Up to `max` records above `after`, oldest first.
-    fn read(&self, after: u64, max: usize) -> Vec<Record>;
+    /// Appends a change; it is durable when the watermark is there.
+    fn change(&self, change: Change, urgency: Urgency) -> Lsn;
 
-    /// The oldest record there is.
-    fn oldest(&self) -> Option<Record>;
+    /// The newest record there is. Has it written soon: somebody waits.
+    fn newest(&self) -> Lsn;
 
-    /// Drops all records up to `offset`.
-    fn trim(&self, offset: u64);
+    /// Up to which record everything is durable.
+    fn watermark(&self) -> &Watermark;
+
+    /// Whether anything is kept at all: if not, nobody needs to say anything but messages.
+    fn is_durable(&self) -> bool;
+
+    /// Whether so much waits to be written that publishers had better be read no further.
+    fn is_busy(&self) -> bool;
+
+    /// Up to `max` messages above `after` that may be wanted, oldest first.
+    fn read(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> Page;
+
+    /// The message at this position.
+    fn get(&self, offset: u64) -> Option<Record> {
+        let page = self.read(offset.checked_sub(1)?, 1, None);
+        page.records
+            .into_iter()
+            .next()
+            .filter(|record| record.offset == offset)
+    }
+
+    /// Nobody needs the messages up to `through` any more: so many that were kept, of so many bytes.
+    fn trim(&self, through: u64, messages: usize, bytes: usize);
+
+    /// The offset up to which messages are gone.
+    fn trimmed(&self) -> u64;
 
     /// Whether more is kept than `store.max_bytes` allows.
     fn is_over_limit(&self) -> bool;
 
-    /// Records kept, and their bytes.
+    /// Messages kept, and their bytes.
     fn size(&self) -> (usize, usize);
+
+    /// Gives back room on the disk. `is_retained` tells whether a position is that of its topic's retained message,
+    /// and `retained` is about how many bytes all of those take.
+    fn compact(&self, is_retained: &dyn Fn(&TopicName, u64) -> bool, retained: usize);
+
+    /// Writes what waits, and returns when it is durable. Nothing may be appended afterwards.
+    fn close(&self);
 }

@@ -246,7 +246,7 @@ impl Server {
             let id = u16::from_be_bytes([bytes[at], bytes[at + 1]]);
             let id = PacketId::new(id).expect("an identifier");
             let ack = Packet::PubAck(Ack::new(id, ReasonCode::Success));
-            assert_eq!(session.handle(ack, &mut out), Ok(Request::Room));
+            assert_eq!(session.handle_unkept(ack, &mut out), Ok(Request::Room));
         }
     }
 
@@ -356,8 +356,14 @@ impl Server {
             _ => None,
         };
         let window = session.terms().receive_maximum_in;
-        let ends = match session.handle(packet, &mut connection.out) {
+        let ends = match session.handle_unkept(packet, &mut connection.out) {
             Ok(Request::Nothing | Request::Room) => false,
+            Ok(
+                waits @ (Request::Repeated(_)
+                | Request::Released { .. }
+                | Request::Received(_)
+                | Request::Completed(_)),
+            ) => unreachable!("answered at once: {waits:?}"),
             Ok(Request::Publish(incoming)) => {
                 let number = number_in(&incoming.payload);
                 assert_eq!(*incoming.topic, *format!("up/{}", number % 7));

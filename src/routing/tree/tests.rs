@@ -16,6 +16,9 @@ impl Subscriber for u64 {
     fn is_held_up(&self) -> bool {
         false
     }
+    fn is_away(&self) -> bool {
+        false
+    }
 }
 
 fn entry(subscriber: u64) -> Entry<u64> {

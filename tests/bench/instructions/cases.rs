@@ -200,7 +200,9 @@ fn batches(repetitions: usize) {
         let now = broker.now();
         for _ in 0..20 {
             let draft = draft(&topic, &payload, AtMostOnce);
-            broker.publish_in_batch(&mut publisher, draft, now).unwrap();
+            broker
+                .publish_in_batch(&mut publisher, draft, None, now)
+                .unwrap();
         }
         broker.flush(&mut publisher);
         one.outbox.take(&mut batch, 100, 100);
@@ -215,7 +217,7 @@ fn receive(qos: Qos, repetitions: usize) {
     for nth in 0..repetitions {
         let id = id(nth);
         let publish = packet(&topic, &payload, qos, id);
-        match session.handle(publish, &mut out).unwrap() {
+        match session.handle_unkept(publish, &mut out).unwrap() {
             Request::Publish(incoming) => {
                 black_box(&incoming);
                 session.answer_publish(qos, Some(id), ReasonCode::Success, &mut out);
@@ -283,7 +285,7 @@ fn subscribing(repetitions: usize) {
             .unwrap();
         let reasons = broker.unsubscribe(&mut one.session, &one.outbox, &end);
         one.session
-            .answer_unsubscribe(id(2), reasons, &mut out)
+            .answer_unsubscribe(id(2), reasons.0, &mut out)
             .unwrap();
         written(&mut out);
     }
@@ -336,7 +338,7 @@ fn at(qos: Qos) -> SubscriptionOptions {
 
 fn answer(session: &mut Session, kind: fn(Ack) -> Packet, id: PacketId, out: &mut WriteQueue) {
     let ack = Ack::new(id, ReasonCode::Success);
-    session.handle(kind(ack), out).unwrap();
+    session.handle_unkept(kind(ack), out).unwrap();
 }
 
 fn written(out: &mut WriteQueue) {
@@ -353,7 +355,7 @@ fn subscribe(broker: &Broker, to: &mut Attached, filter: &str, qos: Qos) -> Vec<
     };
     let identity = Identity::anonymous();
     let answer = broker.subscribe(&identity, &mut to.session, &to.outbox, &request);
-    answer.unwrap().0
+    answer.unwrap().reasons
 }
 
 fn broker() -> Broker {
@@ -381,5 +383,5 @@ fn attach(broker: &Broker, version: Version, client_id: &str, expiry: u32) -> At
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    runtime.block_on(broker.connect(&opening, true)).unwrap()
+    runtime.block_on(broker.connect(&opening, true)).unwrap().0
 }

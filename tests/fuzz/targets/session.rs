@@ -103,7 +103,7 @@ impl World {
             _ => None,
         };
         let before = self.session.in_flight();
-        match self.session.handle(packet, &mut self.out) {
+        match self.session.handle_unkept(packet, &mut self.out) {
             Ok(Request::Publish(incoming)) => {
                 let reason = random.of(&[ReasonCode::Success, ReasonCode::NotAuthorized]);
                 let (qos, id) = (incoming.qos, incoming.packet_id);

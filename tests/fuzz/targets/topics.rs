@@ -65,6 +65,9 @@ impl Subscriber for Someone {
     fn is_held_up(&self) -> bool {
         false
     }
+    fn is_away(&self) -> bool {
+        false
+    }
 }
 
 /// Lines of text, each both a topic and a filter if it can be.

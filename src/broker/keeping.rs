@@ -1,0 +1,411 @@
+//! What the store is told of sessions, wills and share groups, and what it tells at a start.
+//!
+//! A session that is kept is written whole when it begins, and change by change from then on. Its cursor is written
+//! lazily: after a crash a QoS 1 message may come again.
+
+use super::{
+    Broker,
+    outbox::{Bounds, Kind, Outbox},
+    registry::{Left, StoredWill, expiry_deadline},
+};
+use crate::{
+    auth::identity::Identity,
+    message::{Delivery, GroupId, Millis, Position},
+    metrics::METRICS,
+    mqtt::{PacketId, Qos, topic::TopicFilter},
+    routing::shared::Group,
+    session::{
+        Session,
+        snapshot::{Outgoing, Snapshot, Stage},
+    },
+    store::{Urgency, frame::Lsn, record::Change, recovery::Recovered},
+};
+use hashbrown::HashMap;
+use parking_lot::Mutex;
+use std::{collections::VecDeque, sync::Arc};
+
+/// Share groups with a member that is kept, by their whole filter, and the cursor last written down.
+#[derive(Default)]
+pub struct KeptGroups(Mutex<HashMap<Box<str>, KeptGroup>>);
+
+struct KeptGroup {
+    group: Arc<Group<Arc<Outbox>>>,
+    through: u64,
+}
+
+impl Broker {
+    fn tell(&self, change: Change, urgency: Urgency) -> Lsn {
+        self.0.store.change(change, urgency)
+    }
+
+    /// A session that outlives its connection begins.
+    pub(super) fn keep_new(&self, client_id: &Arc<str>, expiry: u32, head: u64) -> Lsn {
+        let snapshot = Snapshot::new(client_id.clone(), None, expiry, head);
+        self.tell(Change::Session(Box::new(snapshot)), Urgency::Now)
+    }
+
+    /// A connection of the session came or, at `parked`, went.
+    pub(super) fn keep_presence(&self, session: &Session, parked: Option<Millis>) -> Lsn {
+        let (client, expiry) = (session.client_id().clone(), session.expiry());
+        let change = Change::Presence {
+            client,
+            expiry,
+            parked,
+        };
+        self.tell(change, Urgency::Soon)
+    }
+
+    /// The session is over.
+    pub(super) fn keep_end(&self, client_id: &Arc<str>) -> Lsn {
+        let client = client_id.clone();
+        self.tell(Change::Ended { client }, Urgency::Soon)
+    }
+
+    /// A filter was added or replaced.
+    pub(super) fn keep_subscription(
+        &self,
+        session: &Session,
+        filter: &TopicFilter,
+        head: u64,
+    ) -> Option<Lsn> {
+        let subscription = session.subscription(filter.as_str())?;
+        if !session.is_durable() || !self.0.store.is_durable() {
+            return None;
+        }
+        if filter.share().is_some() && subscription.options.qos > Qos::AtMostOnce {
+            self.keep_group(filter, head);
+        }
+        let change = Change::Subscribed {
+            client: session.client_id().clone(),
+            subscription: subscription.clone(),
+        };
+        Some(self.tell(change, Urgency::Now))
+    }
+
+    /// A filter was removed.
+    pub(super) fn keep_unsubscription(&self, session: &Session, filter: &str) -> Option<Lsn> {
+        let change = || Change::Unsubscribed {
+            client: session.client_id().clone(),
+            filter: filter.into(),
+        };
+        session
+            .is_durable()
+            .then(|| self.tell(change(), Urgency::Now))
+    }
+
+    fn keep_group(&self, filter: &TopicFilter, head: u64) {
+        let Some(group) = self.0.routes.group(filter) else {
+            return;
+        };
+        let mut groups = self.0.kept_groups.0.lock();
+        if !groups.contains_key(filter.as_str()) {
+            let through = group.answered_through(head);
+            groups.insert(filter.as_str().into(), KeptGroup { group, through });
+            let change = Change::Group {
+                filter: filter.as_str().into(),
+                through,
+                done: Vec::new(),
+            };
+            self.tell(change, Urgency::Soon);
+        }
+    }
+
+    /// A will is owed from now on, should the client vanish.
+    pub fn owe_will(&self, client_id: &Arc<str>, stored: &StoredWill) -> Lsn {
+        let change = Change::Will {
+            client: client_id.clone(),
+            user: stored.identity.user.clone(),
+            will: stored.will.clone(),
+        };
+        self.tell(change, Urgency::Soon)
+    }
+
+    /// It is owed no longer.
+    pub(super) fn forget_will(&self, client_id: &Arc<str>) {
+        let client = client_id.clone();
+        self.tell(Change::WillDone { client }, Urgency::Soon);
+    }
+
+    /// Whether QoS 2 messages to this session are written down before they leave.
+    pub fn keeps(&self, session: &Session) -> bool {
+        session.is_durable() && self.0.store.is_durable()
+    }
+
+    /// A message is about to leave under this identifier: the two belong together once this is durable.
+    pub fn pair(&self, session: &Session, packet_id: PacketId, delivery: &Delivery) -> Lsn {
+        let share = delivery.share;
+        let outgoing = Outgoing {
+            packet_id,
+            offset: delivery.position.map_or(0, |position| position.offset),
+            stage: Stage::Sent(delivery.qos),
+            retain: delivery.retain,
+            group: share.and_then(|id| self.group_filter(session, id)),
+        };
+        let client = session.client_id().clone();
+        self.tell(Change::Paired { client, outgoing }, Urgency::Now)
+    }
+
+    fn group_filter(&self, session: &Session, id: GroupId) -> Option<Box<str>> {
+        let groups = self.groups_of(session);
+        let group = groups.iter().find(|group| group.id() == id)?;
+        Some(group.filter().as_str().into())
+    }
+
+    /// The client answered a message: with PUBREC, on which PUBREL waits, or for good.
+    pub fn answered(&self, session: &Session, packet_id: PacketId, stage: Stage) -> Lsn {
+        let urgency = match stage {
+            Stage::Release => Urgency::Now,
+            _ => Urgency::Soon,
+        };
+        let client = session.client_id().clone();
+        let change = Change::Answered {
+            client,
+            packet_id,
+            stage,
+        };
+        self.tell(change, urgency)
+    }
+
+    /// Everything that was done so far is durable at this point.
+    pub fn everything_durable(&self) -> Lsn {
+        self.0.store.newest()
+    }
+
+    /// The client's PUBREL came.
+    pub fn released(&self, session: &Session, packet_id: PacketId) -> Lsn {
+        let client = session.client_id().clone();
+        self.tell(Change::Released { client, packet_id }, Urgency::Now)
+    }
+
+    /// Publishers' memories of who is online hold no longer.
+    pub(super) fn presence_changed(&self, session: &Session) {
+        for subscription in session.subscriptions() {
+            if subscription.filter.share().is_none() {
+                self.0.routes.presence_changed(&subscription.filter);
+            }
+        }
+    }
+
+    /// Writes down cursors that moved.
+    pub(super) fn keep_cursors(&self) {
+        let moved = std::mem::take(&mut *self.0.moved.lock());
+        for (client, outbox) in moved {
+            outbox.begin_noting();
+            let through = {
+                let _order = self.0.order.lock();
+                outbox.answered_through(self.0.store.head())
+            };
+            self.tell(Change::Cursor { client, through }, Urgency::Soon);
+        }
+        let mut groups = self.0.kept_groups.0.lock();
+        groups.retain(|filter, kept| {
+            if !kept.group.is_durable() {
+                let filter = filter.clone();
+                self.tell(Change::GroupGone { filter }, Urgency::Soon);
+                return false;
+            }
+            let through = {
+                let _order = self.0.order.lock();
+                kept.group.answered_through(self.0.store.head())
+            };
+            if std::mem::replace(&mut kept.through, through) != through {
+                let change = Change::Group {
+                    filter: filter.clone(),
+                    through,
+                    done: Vec::new(),
+                };
+                self.tell(change, Urgency::Soon);
+            }
+            true
+        });
+    }
+
+    /// Gives back room on the disk. Reads and writes files.
+    pub(super) fn compact(&self) {
+        let (_, retained) = self.0.retained.size();
+        let is_retained = |topic: &_, offset| {
+            let kept = self.0.retained.get(topic, self.now());
+            kept.is_some_and(|kept| kept.position.offset == offset)
+        };
+        self.0.store.compact(&is_retained, retained);
+    }
+
+    /// Writes down what only this process knows, and returns when everything is durable. All connections have ended.
+    pub fn close_store(&self) {
+        self.keep_cursors();
+        let now = self.now();
+        self.each_parked(|session| {
+            let group = |id| self.group_filter(session, id);
+            let snapshot = session.snapshot(None, Some(now), group);
+            self.tell(Change::Session(Box::new(snapshot)), Urgency::Soon);
+        });
+        self.0.store.close();
+    }
+
+    /// Takes over what a store found at the start. Nobody is connected yet.
+    pub fn restore(&self, recovered: Recovered) {
+        let now = self.now();
+        for (offset, message) in recovered.retained.into_values() {
+            self.0.retained.set(&message, self.position(offset));
+        }
+        let mut wills: HashMap<Arc<str>, StoredWill> = recovered
+            .wills
+            .into_iter()
+            .map(|(client, owed)| {
+                let will = owed.will;
+                let identity = Identity::of_will(owed.user, &will.topic);
+                (client, StoredWill { will, identity })
+            })
+            .collect();
+        let mut held: HashMap<Box<str>, Vec<u64>> = HashMap::new();
+        for snapshot in recovered.sessions {
+            let groups = snapshot.outgoing.iter().filter(|one| is_kept_here(one));
+            for one in groups {
+                if let Some(group) = &one.group {
+                    held.entry(group.clone()).or_default().push(one.offset);
+                }
+            }
+            let will = wills.remove(&snapshot.client_id);
+            self.restore_session(snapshot, will, now);
+        }
+        for (filter, cursor) in recovered.groups {
+            let parsed = TopicFilter::parse(&filter).ok();
+            let group = parsed.and_then(|filter| self.0.routes.group(&filter));
+            let Some(group) = group.filter(|group| group.is_durable()) else {
+                self.tell(Change::GroupGone { filter }, Urgency::Soon);
+                continue;
+            };
+            let held = held.remove(&filter).unwrap_or_default();
+            group.restore(cursor.through, cursor.done.into_iter().chain(held));
+            let through = cursor.through;
+            let kept = KeptGroup { group, through };
+            self.0.kept_groups.0.lock().insert(filter, kept);
+        }
+        for (client, will) in wills {
+            let due = self.will_due(&will, now);
+            self.0.registry.owed.lock().insert(client.clone(), will);
+            self.0.timers.add(due, client, 0, false);
+        }
+    }
+
+    fn position(&self, offset: u64) -> Position {
+        let epoch = self.epoch();
+        Position { epoch, offset }
+    }
+
+    /// A client gets some time to come back before its will is published.
+    fn will_due(&self, will: &StoredWill, now: Millis) -> Millis {
+        let grace = self.0.config.restart_grace.as_secs();
+        now.plus_seconds(u64::from(will.will.delay).max(grace))
+    }
+
+    fn restore_session(&self, snapshot: Snapshot, will: Option<StoredWill>, now: Millis) {
+        // without a goodbye its last connection ended with the gateway, so no later than now
+        let parked = snapshot.parked.unwrap_or(now);
+        let client_id = snapshot.client_id.clone();
+        let stored: Vec<Outgoing> = snapshot
+            .outgoing
+            .iter()
+            .filter(|one| is_kept_here(one))
+            .cloned()
+            .collect();
+        let session = Session::restored(snapshot);
+        let is_over = !session.is_durable()
+            || expiry_deadline(&session, parked).is_some_and(|ends| ends <= now);
+        if is_over {
+            self.keep_end(&client_id);
+            if let Some(will) = will {
+                self.publish_will(&client_id, None, will);
+            }
+            return;
+        }
+        let bounds = Bounds {
+            messages: self.0.config.max_queued_messages,
+            bytes: self.0.config.max_queued_bytes,
+        };
+        let (key, through) = (self.0.registry.next_key(), session.taken_through());
+        let outbox = Arc::new(Outbox::new(key, Kind::Session, bounds, true, through));
+        outbox.go_offline();
+        let unanswered = stored
+            .iter()
+            .filter(|one| matches!(one.stage, Stage::Sent(_)));
+        let unanswered = unanswered.filter(|one| one.group.is_none() && one.offset > 0);
+        outbox.note_taken(through, unanswered.map(|one| one.offset).min());
+        for subscription in session.subscriptions() {
+            let (filter, options) = (&subscription.filter, subscription.options);
+            self.0
+                .routes
+                .subscribe(filter, outbox.clone(), options, subscription.id);
+            METRICS.subscriptions.inc();
+            if filter.share().is_some() {
+                METRICS.subscriptions_shared.inc();
+            }
+        }
+        for one in stored
+            .iter()
+            .filter(|one| matches!(one.stage, Stage::Sent(_)))
+        {
+            if let Some(group) = &one.group
+                && let Ok(filter) = TopicFilter::parse(group)
+                && let Some(group) = self.0.routes.group(&filter)
+            {
+                group.given(one.offset);
+            }
+        }
+        let will_due = will.as_ref().map_or(now, |will| self.will_due(will, now));
+        let left = Left {
+            session,
+            outbox,
+            will,
+            replays: VecDeque::new(),
+            stored,
+        };
+        self.park_restored(left, parked, will_due);
+    }
+
+    /// Reads what a session had under way when the gateway last stopped: it is sent again.
+    pub(super) fn load_stored(&self, session: &mut Session, stored: Vec<Outgoing>) {
+        for one in stored {
+            let Outgoing {
+                packet_id,
+                offset,
+                stage,
+                retain,
+                group,
+            } = one;
+            let record = match stage {
+                Stage::Sent(qos) => self.0.store.get(offset).map(|record| (record, qos)),
+                _ => None,
+            };
+            let delivery = record.map(|(record, qos)| {
+                let matching = session.subscriptions().filter(|s| {
+                    group.as_deref() == s.filter.share().map(|_| s.filter.as_str())
+                        && s.filter.matches(&record.message.topic)
+                });
+                let ids: Vec<u32> = matching.filter_map(|s| s.id).collect();
+                let share = group.as_deref().and_then(|group| {
+                    let filter = TopicFilter::parse(group).ok()?;
+                    Some(self.0.routes.group(&filter)?.id())
+                });
+                Delivery {
+                    message: record.message,
+                    qos,
+                    retain,
+                    position: Some(self.position(offset)),
+                    subscription_ids: (!ids.is_empty()).then(|| ids.into()),
+                    share,
+                }
+            });
+            session.restore_outgoing(packet_id, delivery);
+        }
+    }
+}
+
+/// Whether a session goes on with it after a start: not if it is done, nor if its share group gives it anew.
+fn is_kept_here(one: &Outgoing) -> bool {
+    match one.stage {
+        Stage::Done => false,
+        Stage::Release => true,
+        Stage::Sent(qos) => one.group.is_none() || qos == Qos::ExactlyOnce,
+    }
+}

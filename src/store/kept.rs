@@ -1,0 +1,302 @@
+//! What the changes in the log add up to: sessions, wills, share groups, and where the log itself stands.
+//!
+//! The same code takes a change when it is written and when it is read at a start, so that what a start finds is what
+//! was there. It also knows in which segment each thing was last written whole, so that a segment can go once what it
+//! alone holds was written anew.
+
+use super::record::Change;
+use crate::{
+    message::Millis,
+    mqtt::{PacketId, Qos, connect::Will},
+    session::snapshot::{Snapshot, Stage},
+};
+use hashbrown::HashMap;
+use std::{collections::BTreeSet, sync::Arc};
+
+/// Everything that is kept beside the messages.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// Sessions by client identifier.
+    pub sessions: HashMap<Arc<str>, Placed<Snapshot>>,
+    /// Wills of clients that were connected, or whose will is delayed.
+    pub wills: HashMap<Arc<str>, Placed<OwedWill>>,
+    /// Share groups by their whole filter.
+    pub groups: HashMap<Box<str>, Placed<GroupCursor>>,
+    /// Offsets up to here may be in use.
+    pub reserved: u64,
+    /// Nobody needs the messages up to here.
+    pub trimmed: u64,
+    /// The runs of the gateway, oldest first.
+    pub runs: Vec<Run>,
+    /// The head at which the last run stopped by itself.
+    pub stopped_at: Option<u64>,
+}
+
+/// A thing, and the segment that holds it whole; later changes of it are in that segment or a later one.
+#[derive(Debug)]
+pub struct Placed<T> {
+    /// It.
+    pub kept: T,
+    /// The number of the segment.
+    pub segment: u64,
+}
+
+/// A will that is published unless its client says goodbye.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OwedWill {
+    /// On whose rights.
+    pub user: Option<Arc<str>>,
+    /// It.
+    pub will: Will,
+}
+
+/// How far a share group is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GroupCursor {
+    /// Everything up to here was given to a member and done with.
+    pub through: u64,
+    /// QoS 2 messages above it that are done with.
+    pub done: BTreeSet<u64>,
+}
+
+/// One run of the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// When it was started.
+    pub at: Millis,
+    /// The first offset it could give.
+    pub first: u64,
+    /// Whether the run before it ended by itself; else what that one gave above its last record is a hole.
+    pub clean: bool,
+}
+
+/// Runs that are remembered.
+const RUNS: usize = 64;
+
+impl Kept {
+    /// Takes a change that stands in this segment.
+    pub fn apply(&mut self, change: Change, segment: u64) {
+        match change {
+            Change::Batch { .. } => {}
+            Change::Run { at, first, clean } => {
+                self.stopped_at = None;
+                // written anew with the segment it stands in
+                self.runs.retain(|run| run.first != first);
+                self.runs.push(Run { at, first, clean });
+                let surplus = self.runs.len().saturating_sub(RUNS);
+                self.runs.drain(..surplus);
+            }
+            Change::Reserved { through } => self.reserved = self.reserved.max(through),
+            Change::Stopped { head } => self.stopped_at = Some(head),
+            Change::Trimmed { through } => self.trimmed = self.trimmed.max(through),
+            Change::Session(snapshot) => {
+                let client = snapshot.client_id.clone();
+                self.sessions.insert(
+                    client,
+                    Placed {
+                        kept: *snapshot,
+                        segment,
+                    },
+                );
+            }
+            Change::Presence {
+                client,
+                expiry,
+                parked,
+            } => {
+                if let Some(session) = self.session(&client) {
+                    session.expiry = expiry;
+                    session.parked = parked;
+                }
+            }
+            Change::Ended { client } => {
+                if let Some(ended) = self.sessions.remove(&client) {
+                    self.dies_with(ended.kept);
+                }
+            }
+            Change::Subscribed {
+                client,
+                subscription,
+            } => {
+                if let Some(session) = self.session(&client) {
+                    session.subscribe(subscription);
+                }
+            }
+            Change::Unsubscribed { client, filter } => {
+                if let Some(session) = self.session(&client) {
+                    session.unsubscribe(&filter);
+                }
+            }
+            Change::Received { client, packet_id } => self.received(&client, packet_id),
+            Change::Released { client, packet_id } => {
+                if let Some(session) = self.session(&client) {
+                    session.unreleased.remove(&packet_id);
+                }
+            }
+            Change::Paired { client, outgoing } => {
+                if let Some(session) = self.session(&client) {
+                    session.outgoing.push(outgoing);
+                }
+            }
+            Change::Answered {
+                client,
+                packet_id,
+                stage,
+            } => self.answered(&client, packet_id, stage),
+            Change::Cursor { client, through } => {
+                if let Some(session) = self.session(&client) {
+                    session.settle_through(through);
+                }
+            }
+            Change::Will { client, user, will } => {
+                let kept = OwedWill { user, will };
+                self.wills.insert(client, Placed { kept, segment });
+            }
+            Change::WillDone { client } => {
+                self.wills.remove(&client);
+            }
+            Change::Group {
+                filter,
+                through,
+                done,
+            } => {
+                let placed = self.groups.entry(filter).or_insert_with(|| Placed {
+                    kept: GroupCursor::default(),
+                    segment,
+                });
+                let all: BTreeSet<u64> = done.into_iter().collect();
+                let known = &mut placed.kept;
+                known.through = known.through.max(through);
+                known.done.retain(|offset| *offset > known.through);
+                // only then the record is all there is to know
+                if known.done.is_subset(&all) {
+                    placed.segment = segment;
+                }
+                let new = all.into_iter().filter(|offset| *offset > known.through);
+                known.done.extend(new);
+            }
+            Change::GroupGone { filter } => {
+                self.groups.remove(&filter);
+            }
+        }
+    }
+
+    /// What a share group gave this client at QoS 2 is for nobody else.
+    fn dies_with(&mut self, ended: Snapshot) {
+        for one in ended.outgoing {
+            if let Some(group) = one.group.and_then(|group| self.groups.get_mut(&group))
+                && one.stage != Stage::Sent(Qos::AtLeastOnce)
+                && one.offset > group.kept.through
+            {
+                group.kept.done.insert(one.offset);
+            }
+        }
+    }
+
+    fn session(&mut self, client: &str) -> Option<&mut Snapshot> {
+        self.sessions.get_mut(client).map(|placed| &mut placed.kept)
+    }
+
+    /// A QoS 2 message of the client was taken.
+    pub fn received(&mut self, client: &str, packet_id: PacketId) {
+        if let Some(session) = self.session(client) {
+            session.unreleased.insert(packet_id);
+        }
+    }
+
+    fn answered(&mut self, client: &str, packet_id: PacketId, stage: Stage) {
+        let Some(session) = self.session(client) else {
+            return;
+        };
+        if let Some(done) = session.move_to(packet_id, stage)
+            && let Some(group) = done.group
+            && let Some(group) = self.groups.get_mut(&group)
+            && done.offset > group.kept.through
+        {
+            group.kept.done.insert(done.offset);
+        }
+    }
+
+    /// What stands whole in no later segment than this one, to be written anew.
+    pub fn held_by(&self, segment: u64) -> Vec<Change> {
+        let sessions = self.sessions.values();
+        let sessions = sessions.filter(|placed| placed.segment <= segment);
+        let sessions = sessions.map(|placed| Change::Session(Box::new(placed.kept.clone())));
+        let wills = self.wills.iter();
+        let wills = wills.filter(|(_, placed)| placed.segment <= segment);
+        let wills = wills.map(|(client, placed)| Change::Will {
+            client: client.clone(),
+            user: placed.kept.user.clone(),
+            will: placed.kept.will.clone(),
+        });
+        let groups = self.groups.iter();
+        let groups = groups.filter(|(_, placed)| placed.segment <= segment);
+        let groups = groups.map(|(filter, placed)| Change::Group {
+            filter: filter.clone(),
+            through: placed.kept.through,
+            done: placed.kept.done.iter().copied().collect(),
+        });
+        let runs = self.runs.iter().map(|run| Change::Run {
+            at: run.at,
+            first: run.first,
+            clean: run.clean,
+        });
+        let marks = [
+            Change::Reserved {
+                through: self.reserved,
+            },
+            Change::Trimmed {
+                through: self.trimmed,
+            },
+        ];
+        runs.chain(marks)
+            .chain(sessions)
+            .chain(wills)
+            .chain(groups)
+            .collect()
+    }
+
+    /// The present state of what `change` wrote whole; `None` if it is gone.
+    pub fn anew(&self, change: &Change) -> Option<Change> {
+        Some(match change {
+            Change::Session(old) => {
+                let now = self.sessions.get(&old.client_id)?;
+                Change::Session(Box::new(now.kept.clone()))
+            }
+            Change::Will { client, .. } => {
+                let now = self.wills.get(client)?;
+                Change::Will {
+                    client: client.clone(),
+                    user: now.kept.user.clone(),
+                    will: now.kept.will.clone(),
+                }
+            }
+            Change::Group { filter, .. } => {
+                let now = self.groups.get(filter)?;
+                Change::Group {
+                    filter: filter.clone(),
+                    through: now.kept.through,
+                    done: now.kept.done.iter().copied().collect(),
+                }
+            }
+            Change::Reserved { .. } => Change::Reserved {
+                through: self.reserved,
+            },
+            Change::Trimmed { .. } => Change::Trimmed {
+                through: self.trimmed,
+            },
+            other => other.clone(),
+        })
+    }
+
+    /// Rough size in bytes of everything written whole.
+    pub fn weight(&self) -> usize {
+        let sessions = self.sessions.values();
+        let sessions: usize = sessions.map(|placed| placed.kept.weight()).sum();
+        let wills = self.wills.values();
+        let wills: usize = wills
+            .map(|placed| 64 + placed.kept.will.payload.len())
+            .sum();
+        sessions + wills + 64 * self.groups.len()
+    }
+}

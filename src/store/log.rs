@@ -1,0 +1,702 @@
+//! The log on disk: segments in a folder, one lock for their end, one thread that writes.
+//!
+//! Whoever appends writes his record into the batch that waits; the writer takes the batch, writes and syncs it, and
+//! moves the watermark, while the next batch grows. A segment is only appended to. The oldest goes when nobody needs its
+//! messages and what it alone still holds was written anew at the end.
+
+use super::{
+    Appended, Page, Record, Store, StoreError, Urgency, Wanted,
+    config::Durability,
+    disk::Disk,
+    frame::{self, Lsn, Met, Walk},
+    index::Index,
+    kept::Kept,
+    record::{self, Change, Entry, Logged},
+    recovery::HEADER,
+    tail::Tail,
+    watermark::Watermark,
+    writer,
+};
+use crate::{
+    message::{Epoch, Message, Position},
+    metrics::METRICS,
+    mqtt::{PacketId, topic::TopicName},
+};
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+/// Offsets reserved at a time.
+const RESERVE: u64 = 1 << 20;
+
+/// Bytes that may wait to be written; then nothing is taken until some are.
+pub(super) const QUEUE: usize = 4 * 1024 * 1024;
+
+/// How long a record that nobody waits for may stay unwritten.
+pub(super) const SOON: Duration = Duration::from_millis(500);
+
+/// Bytes read from a segment at a time.
+const STRIDE: u64 = 256 * 1024;
+
+/// Things written anew at a time while others wait for the log.
+const MOVED: usize = 256;
+
+/// How the log is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// When a record counts as durable. Never [`Durability::Memory`].
+    pub durability: Durability,
+    /// Bytes of messages above which the oldest goes although someone may need it.
+    pub max_bytes: usize,
+    /// Bytes of the newest messages that are also kept in memory.
+    pub tail_bytes: usize,
+    /// Bytes after which a new segment begins.
+    pub segment_bytes: usize,
+}
+
+impl Options {
+    /// A segment is a sixteenth of the log, between 1 and 64 MiB.
+    pub fn new(durability: Durability, max_bytes: usize, tail_bytes: usize) -> Self {
+        const MIB: usize = 1024 * 1024;
+        Options {
+            durability,
+            max_bytes,
+            tail_bytes,
+            segment_bytes: (max_bytes / 16).clamp(MIB, 64 * MIB),
+        }
+    }
+}
+
+/// The log on disk.
+pub struct DiskStore {
+    shared: Arc<Shared>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    /// One cleaner at a time.
+    compacting: Mutex<()>,
+}
+
+/// What the store and its writer have in common.
+pub(super) struct Shared {
+    pub epoch: Epoch,
+    pub secret: u32,
+    pub options: Options,
+    pub disk: Arc<dyn Disk>,
+    pub log: Mutex<Log>,
+    /// There is something to write.
+    pub work: Condvar,
+    pub watermark: Watermark,
+    /// Bytes that wait to be written, for whoever only wants to know.
+    pub queued: AtomicUsize,
+}
+
+/// The end of the log, and where everything stands.
+pub(super) struct Log {
+    pub last: Lsn,
+    /// The last record but for notes of the writer, which nobody syncs.
+    pub newest: Lsn,
+    /// Everything up to here is in the files.
+    pub written: Lsn,
+    pub head: u64,
+    pub kept: Kept,
+    pub segments: BTreeMap<u64, Segment>,
+    /// The batch that waits.
+    pub pending: Vec<Chunk>,
+    pub pending_bytes: usize,
+    pub urgent: bool,
+    /// When the batch must be written although nobody waits for it.
+    pub soon: Option<Instant>,
+    pub tail: Tail,
+    /// Messages above `kept.trimmed`, and their bytes.
+    pub messages: usize,
+    pub bytes: usize,
+    /// Offsets that may be given, and those that may be as soon as a record is durable.
+    pub reserved: u64,
+    pub reserving: Option<(Lsn, u64)>,
+    pub full: bool,
+    pub closing: bool,
+}
+
+/// One file of the log.
+#[derive(Default)]
+pub(super) struct Segment {
+    pub index: Index,
+    /// Where the next record would stand.
+    pub end: u64,
+    /// How much of it is in the file.
+    pub written: u64,
+}
+
+/// Bytes for one place.
+pub(super) struct Chunk {
+    pub segment: u64,
+    pub at: u64,
+    pub bytes: Vec<u8>,
+}
+
+/// Where a record was put.
+struct Put {
+    lsn: Lsn,
+    segment: u64,
+    at: u64,
+    end: u64,
+}
+
+/// The name of a segment's file.
+pub(super) fn file_name(segment: u64) -> String {
+    format!("{segment:010}.log")
+}
+
+impl Log {
+    /// The batch that waits gets one more record.
+    fn put(&mut self, shared: &Shared, body: impl FnOnce(&mut Vec<u8>)) -> Put {
+        let segment = self.segment_to_append(shared.options.segment_bytes as u64);
+        let end = self.segments.entry(segment).or_default();
+        match self.pending.last() {
+            Some(chunk) if chunk.segment == segment => {}
+            _ => self.pending.push(Chunk {
+                segment,
+                at: end.end,
+                bytes: Vec::new(),
+            }),
+        }
+        self.last = Lsn(self.last.0 + 1);
+        self.newest = self.last;
+        let (lsn, at) = (self.last, end.end);
+        if let Some(chunk) = self.pending.last_mut() {
+            let before = chunk.bytes.len();
+            frame::put(&mut chunk.bytes, shared.secret, lsn, body);
+            let added = chunk.bytes.len() - before;
+            end.end += added as u64;
+            self.pending_bytes += added;
+            shared.queued.store(self.pending_bytes, Ordering::Relaxed);
+        }
+        Put {
+            lsn,
+            segment,
+            at,
+            end: end.end,
+        }
+    }
+
+    fn segment_to_append(&mut self, limit: u64) -> u64 {
+        match self.segments.last_key_value() {
+            Some((number, segment)) if segment.end < limit => *number,
+            last => {
+                let number = last.map_or(1, |(number, _)| number + 1);
+                self.begin_segment(number);
+                number
+            }
+        }
+    }
+
+    /// From now on records go there.
+    pub fn begin_segment(&mut self, number: u64) {
+        self.segments.insert(
+            number,
+            Segment {
+                end: HEADER as u64,
+                written: HEADER as u64,
+                ..Default::default()
+            },
+        );
+    }
+
+    /// Notes, for a later start, what was synced. Nobody waits for it.
+    pub fn note(&mut self, shared: &Shared, synced: Lsn) {
+        let newest = self.newest;
+        let note = Change::Batch { synced: synced.0 };
+        self.put(shared, |out| record::put_change(out, &note));
+        self.newest = newest;
+    }
+
+    /// Appends a change and takes note of it.
+    pub fn change(&mut self, shared: &Shared, change: Change) -> Lsn {
+        let put = self.put(shared, |out| record::put_change(out, &change));
+        self.kept.apply(change, put.segment);
+        put.lsn
+    }
+
+    /// Offsets in use must never be behind what is durably reserved.
+    fn next_offset(&mut self, shared: &Shared) -> Result<u64, StoreError> {
+        if let Some((lsn, through)) = self.reserving
+            && shared.watermark.durable() >= lsn
+        {
+            self.reserved = through;
+            self.reserving = None;
+        }
+        if self.reserving.is_none() && self.reserved - self.head.min(self.reserved) < RESERVE / 2 {
+            self.reserve(shared);
+        }
+        if self.head >= self.reserved {
+            return Err(StoreError::Busy);
+        }
+        self.head += 1;
+        Ok(self.head)
+    }
+
+    /// Reserves offsets; they may be used when the record is durable.
+    pub fn reserve(&mut self, shared: &Shared) -> Lsn {
+        let through = self.head + RESERVE;
+        let lsn = self.change(shared, Change::Reserved { through });
+        self.reserving = Some((lsn, through));
+        self.urgent = true;
+        shared.work.notify_one();
+        lsn
+    }
+
+    fn hurry(&mut self, shared: &Shared, urgency: Urgency) {
+        match urgency {
+            Urgency::Now if self.urgent => {}
+            Urgency::Now => {
+                self.urgent = true;
+                shared.work.notify_one();
+            }
+            Urgency::Soon if self.urgent || self.soon.is_some() => {}
+            Urgency::Soon => {
+                self.soon = Some(Instant::now() + SOON);
+                shared.work.notify_one();
+            }
+        }
+    }
+
+    fn ready(&self, shared: &Shared) -> Result<(), StoreError> {
+        if shared.watermark.has_failed() || self.closing {
+            Err(StoreError::Failed)
+        } else if self.full {
+            Err(StoreError::Full)
+        } else if self.pending_bytes > QUEUE {
+            Err(StoreError::Busy)
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl Shared {
+    fn locked(&self) -> MutexGuard<'_, Log> {
+        self.log.lock()
+    }
+
+    /// Blocks until `lsn` is durable, or never will be.
+    pub fn wait(&self, lsn: Lsn) -> bool {
+        struct Unpark(std::thread::Thread);
+        impl std::task::Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let waker = Arc::new(Unpark(std::thread::current())).into();
+        let (waiter, mut cx) = (
+            self.watermark.waiter(),
+            std::task::Context::from_waker(&waker),
+        );
+        loop {
+            match self.watermark.poll_reached(lsn, waiter, &mut cx) {
+                std::task::Poll::Ready(answer) => return answer.is_ok(),
+                std::task::Poll::Pending => std::thread::park(),
+            }
+        }
+    }
+
+    /// The messages of `segment` between two places in its file.
+    fn read_part(&self, segment: u64, at: u64, end: u64) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; (end - at) as usize];
+        self.disk
+            .open(&file_name(segment))?
+            .read_at(&mut bytes, at)?;
+        Ok(bytes)
+    }
+}
+
+impl DiskStore {
+    /// Goes on where `log` ends.
+    pub(super) fn start(shared: Shared) -> io::Result<Self> {
+        let shared = Arc::new(shared);
+        let thread = std::thread::Builder::new().name("tidegate-store".to_owned());
+        let writer = thread.spawn({
+            let shared = shared.clone();
+            move || writer::run(&shared)
+        })?;
+        Ok(DiskStore {
+            shared,
+            writer: Mutex::new(Some(writer)),
+            compacting: Mutex::new(()),
+        })
+    }
+
+    /// Blocks until a change is durable.
+    pub(super) fn change_now(&self, change: Change) -> bool {
+        let lsn = self.change(change, Urgency::Now);
+        self.shared.wait(lsn)
+    }
+
+    /// Reserves the first offsets.
+    pub(super) fn reserve(&self) -> bool {
+        let lsn = {
+            let mut log = self.shared.locked();
+            log.reserve(&self.shared)
+        };
+        self.shared.wait(lsn)
+    }
+
+    /// A look at what is kept beside the messages.
+    pub fn kept<T>(&self, look: impl FnOnce(&Kept) -> T) -> T {
+        look(&self.shared.locked().kept)
+    }
+
+    /// Messages of one stretch of the disk. `None`: nothing there is above `after`; the tail has the rest.
+    fn read_disk(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> Option<Page> {
+        // where to read, found under the lock; read without it
+        let (segment, at, end, passed) = {
+            let log = self.shared.locked();
+            let tail = log.tail.first().unwrap_or(u64::MAX);
+            let mut passed = after;
+            let mut found = None;
+            'search: for (number, segment) in &log.segments {
+                for block in segment.index.above(after) {
+                    if block.first >= tail {
+                        break 'search;
+                    }
+                    if wanted.is_some_and(|wanted| !block.may_have(wanted)) {
+                        // the tail begins in the middle of it
+                        passed = block.last.min(tail - 1);
+                        if found.is_some() {
+                            break 'search;
+                        }
+                        continue;
+                    }
+                    let block_end = block.end.min(segment.written);
+                    match &mut found {
+                        None => found = Some((*number, block.at, block_end, passed)),
+                        Some((same, at, end, _)) if same == number && block_end - *at <= STRIDE => {
+                            *end = block_end;
+                        }
+                        Some(_) => break 'search,
+                    }
+                }
+            }
+            match found {
+                Some(found) => found,
+                None if passed > after => {
+                    return Some(Page {
+                        records: Vec::new(),
+                        through: passed,
+                    });
+                }
+                None => return None,
+            }
+        };
+        let mut page = Page {
+            records: Vec::new(),
+            through: passed.max(after),
+        };
+        let bytes = match self.shared.read_part(segment, at, end) {
+            Ok(bytes) => bytes,
+            // nobody needed it any more: it was given back meanwhile
+            Err(_) if !self.shared.locked().segments.contains_key(&segment) => {
+                page.through = page.through.max(self.trimmed());
+                return Some(page);
+            }
+            Err(error) => {
+                tracing::error!(segment, at, %error, "a part of the log cannot be read");
+                METRICS.store_damaged.inc();
+                page.through = self.last_below(segment, end).unwrap_or(page.through + 1);
+                return Some(page);
+            }
+        };
+        for met in Walk::new(&bytes, self.shared.secret, 0, Lsn(0)) {
+            let frame = match met {
+                Met::Frame(frame) => frame,
+                Met::Damage { at: from, end } => {
+                    let at = at + from as u64;
+                    tracing::error!(segment, at, bytes = end - from, "damage in the log");
+                    METRICS.store_damaged.inc();
+                    continue;
+                }
+            };
+            if let Ok(Entry::Message(logged)) = record::read(frame.body)
+                && logged.offset > page.through
+            {
+                if page.records.len() == max {
+                    return Some(page);
+                }
+                page.through = logged.offset;
+                page.records.push(loaded(logged, frame.end() - frame.at));
+            }
+        }
+        // whatever was damaged there is passed
+        page.through = self
+            .last_below(segment, end)
+            .map_or(page.through, |last| page.through.max(last));
+        Some(page)
+    }
+
+    /// The last position in front of a place in a segment's file.
+    fn last_below(&self, segment: u64, end: u64) -> Option<u64> {
+        let log = self.shared.locked();
+        let tail = log.tail.first().unwrap_or(u64::MAX);
+        let blocks = log.segments.get(&segment)?.index.above(0);
+        let at = blocks.partition_point(|block| block.at < end);
+        let last = blocks.get(at.checked_sub(1)?)?.last;
+        Some(last.min(tail - 1))
+    }
+
+    /// Whether the oldest segment is in the way: nobody needs its messages, and enough of the folder is dead.
+    fn oldest_dead(&self, retained: usize) -> Option<u64> {
+        let log = self.shared.locked();
+        let (number, oldest) = log.segments.first_key_value()?;
+        let is_current = log.segments.len() == 1;
+        let is_needed = oldest
+            .index
+            .last()
+            .is_some_and(|last| last > log.kept.trimmed);
+        if is_current || is_needed || oldest.written < oldest.end {
+            return None;
+        }
+        let all: u64 = log.segments.values().map(|segment| segment.end).sum();
+        let beside = log.kept.weight() + retained;
+        let dead = (all as usize).saturating_sub(log.bytes + beside);
+        (dead > beside.max(self.shared.options.segment_bytes)).then_some(*number)
+    }
+
+    /// Writes anew what only `segment` holds, and removes it.
+    fn drop_segment(
+        &self,
+        number: u64,
+        is_retained: &dyn Fn(&TopicName, u64) -> bool,
+    ) -> io::Result<()> {
+        let held = self.shared.locked().kept.held_by(number);
+        for some in held.chunks(MOVED) {
+            let mut log = self.shared.locked();
+            for change in some {
+                // it may have changed since: what it is now is written
+                let now = log.kept.anew(change);
+                if let Some(now) = now {
+                    log.change(&self.shared, now);
+                }
+            }
+        }
+        let end = self.shared.locked().segments.get(&number).map(|s| s.end);
+        let end = end.unwrap_or(HEADER as u64);
+        let bytes = self.shared.read_part(number, HEADER as u64, end)?;
+        let mut newest = self.shared.locked().last;
+        for met in Walk::new(&bytes, self.shared.secret, 0, Lsn(0)) {
+            let Met::Frame(frame) = met else { continue };
+            if let Ok(Entry::Message(logged) | Entry::Retained(logged)) = record::read(frame.body)
+                && logged.message.retain
+                && is_retained(&logged.message.topic, logged.offset)
+            {
+                let mut log = self.shared.locked();
+                let put = log.put(&self.shared, |out| {
+                    record::put_retained(out, logged.offset, &logged.message)
+                });
+                newest = put.lsn;
+                if log.pending_bytes > QUEUE / 2 {
+                    log.hurry(&self.shared, Urgency::Now);
+                    drop(log);
+                    self.shared.wait(newest);
+                }
+            }
+        }
+        self.shared.locked().hurry(&self.shared, Urgency::Now);
+        if !self.shared.wait(newest) {
+            return Ok(());
+        }
+        self.shared.locked().segments.remove(&number);
+        self.shared.disk.remove(&file_name(number))?;
+        tracing::debug!(segment = number, "dropped");
+        Ok(())
+    }
+}
+
+/// A record as it was read.
+fn loaded(logged: Logged, size: usize) -> Record {
+    Record {
+        offset: logged.offset,
+        message: Arc::new(logged.message),
+        size,
+    }
+}
+
+impl Store for DiskStore {
+    fn epoch(&self) -> Epoch {
+        self.shared.epoch
+    }
+
+    fn head(&self) -> u64 {
+        self.shared.locked().head
+    }
+
+    fn pass(&self) -> Position {
+        let mut log = self.shared.locked();
+        // what is not kept needs no reservation: the gateway's own state is made anew at each start
+        let offset = log.next_offset(&self.shared).unwrap_or(log.head);
+        Position {
+            epoch: self.shared.epoch,
+            offset,
+        }
+    }
+
+    fn append(
+        &self,
+        message: &Arc<Message>,
+        inbound: Option<PacketId>,
+        urgency: Urgency,
+    ) -> Result<Appended, StoreError> {
+        if message.weight() > self.shared.options.max_bytes {
+            return Err(StoreError::TooLarge);
+        }
+        let mut log = self.shared.locked();
+        log.ready(&self.shared)?;
+        let offset = log.next_offset(&self.shared)?;
+        let put = log.put(&self.shared, |out| {
+            record::put_message(out, offset, message, inbound)
+        });
+        if let Some(packet_id) = inbound
+            && let Some(client) = message.origin.as_ref().and_then(|o| o.client_id.as_deref())
+        {
+            log.kept.received(client, packet_id);
+        }
+        let size = (put.end - put.at) as usize;
+        if let Some(segment) = log.segments.get_mut(&put.segment) {
+            segment.index.add(offset, &message.topic, put.at, put.end);
+        }
+        log.messages += 1;
+        log.bytes += size;
+        let record = Record {
+            offset,
+            message: message.clone(),
+            size,
+        };
+        log.tail.push(put.lsn, record);
+        log.hurry(&self.shared, urgency);
+        Ok(Appended {
+            position: Position {
+                epoch: self.shared.epoch,
+                offset,
+            },
+            lsn: put.lsn,
+        })
+    }
+
+    fn change(&self, change: Change, urgency: Urgency) -> Lsn {
+        let mut log = self.shared.locked();
+        let lsn = log.change(&self.shared, change);
+        log.hurry(&self.shared, urgency);
+        lsn
+    }
+
+    fn newest(&self) -> Lsn {
+        let mut log = self.shared.locked();
+        if !log.pending.is_empty() {
+            log.hurry(&self.shared, Urgency::Now);
+        }
+        log.newest
+    }
+
+    fn watermark(&self) -> &Watermark {
+        &self.shared.watermark
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    fn is_busy(&self) -> bool {
+        self.shared.queued.load(Ordering::Relaxed) > QUEUE / 2
+    }
+
+    fn read(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> Page {
+        {
+            let log = self.shared.locked();
+            let after = after.max(log.kept.trimmed);
+            if log.tail.first().is_some_and(|first| first <= after + 1) {
+                let records = log.tail.read(after, max);
+                return Page {
+                    through: records.last().map_or(after, |last| last.offset),
+                    records,
+                };
+            }
+        }
+        let trimmed = self.trimmed();
+        match self.read_disk(after.max(trimmed), max, wanted) {
+            Some(page) => page,
+            None => {
+                let log = self.shared.locked();
+                let records = log.tail.read(after, max);
+                Page {
+                    through: records.last().map_or(after, |last| last.offset),
+                    records,
+                }
+            }
+        }
+    }
+
+    fn trim(&self, through: u64, messages: usize, bytes: usize) {
+        let mut log = self.shared.locked();
+        log.messages = log.messages.saturating_sub(messages);
+        log.bytes = log.bytes.saturating_sub(bytes);
+        log.kept.trimmed = log.kept.trimmed.max(through);
+        let written = log.written;
+        log.tail.trim(through, written);
+    }
+
+    fn trimmed(&self) -> u64 {
+        self.shared.locked().kept.trimmed
+    }
+
+    fn is_over_limit(&self) -> bool {
+        self.shared.locked().bytes > self.shared.options.max_bytes
+    }
+
+    fn size(&self) -> (usize, usize) {
+        let log = self.shared.locked();
+        (log.messages, log.bytes)
+    }
+
+    fn compact(&self, is_retained: &dyn Fn(&TopicName, u64) -> bool, retained: usize) {
+        let Some(_one) = self.compacting.try_lock() else {
+            return;
+        };
+        while self.shared.locked().ready(&self.shared).is_ok()
+            && let Some(number) = self.oldest_dead(retained)
+        {
+            if let Err(error) = self.drop_segment(number, is_retained) {
+                tracing::error!(segment = number, %error, "a segment cannot be given back");
+                return;
+            }
+        }
+    }
+
+    fn close(&self) {
+        {
+            let mut log = self.shared.locked();
+            if log.closing {
+                return;
+            }
+            let (head, through) = (log.head, log.kept.trimmed);
+            log.change(&self.shared, Change::Trimmed { through });
+            log.change(&self.shared, Change::Stopped { head });
+            log.closing = true;
+            self.shared.work.notify_one();
+        }
+        if let Some(writer) = self.writer.lock().take() {
+            // it ends when all is written; what it met on the way it has logged
+            let _ = writer.join();
+        }
+    }
+}
+
+impl Drop for DiskStore {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
