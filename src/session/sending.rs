@@ -119,7 +119,10 @@ impl Sending {
 
     /// A free identifier [MQTT-4.3.2-1], [MQTT-4.3.3-1].
     pub fn next_id(&mut self) -> PacketId {
-        self.ids.take()
+        let window = &self.window;
+        let oldest = window.front().map(|item| item.packet_id);
+        let is_used = |id| window.iter().any(|item| item.packet_id == id);
+        self.ids.take(oldest, is_used)
     }
 
     /// A new message is on its way.
@@ -152,7 +155,10 @@ impl Sending {
         let mut item = self.window.remove(at)?;
         item.way = Way::Sent;
         // what left meanwhile was sent before it [MQTT-4.6.0-1 of 3.1.1]
-        self.overtaken |= at < self.window.len();
+        if at < self.window.len() {
+            self.overtaken = true;
+            self.ids.scatter();
+        }
         self.window.push_back(item);
         match &self.window.back()?.phase {
             Phase::Publish(delivery) => Some(delivery),
@@ -344,7 +350,6 @@ impl Sending {
     fn remove(&mut self, packet_id: PacketId) -> Option<InFlight> {
         let at = self.find(packet_id)?;
         let item = self.window.remove(at)?;
-        self.ids.free(packet_id);
         match item.phase {
             _ if item.way != Way::Due => self.unacknowledged -= 1,
             Phase::Publish(_) => self.to_resend -= 1,
