@@ -10,6 +10,7 @@ use crate::{
     listener::{door::Door, refused::Notes, tcp, websocket},
     message::Epoch,
     observe::{prometheus::render_openmetrics, sys},
+    routing,
     store::{
         self, Store,
         config::Durability,
@@ -123,7 +124,10 @@ impl Gateway {
     /// Binds, then serves. Clients may authenticate by `methods`, beside what the settings allow.
     pub async fn start(settings: Settings, methods: Methods) -> Result<Self, StartError> {
         let durability = settings.store.durability.to_string();
-        let (store, recovered) = open_store(&settings.store)?;
+        let rules = settings.broker.history.iter();
+        let rules: Vec<_> = rules.map(|rule| rule.filter.clone()).collect();
+        let rules = |topic: &str| routing::matching_bits(&rules, topic);
+        let (store, recovered) = open_store(&settings.store, &rules)?;
         let mqtt = bind("mqtt.bind", settings.mqtt.bind).await?;
         let web = bind("http.bind", settings.http.bind).await?;
         let (mqtt_address, http_address) = (mqtt.local_addr()?, web.local_addr()?);
@@ -251,7 +255,10 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Sta
 }
 
 /// The log, and what was in it.
-fn open_store(config: &store::config::Config) -> Result<(Box<dyn Store>, Recovered), StartError> {
+fn open_store(
+    config: &store::config::Config,
+    rules: &dyn Fn(&str) -> u64,
+) -> Result<(Box<dyn Store>, Recovered), StartError> {
     let path = || config.path.display().to_string();
     if config.durability == Durability::Memory {
         let store = MemoryStore::new(new_epoch()?, config.max_bytes);
@@ -273,7 +280,7 @@ fn open_store(config: &store::config::Config) -> Result<(Box<dyn Store>, Recover
     };
     let options = Options::new(config.durability, config.max_bytes, config.tail_bytes);
     let now = Clock::start().now();
-    let opened = recovery::open(Arc::new(folder), options, fresh, now);
+    let opened = recovery::open(Arc::new(folder), options, fresh, now, rules);
     let (store, recovered) = opened.map_err(|error| StartError::Data {
         path: path(),
         error,

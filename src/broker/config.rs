@@ -1,5 +1,6 @@
 //! What an operator may choose about sessions, queues and topics.
 
+use super::history::Rule;
 use std::time::Duration;
 
 /// `[session]`, `[topics]` and `[sys]`
@@ -14,6 +15,8 @@ pub struct Config {
     pub max_queued_messages: usize,
     /// Bytes that wait for one receiver; a single message above it still waits.
     pub max_queued_bytes: usize,
+    /// What is kept although nobody waits for it.
+    pub history: Vec<Rule>,
     /// How often the numbers under `$SYS/broker/` are published.
     pub sys_interval: Duration,
     /// Whether publishers on the web may use topics with control and format characters, as MQTT clients may.
@@ -27,6 +30,7 @@ impl Default for Config {
             restart_grace: Duration::from_secs(30),
             max_queued_messages: 100_000,
             max_queued_bytes: 16 * 1024 * 1024,
+            history: Vec::new(),
             sys_interval: Duration::from_secs(10),
             allow_controls: false,
         }

@@ -229,6 +229,8 @@ impl Broker {
         if needed {
             METRICS.publishes_dropped.inc();
         }
+        let matching = self.0.routes.recorded(&record.message.topic);
+        self.0.history.removed(matching, record.size);
         store.trim(record.offset, 1, record.size);
         order.oldest.pop_front();
         true
@@ -236,6 +238,10 @@ impl Broker {
 
     fn is_needed(&self, record: &Record) -> bool {
         let topic = &record.message.topic;
+        let rules = self.0.routes.recorded(topic);
+        if self.0.history.holds(rules, &record.message, self.now()) {
+            return true;
+        }
         let needs = |receiver: &Arc<Outbox>| receiver.is_durable() && receiver.needs(record.offset);
         self.0.routes.any_above_qos_0(topic, needs)
             || self

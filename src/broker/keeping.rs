@@ -248,6 +248,9 @@ impl Broker {
         for (offset, message) in recovered.retained.into_values() {
             self.0.retained.set(&message, self.position(offset));
         }
+        for (rules, size) in recovered.recorded {
+            self.0.history.added(rules, size);
+        }
         let mut wills: HashMap<Arc<str>, StoredWill> = recovered
             .wills
             .into_iter()

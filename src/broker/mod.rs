@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 mod cursor;
 mod expiry;
+pub mod history;
 pub mod keeping;
 pub mod outbox;
 pub mod publish;
@@ -39,6 +40,7 @@ use crate::{
 };
 use clock::Clock;
 use config::Config;
+use history::History;
 use outbox::{CloseReason, Outbox};
 use parking_lot::Mutex;
 use publish::Publisher;
@@ -65,6 +67,7 @@ struct Inner {
     /// Sessions whose cursors moved since they were last written down.
     moved: Mutex<Vec<(Arc<str>, Arc<Outbox>)>>,
     kept_groups: keeping::KeptGroups,
+    history: History,
     registry: registry::Registry,
     streams: stream::Streams,
     timers: expiry::Timers,
@@ -237,11 +240,13 @@ impl From<Denied> for Refused {
 impl Broker {
     /// A broker over this store.
     pub fn new(config: Config, limits: Limits, store: Box<dyn Store>) -> Self {
+        let history = History::new(config.history.clone());
         Broker(Arc::new(Inner {
             clock: Clock::start(),
             config,
             limits,
-            routes: Routes::default(),
+            routes: Routes::recording(history.filters()),
+            history,
             retained: RetainedMessages::default(),
             store,
             order: Mutex::default(),
@@ -305,6 +310,11 @@ impl Broker {
     /// How far the store has come.
     pub fn watermark(&self) -> &Watermark {
         self.0.store.watermark()
+    }
+
+    /// Whether the store works, or what is in the way of keeping messages.
+    pub fn store_health(&self) -> Result<(), StoreError> {
+        self.0.store.health()
     }
 
     /// Whether publishers had better be read no further for now.

@@ -205,7 +205,8 @@ impl Broker {
             })
         });
         let targets = memo.targets(&self.0.routes, &draft.topic);
-        let is_wanted_later = targets.durable && draft.qos > Qos::AtMostOnce;
+        let is_wanted_later =
+            targets.recorded != 0 || targets.durable && draft.qos > Qos::AtMostOnce;
         batch.published += 1;
         if !(draft.retain || is_wanted_later) {
             let offered = targets.direct.len() + targets.shared.len();
@@ -236,9 +237,10 @@ impl Broker {
                 .map_err(|limit| Refused::RetainedFull { limit })?;
         }
         let targets = memo.targets(&self.0.routes, &message.topic);
-        let must_survive = qos > Qos::AtMostOnce && (targets.durable || retain && limits.is_some());
-        let (position, durable_at) = if must_survive || retain && limits.is_some() {
-            // nobody waits for a retained QoS 0 message: it is written with others
+        let is_kept = targets.recorded != 0 || retain && limits.is_some();
+        let must_survive = qos > Qos::AtMostOnce && (targets.durable || is_kept);
+        let (position, durable_at) = if must_survive || is_kept {
+            // nobody waits for a QoS 0 message: it is written with others
             let urgency = if must_survive {
                 Urgency::Now
             } else {
@@ -246,6 +248,7 @@ impl Broker {
             };
             let appended = self.0.store.append(&message, inbound, urgency);
             let appended = appended.map_err(Refused::Storage)?;
+            self.0.history.added(targets.recorded, appended.size);
             (appended.position, must_survive.then_some(appended.lsn))
         } else {
             (self.0.store.pass(), self.note_received(origin, inbound))

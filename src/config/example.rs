@@ -53,11 +53,10 @@ mod tests {
             crate::config::load_text(EXAMPLE).unwrap(),
             Settings::default()
         );
-        let live: String = EXAMPLE
-            .lines()
-            .skip(3)
+        let lines = EXAMPLE.lines().skip(3);
+        let live: String = lines
             .filter(|line| !line.starts_with("##"))
-            .map(|line| format!("{}\n", line.trim_start_matches("# ")))
+            .map(|line| format!("\n{}", line.trim_start_matches("# ")))
             .collect();
         let read = crate::config::load_text(&live).unwrap_or_else(|faults| panic!("{faults}"));
         let mut expected = Settings::default();

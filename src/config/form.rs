@@ -5,7 +5,8 @@ use super::{
     written::Written,
 };
 use crate::{
-    mqtt::Qos,
+    broker::history::{MAX_RULES, Rule},
+    mqtt::{Qos, topic::TopicFilter},
     observe::log::{Format, Level},
     store::config::Durability,
 };
@@ -321,6 +322,67 @@ pub fn durability() -> Form<Durability> {
     )
 }
 
+/// `[[history]]`
+pub fn history() -> Form<Vec<Rule>> {
+    form(
+        r#"up to 64 tables with a "filter" and, if wanted, "max_age" and "max_bytes""#,
+        |written| {
+            let in_text = text(written).and_then(|rules| {
+                let table: toml::Table = toml::from_str(&format!("rules = {rules}")).ok()?;
+                let rules = table.get("rules")?.as_array()?.iter();
+                Some(Written::List(rules.map(Written::from_value).collect()))
+            });
+            let Written::List(rules) = in_text.as_ref().unwrap_or(written) else {
+                return None;
+            };
+            let rules: Option<Vec<Rule>> = rules.iter().map(history_rule).collect();
+            rules.filter(|rules| rules.len() <= MAX_RULES)
+        },
+        |rules| {
+            let shown = rules.iter().map(|rule| {
+                let max_age = rule.max_age.map(spell_duration);
+                let max_bytes = rule.max_bytes.map(spell_size);
+                let named = [("max_age", max_age), ("max_bytes", max_bytes)];
+                let named = named
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name, value?)));
+                let rest = named.map(|(name, value)| format!(", {name} = \"{value}\""));
+                let filter = toml::Value::String(rule.filter.as_str().to_owned());
+                format!("{{ filter = {filter}{} }}", rest.collect::<String>())
+            });
+            Some(format!("[{}]", shown.collect::<Vec<_>>().join(", ")))
+        },
+    )
+}
+
+fn history_rule(written: &Written) -> Option<Rule> {
+    let Written::Table(entries) = written else {
+        return None;
+    };
+    let (mut filter, mut max_age, mut max_bytes) = (None, None, None);
+    for (key, value) in entries {
+        match key.as_str() {
+            "filter" => {
+                let parsed = TopicFilter::parse(text(value)?).ok()?;
+                filter = Some(parsed).filter(|filter| filter.share().is_none());
+            }
+            "max_age" => max_age = Some(parse_duration(text(value)?)?),
+            "max_bytes" => {
+                max_bytes = Some(match value {
+                    Written::Integer(number) => usize::try_from(*number).ok()?,
+                    other => parse_size(text(other)?)?,
+                });
+            }
+            _ => return None,
+        }
+    }
+    Some(Rule {
+        filter: filter?,
+        max_age,
+        max_bytes,
+    })
+}
+
 fn interval(entries: &[(String, Written)]) -> Option<Durability> {
     let [(key, value)] = entries else { return None };
     let interval = parse_duration(text(value)?)?;
@@ -395,6 +457,25 @@ mod tests {
             assert_eq!((hosts().read)(&list), Err(Unfit), "{wrong}");
         }
         assert!((hosts().read)(&Written::List(vec![string("a.example")])).is_ok());
+    }
+
+    #[test]
+    fn history_rules_name_a_filter_and_may_have_limits() {
+        let inline =
+            r#"[{ filter = "plant/#", max_age = "7d" }, { filter = "a", max_bytes = "1 MiB" }]"#;
+        let rules = (history().read)(&Written::Text(inline.to_owned())).unwrap();
+        assert_eq!((history().write)(&rules).as_deref(), Some(inline));
+        assert_eq!(rules[0].max_age, Some(Duration::from_secs(7 * 24 * 3600)));
+        for wrong in [
+            r#"[{ max_age = "7d" }]"#,
+            r#"[{ filter = "a/#/b" }]"#,
+            r#"[{ filter = "$share/g/a" }]"#,
+            r#"[{ filter = "a", max_agee = "7d" }]"#,
+            "7",
+        ] {
+            let read = (history().read)(&Written::Text(wrong.to_owned()));
+            assert_eq!(read, Err(Unfit), "{wrong}");
+        }
     }
 
     #[test]

@@ -77,6 +77,16 @@ const VAST: usize = MIB.saturating_mul(1024 * 1024);
 pub fn keys() -> Vec<Key> {
     vec![
         key(
+            "history",
+            "What is kept although nobody waits for it: the newest messages of a filter. As often as wanted:\n\
+             [[history]]\n\
+             filter = \"plant/#\"\n\
+             max_age = \"7d\"        (if not said: as long as there is room)\n\
+             max_bytes = \"200 MiB\"",
+            form::history(),
+            |s| &mut s.broker.history,
+        ),
+        key(
             "mqtt.bind",
             "Where MQTT over TCP is served. Port 0 takes any free port.\n\
              An address other machines can reach needs auth.anonymous = true.",
@@ -365,7 +375,6 @@ pub const LATER: &[&str] = &[
     "http.tls",
     "http.trusted_proxies",
     "admin",
-    "history",
     "history_defaults.linger",
     "auth.passwd_file",
     "auth.acl_file",
@@ -380,7 +389,12 @@ mod tests {
     #[test]
     fn paths_have_a_section_and_a_name_and_are_unique() {
         let paths: Vec<_> = keys().iter().map(|key| key.path).collect();
-        assert!(paths.iter().all(|path| path.split('.').count() == 2));
+        let levels = |path: &&str| path.split('.').count();
+        assert!(
+            paths
+                .iter()
+                .all(|path| levels(path) == 2 || *path == "history")
+        );
         assert_eq!(paths.iter().collect::<BTreeSet<_>>().len(), paths.len());
         assert!(!LATER.iter().any(|later| paths.contains(later)));
     }

@@ -72,7 +72,7 @@ fn read_file(file: &Path, keys: &[Key]) -> Result<Vec<Assignment>, Vec<Fault>> {
 }
 
 fn is_section(keys: &[Key], path: &str) -> bool {
-    keys.iter().any(|key| key.section() == path)
+    !path.is_empty() && keys.iter().any(|key| key.section() == path)
 }
 
 /// Takes what was written over the defaults, later over earlier, then checks the rules across settings.
@@ -137,6 +137,7 @@ fn unknown(keys: &[Key], path: &str) -> String {
         return format!("unknown setting; [{section}] has {}", names.join(", "));
     }
     let mut sections: Vec<_> = keys.iter().map(Key::section).collect();
+    sections.retain(|section| !section.is_empty());
     sections.dedup();
     format!("unknown setting; the sections are {}", sections.join(", "))
 }
@@ -253,8 +254,8 @@ mod tests {
                 "mqtt.tls: not available in this version; remove it",
             ),
             (
-                "[[history]]\nfilter = '#'",
-                "history: not available in this version",
+                "[history_defaults]\nlinger = '1m'",
+                "history_defaults.linger: not available in this version",
             ),
             (
                 "[auth.jwt]\nx = 1",

@@ -43,6 +43,26 @@ impl fmt::Display for Written {
 }
 
 impl Written {
+    /// From text that was TOML.
+    pub fn from_value(value: &toml::Value) -> Self {
+        match value {
+            toml::Value::String(text) => Written::String(text.clone()),
+            toml::Value::Integer(number) => Written::Integer(*number),
+            toml::Value::Boolean(flag) => Written::Boolean(*flag),
+            toml::Value::Array(items) => {
+                Written::List(items.iter().map(Written::from_value).collect())
+            }
+            toml::Value::Table(entries) => Written::Table(
+                entries
+                    .iter()
+                    .map(|(key, value)| (key.clone(), Written::from_value(value)))
+                    .collect(),
+            ),
+            toml::Value::Float(_) => Written::Other("a number with a fraction"),
+            toml::Value::Datetime(_) => Written::Other("a date"),
+        }
+    }
+
     fn from_toml(value: &DeValue<'_>) -> Self {
         match value {
             DeValue::String(text) => Written::String(text.to_string()),

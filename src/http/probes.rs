@@ -1,6 +1,10 @@
 //! What machines ask: are you alive, are you ready, how are you, what are you.
 
-use crate::http::{State, envelope, problem::Problem, query::Query};
+use crate::{
+    http::{State, envelope, problem::Problem, query::Query},
+    metrics::METRICS,
+    store::StoreError,
+};
 use axum::{
     Json,
     extract::{self as axum_extract, Request},
@@ -21,7 +25,7 @@ pub struct Health {
 /// Whether the gateway should get traffic.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Readiness {
-    /// `ready` or `not-ready`
+    /// `ready`, `degraded` or `not-ready`
     status: &'static str,
     /// What decided it.
     checks: Checks,
@@ -32,6 +36,9 @@ pub struct Readiness {
 pub struct Checks {
     /// `draining` while the gateway stops.
     broker: &'static str,
+    /// `full`, `busy` or `failed` if it takes no messages that must be kept; `damaged` if a part of what was kept
+    /// cannot be read any more: the rest is served.
+    store: &'static str,
 }
 
 /// What this gateway is and can.
@@ -85,16 +92,26 @@ pub async fn healthz() -> Json<Health> {
     responses((status = 200, description = "Ready.", body = Readiness), (status = 503, description = "Not ready.", body = Readiness)))]
 pub async fn readyz(axum_extract::State(state): axum_extract::State<Arc<State>>) -> Response {
     let draining = state.broker.is_draining() || state.shutdown.is_cancelled();
-    let (code, status, broker) = match draining {
-        true => (StatusCode::SERVICE_UNAVAILABLE, "not-ready", "draining"),
-        false => (StatusCode::OK, "ready", "ok"),
+    let store = match state.broker.store_health() {
+        Err(StoreError::Full) => "full",
+        Err(StoreError::Busy) => "busy",
+        Err(_) => "failed",
+        Ok(()) if METRICS.store_damaged.get() > 0 => "damaged",
+        Ok(()) => "ok",
+    };
+    let broker = if draining { "draining" } else { "ok" };
+    let (code, status) = match store {
+        _ if draining => (StatusCode::SERVICE_UNAVAILABLE, "not-ready"),
+        "ok" => (StatusCode::OK, "ready"),
+        "damaged" | "busy" => (StatusCode::OK, "degraded"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "not-ready"),
     };
     (
         code,
         [(header::CACHE_CONTROL, "no-store")],
         Json(Readiness {
             status,
-            checks: Checks { broker },
+            checks: Checks { broker, store },
         }),
     )
         .into_response()

@@ -9,7 +9,11 @@ mod tree;
 
 use crate::{
     message::SubscriptionIds,
-    mqtt::{Qos, subscribe::SubscriptionOptions, topic::TopicFilter},
+    mqtt::{
+        Qos,
+        subscribe::SubscriptionOptions,
+        topic::{self, TopicFilter},
+    },
 };
 use hashbrown::DefaultHashBuilder;
 use parking_lot::RwLock;
@@ -49,6 +53,8 @@ pub struct Routes<S> {
     wild: Shard<S>,
     hasher: DefaultHashBuilder,
     next_group: AtomicU64,
+    /// Filters whose messages are recorded whoever subscribes; 64 at most.
+    recorded: Vec<TopicFilter>,
 }
 
 struct Shard<S> {
@@ -73,6 +79,8 @@ pub struct Targets<S> {
     /// Whether anyone must not miss it: has a durable session and was granted QoS 1 or 2. Those of them that are away
     /// are not among the others.
     pub durable: bool,
+    /// Which of the filters match whose messages are recorded whoever subscribes, one bit each.
+    pub recorded: u64,
 }
 
 /// One subscriber, its overlapping subscriptions merged.
@@ -104,11 +112,25 @@ impl<S: Subscriber> Default for Routes<S> {
             wild: Shard::default(),
             hasher: DefaultHashBuilder::default(),
             next_group: AtomicU64::new(1),
+            recorded: Vec::new(),
         }
     }
 }
 
 impl<S: Subscriber> Routes<S> {
+    /// Without subscriptions. Messages of these filters, 64 at most, are recorded whoever subscribes.
+    pub fn recording(filters: Vec<TopicFilter>) -> Self {
+        Routes {
+            recorded: filters,
+            ..Routes::default()
+        }
+    }
+
+    /// Which of the filters match whose messages are recorded whoever subscribes, one bit each.
+    pub fn recorded(&self, topic: &str) -> u64 {
+        matching_bits(&self.recorded, topic)
+    }
+
     /// Adds the subscription or replaces it [MQTT-3.8.4-3]. True if it is new.
     pub fn subscribe(
         &self,
@@ -206,7 +228,10 @@ impl<S: Subscriber> Routes<S> {
                 .read()
                 .visit(topic, &mut |entries| found.add(entries));
         }
-        found.merged()
+        Targets {
+            recorded: self.recorded(topic),
+            ..found.merged()
+        }
     }
 
     /// Whether `decides` says so of any subscriber, away or not, that a message on `topic` is for at QoS 1 or 2.
@@ -240,6 +265,13 @@ impl<S: Subscriber> Routes<S> {
     fn shard_of_topic(&self, topic: &str) -> &Shard<S> {
         &self.shards[self.shard(topic)]
     }
+}
+
+/// Which of these filters, 64 at most, match a topic: one bit each.
+pub fn matching_bits(filters: &[TopicFilter], topic: &str) -> u64 {
+    let matching = filters.iter().enumerate();
+    let matching = matching.filter(|(_, filter)| topic::matches(filter.pattern(), topic));
+    matching.fold(0, |bits, (nth, _)| bits | 1 << nth)
 }
 
 /// Entries collected on the way through the trees.
@@ -309,6 +341,7 @@ impl<S: Subscriber> Found<S> {
             direct,
             shared: self.shared,
             durable,
+            recorded: 0,
         }
     }
 }

@@ -584,6 +584,7 @@ impl Store for DiskStore {
                 offset,
             },
             lsn: put.lsn,
+            size,
         })
     }
 
@@ -604,6 +605,10 @@ impl Store for DiskStore {
 
     fn watermark(&self) -> &Watermark {
         &self.shared.watermark
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        self.shared.locked().ready(&self.shared)
     }
 
     fn is_durable(&self) -> bool {

@@ -83,6 +83,7 @@ impl Store for MemoryStore {
                 offset,
             },
             lsn: Lsn(0),
+            size,
         })
     }
 
@@ -96,6 +97,10 @@ impl Store for MemoryStore {
 
     fn watermark(&self) -> &Watermark {
         &self.watermark
+    }
+
+    fn health(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     fn is_durable(&self) -> bool {

@@ -65,6 +65,8 @@ pub struct Appended {
     pub position: Position,
     /// It is durable when the watermark is here.
     pub lsn: Lsn,
+    /// What it takes of `store.max_bytes`.
+    pub size: usize,
 }
 
 /// When a record is written.
@@ -121,6 +123,9 @@ pub trait Store: Send + Sync {
 
     /// Up to which record everything is durable.
     fn watermark(&self) -> &Watermark;
+
+    /// Whether it works, or what is in the way of keeping messages.
+    fn health(&self) -> Result<(), StoreError>;
 
     /// Whether anything is kept at all: if not, nobody needs to say anything but messages.
     fn is_durable(&self) -> bool;

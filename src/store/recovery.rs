@@ -97,6 +97,8 @@ pub struct Recovered {
     pub clean: bool,
     /// Messages in the log.
     pub messages: usize,
+    /// Which history rules match them, one bit each, and their sizes; only of those that any does.
+    pub recorded: Vec<(u64, usize)>,
 }
 
 impl Header {
@@ -329,18 +331,19 @@ fn is_proven(
 }
 
 /// What is collected on the way.
-struct Collected {
+struct Collected<'a> {
     kept: Kept,
     segments: BTreeMap<u64, Segment>,
     retained: HashMap<TopicName, (u64, Arc<Message>)>,
     damage: Vec<Damage>,
-    /// Offset and size of messages that are not known to be trimmed.
-    messages: Vec<(u64, u32)>,
+    /// Offset, size and what the caller noted of messages that are not known to be trimmed.
+    messages: Vec<(u64, u32, u64)>,
+    note: &'a dyn Fn(&str) -> u64,
     last: Lsn,
     last_offset: u64,
 }
 
-impl Collected {
+impl Collected<'_> {
     fn message(&mut self, logged: Logged, segment: u64, at: u64, end: u64) {
         let Logged {
             offset,
@@ -358,7 +361,8 @@ impl Collected {
             .or_default()
             .index
             .add(offset, &message.topic, at, end);
-        self.messages.push((offset, (end - at) as u32));
+        let note = (self.note)(&message.topic);
+        self.messages.push((offset, (end - at) as u32, note));
         if message.retain {
             self.retained(offset, message);
         }
@@ -375,12 +379,14 @@ impl Collected {
     }
 }
 
-/// Opens the log of a folder, or begins one. `fresh` is the identity a new one gets.
+/// Opens the log of a folder, or begins one. `fresh` is the identity a new one gets. `rules` tells which history rules
+/// match a topic, one bit each.
 pub fn open(
     disk: Arc<dyn Disk>,
     options: Options,
     fresh: Header,
     now: Millis,
+    rules: &dyn Fn(&str) -> u64,
 ) -> Result<(DiskStore, Recovered), OpenError> {
     let found = identify(&*disk)?;
     let is_new = numbers(&*disk)?.is_empty();
@@ -391,6 +397,7 @@ pub fn open(
         retained: HashMap::new(),
         damage: Vec::new(),
         messages: Vec::new(),
+        note: rules,
         last: Lsn(0),
         last_offset: 0,
     };
@@ -483,7 +490,7 @@ fn finish(
     disk: Arc<dyn Disk>,
     options: Options,
     identity: Header,
-    collected: Collected,
+    collected: Collected<'_>,
     highest: u64,
     is_new: bool,
     now: Millis,
@@ -496,6 +503,7 @@ fn finish(
         messages,
         last,
         last_offset,
+        ..
     } = collected;
     let clean = kept.stopped_at.is_some() || is_new;
     let head = match kept.stopped_at {
@@ -503,10 +511,16 @@ fn finish(
         // what was given above the last record must not be given again
         None => kept.reserved.max(last_offset),
     };
-    let live = messages.iter().filter(|(offset, _)| *offset > kept.trimmed);
-    let (count, bytes) = live.fold((0, 0), |(count, bytes), (_, size)| {
-        (count + 1, bytes + *size as usize)
-    });
+    let live = messages.into_iter();
+    let live = live.filter(|(offset, ..)| *offset > kept.trimmed);
+    let (mut count, mut bytes, mut recorded) = (0, 0, Vec::new());
+    for (_, size, rules) in live {
+        count += 1;
+        bytes += size as usize;
+        if rules != 0 {
+            recorded.push((rules, size as usize));
+        }
+    }
     retained.retain(|_, (_, message)| !message.payload.is_empty() && !message.is_expired(now));
     let mut log = Log {
         last,
@@ -563,6 +577,7 @@ fn finish(
         damage,
         clean,
         messages: count,
+        recorded,
     };
     Ok((store, recovered))
 }
