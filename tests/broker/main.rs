@@ -13,6 +13,7 @@ mod features;
 mod flows;
 mod limits;
 mod quotas;
+mod restarts;
 mod retained;
 mod sessions;
 mod subscribing;

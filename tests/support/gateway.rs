@@ -19,13 +19,43 @@ pub struct Gateway {
     /// Where everything web is spoken, MQTT over WebSocket included.
     pub http: SocketAddr,
     log: Arc<Mutex<String>>,
-    _data: tempfile::TempDir,
+    data: Arc<tempfile::TempDir>,
 }
 
 impl Gateway {
     /// Starts a gateway with further command line arguments and waits until it says `ready`.
     pub fn start(arguments: &[&str]) -> Self {
         let data = tempfile::tempdir().expect("a folder for the gateway's data");
+        Self::start_on(Arc::new(data), arguments)
+    }
+
+    /// Kills the gateway as nothing can be killed harder, and starts another one on its data folder.
+    pub fn killed(self, arguments: &[&str]) -> Self {
+        let data = self.data.clone();
+        drop(self);
+        Self::start_on(data, arguments)
+    }
+
+    /// Stops the gateway as an init system does, and starts another one on its data folder.
+    pub fn restarted(self, arguments: &[&str]) -> Self {
+        self.restarted_after(arguments, || {})
+    }
+
+    /// As [`Gateway::restarted`]; `meanwhile` happens while nobody uses the folder.
+    pub fn restarted_after(self, arguments: &[&str], meanwhile: impl FnOnce()) -> Self {
+        let data = self.data.clone();
+        self.stop();
+        meanwhile();
+        Self::start_on(data, arguments)
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> &std::path::Path {
+        self.data.path()
+    }
+
+    /// Starts a gateway on a data folder that may have been used before.
+    pub fn start_on(data: Arc<tempfile::TempDir>, arguments: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command
             .args([
@@ -90,7 +120,7 @@ impl Gateway {
             mqtt: mqtt.expect("`listening mqtt` before `ready`"),
             http: http.expect("`listening http` before `ready`"),
             log,
-            _data: data,
+            data,
         }
     }
 
