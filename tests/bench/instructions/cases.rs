@@ -217,7 +217,7 @@ fn receive(qos: Qos, repetitions: usize) {
     for nth in 0..repetitions {
         let id = id(nth);
         let publish = packet(&topic, &payload, qos, id);
-        match session.handle_unkept(publish, &mut out).unwrap() {
+        match session.handle(publish, &mut out).unwrap() {
             Request::Publish(incoming) => {
                 black_box(&incoming);
                 session.answer_publish(qos, Some(id), ReasonCode::Success, &mut out);
@@ -338,7 +338,7 @@ fn at(qos: Qos) -> SubscriptionOptions {
 
 fn answer(session: &mut Session, kind: fn(Ack) -> Packet, id: PacketId, out: &mut WriteQueue) {
     let ack = Ack::new(id, ReasonCode::Success);
-    session.handle_unkept(kind(ack), out).unwrap();
+    session.handle(kind(ack), out).unwrap();
 }
 
 fn written(out: &mut WriteQueue) {
