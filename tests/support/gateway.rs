@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError, Weak, mpsc},
     thread,
@@ -19,32 +20,44 @@ pub struct Gateway {
     /// Where everything web is spoken, MQTT over WebSocket included.
     pub http: SocketAddr,
     log: Arc<Mutex<String>>,
-    _data: tempfile::TempDir,
+    /// The data folder, if it goes with the process.
+    data: Option<tempfile::TempDir>,
 }
 
 impl Gateway {
     /// Starts a gateway with further command line arguments and waits until it says `ready`.
     pub fn start(arguments: &[&str]) -> Self {
         let data = tempfile::tempdir().expect("a folder for the gateway's data");
+        let mut gateway = Self::start_on(data.path(), [0, 0], arguments);
+        gateway.data = Some(data);
+        gateway
+    }
+
+    /// As [`Gateway::start`], on a data folder that outlives the process, and on these ports for MQTT and HTTP.
+    pub fn start_on(data: &Path, ports: [u16; 2], arguments: &[&str]) -> Self {
+        Self::started(Self::command(data, ports, arguments))
+    }
+
+    /// What starts a gateway, ready to be run.
+    pub fn command(data: &Path, [mqtt, http]: [u16; 2], arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command
-            .args([
-                "run",
-                "--mqtt",
-                "127.0.0.1:0",
-                "--http",
-                "127.0.0.1:0",
-                "--data",
-            ])
-            .arg(data.path())
+            .args(["run", "--mqtt", &format!("127.0.0.1:{mqtt}")])
+            .args(["--http", &format!("127.0.0.1:{http}"), "--data"])
+            .arg(data)
             .args(arguments)
-            .current_dir(data.path())
+            .current_dir(data)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
             command.env_remove(name);
         }
+        command
+    }
+
+    /// Runs the command and waits until it says `ready`.
+    fn started(mut command: Command) -> Self {
         let mut child = command.spawn().expect("the built tidegate starts");
 
         let log = Arc::new(Mutex::new(String::new()));
@@ -90,7 +103,7 @@ impl Gateway {
             mqtt: mqtt.expect("`listening mqtt` before `ready`"),
             http: http.expect("`listening http` before `ready`"),
             log,
-            _data: data,
+            data: None,
         }
     }
 
@@ -172,6 +185,11 @@ impl Gateway {
             }
             thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// SIGKILL: the gateway ends in the middle of whatever it does, and is gone when this returns.
+    pub fn kill(self) {
+        drop(self);
     }
 
     /// SIGTERM; the gateway must exit 0 within 10 s. Returns how long it took.
