@@ -23,7 +23,8 @@ struct Page {
     checked: u64,
     /// For each number, how often it came.
     seen: Vec<u8>,
-    /// The newest that came not as a retained message.
+    /// The newest from `since` on that came not as a retained message. What is older may have been sent in part before
+    /// the subscription, and be sent again after it.
     newest: Option<u64>,
 }
 
@@ -84,7 +85,8 @@ impl Book {
             page.seen.resize(place + 1, 0);
         }
         page.seen[place] = page.seen[place].saturating_add(1);
-        if page.seen[place] == 1 && !publish.retain {
+        let in_order = self.subscribed && number >= page.since && !publish.retain;
+        if in_order && page.seen[place] == 1 {
             if let Some(newest) = page.newest.filter(|newest| *newest > number) {
                 let text = format!("{who} got {name}: {number} for the first time after {newest}");
                 world.findings.note(text);
@@ -95,7 +97,7 @@ impl Book {
             let text = format!("{who} got {name}: {number} for the {times}th time");
             world.findings.note(text);
         }
-        if !publish.retain {
+        if in_order {
             page.newest = page.newest.max(Some(number));
         }
     }

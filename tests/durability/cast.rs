@@ -11,8 +11,8 @@ use crate::{
     session::Session,
     subscriber::Subscriber,
     support::{
+        DEADLINE,
         wire::Version::{self, V5, V311},
-        within,
     },
     web::WebPublisher,
 };
@@ -145,9 +145,11 @@ impl<Actor: Send + 'static> Acting<Actor> {
     pub async fn end(self, what: &str) -> Vec<Actor> {
         let mut actors = vec![];
         for acting in self.0 {
-            match within(what, acting).await {
-                Ok(actor) => actors.push(actor),
-                Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+            // each has deadlines of its own, which say more than this one
+            match tokio::time::timeout(2 * DEADLINE, acting).await {
+                Ok(Ok(actor)) => actors.push(actor),
+                Ok(Err(failed)) => std::panic::resume_unwind(failed.into_panic()),
+                Err(_) => panic!("waited {:?} in vain for {what}", 2 * DEADLINE),
             }
         }
         actors

@@ -25,8 +25,7 @@ async fn resume(gateway: &Gateway, opening: &Opening) -> Client {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_sigterm_sessions_queued_and_retained_messages_are_as_they_were_and_nothing_comes_twice()
  {
-    let data = tempfile::tempdir().expect("a folder");
-    let gateway = Gateway::start_on(data.path(), [0, 0], &[]);
+    let gateway = Gateway::start(&[]);
     let mut publisher = Client::tcp(&gateway, &Opening::v5("in")).await;
     let sleepers = [
         lasting(Version::V311, "sleeper-311"),
@@ -70,9 +69,8 @@ async fn after_sigterm_sessions_queued_and_retained_messages_are_as_they_were_an
     }
     let kept = Publish::new("stop/kept", "retained", 1).retained();
     publisher.publish(&kept).await;
-    gateway.stop();
 
-    let gateway = Gateway::start_on(data.path(), [0, 0], &[]);
+    let gateway = gateway.restarted(&[]);
     let answer = Request::get("/api/v1/topics/stop/kept")
         .send(gateway.http)
         .await;

@@ -2,12 +2,13 @@
 
 use std::{
     io::Write,
+    mem::take,
     sync::Arc,
     thread,
     time::{Duration, Instant},
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::{
     cast::{self, Acting},
@@ -17,7 +18,7 @@ use crate::{
     record::Record,
     retained,
     subscriber::Subscriber,
-    support::gateway::Gateway,
+    support::{gateway::Gateway, within},
     web::WebPublisher,
     world::{World, free_ports},
 };
@@ -45,6 +46,7 @@ async fn however_often_the_gateway_is_killed_what_it_acknowledged_is_there_and_q
 
     let mut random = Random::seeded(seed);
     let data = tempfile::tempdir().expect("a folder for the gateway's data");
+    let data = Arc::new(data);
     let ports = free_ports(&mut random);
     let record = Arc::new(Record::of(cast::streams()));
     let findings = Arc::new(Findings::of_run(seed));
@@ -65,7 +67,7 @@ async fn however_often_the_gateway_is_killed_what_it_acknowledged_is_there_and_q
             child.kill().expect("SIGKILL");
             child.wait().expect("the killed child's status");
         }
-        let gateway = Gateway::start_on(data.path(), ports, &[]);
+        let gateway = Gateway::start_at(data.clone(), ports, &[]);
         let (world, killed) = World::around(&gateway, cycle, &record, &findings);
         for subscriber in &mut cast.subscribers {
             subscriber.away = cycle > 0 && !is_last && random.once_in(5);
@@ -98,31 +100,62 @@ impl Cast {
     async fn verify(mut self, world: &World) -> Self {
         retained::check(world).await;
         let (tell_marks, marks) = watch::channel(None);
-        let (away, awake) = self.subscribers.into_iter().partition(|s| s.away);
-        let draining = Acting::begin(awake, |s: Subscriber| s.drain(world.clone(), marks.clone()));
-        (self.publishers, self.web) = settle(self.publishers, self.web, world).await;
+        let (away, awake): (Vec<_>, Vec<_>) = take(&mut self.subscribers)
+            .into_iter()
+            .partition(|s| s.away);
+        let (count, listening) = (awake.len() as u32, Arc::new(Semaphore::new(0)));
+        let draining = Acting::begin(awake, |s: Subscriber| {
+            s.drain(world.clone(), listening.clone(), marks.clone())
+        });
+        self = self.settle(world).await;
+        // so that the markers come even to those whose sessions are lost, and what else they lost is seen
+        let all = within(
+            "every SUBACK after the restart",
+            listening.acquire_many(count),
+        );
+        all.await.expect("never closed").forget();
+        self = self.mark(world).await;
         tell_marks.send_replace(Some(world.record.last_sent()));
         self.subscribers = draining.end("the subscribers to have everything").await;
-        self.subscribers.extend::<Vec<_>>(away);
+        self.subscribers.extend(away);
         self
     }
 
     /// Sessions that come and go end now and then; what is acknowledged after that makes it certain.
     async fn end_some(mut self, world: &World, random: &mut Random<'_>) -> Self {
-        let (ending, staying): (Vec<_>, Vec<_>) = self
-            .subscribers
+        let (ending, staying): (Vec<_>, Vec<_>) = take(&mut self.subscribers)
             .into_iter()
             .partition(|s| s.comes_and_goes && !s.away && random.once_in(3));
         self.subscribers = staying;
         let ending = Acting::begin(ending, |s: Subscriber| s.end(world.clone()));
         let mut ended = ending.end("the sessions to end").await;
         if !ended.is_empty() {
-            (self.publishers, self.web) = settle(self.publishers, self.web, world).await;
+            self = self.mark(world).await;
             for subscriber in &mut ended {
                 subscriber.session.seal(world);
             }
         }
         self.subscribers.extend(ended);
+        self
+    }
+
+    /// The publishers bring to its end what the kill interrupted.
+    async fn settle(mut self, world: &World) -> Self {
+        let publishers = Acting::begin(self.publishers, |p| p.settle(world.clone()));
+        let web = Acting::begin(self.web, |p| p.settle(world.clone()));
+        let what = "the publishers to get their answers";
+        self.publishers = publishers.end(what).await;
+        self.web = web.end(what).await;
+        self
+    }
+
+    /// The publishers publish their markers.
+    async fn mark(mut self, world: &World) -> Self {
+        let publishers = Acting::begin(self.publishers, |p| p.mark(world.clone()));
+        let web = Acting::begin(self.web, |p| p.mark(world.clone()));
+        let what = "the markers to be acknowledged";
+        self.publishers = publishers.end(what).await;
+        self.web = web.end(what).await;
         self
     }
 
@@ -139,7 +172,7 @@ impl Cast {
         let publishers = Acting::begin(self.publishers, |p| p.load(world.clone()));
         let web = Acting::begin(self.web, |p| p.load(world.clone()));
         tokio::time::sleep(moment).await;
-        gateway.kill();
+        drop(gateway); // SIGKILL
         killed.send_replace(true);
         let what = "everyone to notice the kill";
         self.publishers = publishers.end(what).await;
@@ -148,17 +181,6 @@ impl Cast {
         self.subscribers.extend::<Vec<_>>(away);
         self
     }
-}
-
-async fn settle(
-    publishers: Vec<Publisher>,
-    web: Vec<WebPublisher>,
-    world: &World,
-) -> (Vec<Publisher>, Vec<WebPublisher>) {
-    let publishers = Acting::begin(publishers, |p| p.settle(world.clone()));
-    let web = Acting::begin(web, |p| p.settle(world.clone()));
-    let what = "the publishers to be done";
-    (publishers.end(what).await, web.end(what).await)
 }
 
 /// Not by `eprintln`, which the test harness holds back until the end: a thousand cycles take most of an hour.

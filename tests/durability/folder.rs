@@ -12,19 +12,18 @@ use crate::support::{DEADLINE, gateway::Gateway, mqtt::Client, wire::Opening};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_second_process_on_the_same_data_folder_is_refused_with_a_message_that_names_the_folder()
 {
-    let data = tempfile::tempdir().expect("a folder");
-    let first = Gateway::start_on(data.path(), [0, 0], &[]);
+    let first = Gateway::start(&[]);
     let mut client = Client::tcp(&first, &Opening::v5("early")).await;
 
-    let second = Gateway::command(data.path(), [0, 0], &[]).spawn();
+    let data = first.data();
+    let second = Gateway::command(data, [0, 0], &[]).spawn();
     let said = refusal(second.expect("the built tidegate starts"));
-    let folder = data.path().display().to_string();
+    let folder = data.display().to_string();
     assert!(said.contains(&folder), "{folder:?} is named in {said:?}");
 
     client.ping().await;
-    first.kill();
     // a process that was killed holds nothing
-    let third = Gateway::start_on(data.path(), [0, 0], &[]);
+    let third = first.killed(&[]);
     Client::tcp(&third, &Opening::v5("late")).await.ping().await;
 }
 

@@ -45,10 +45,20 @@ impl Publisher {
         }
     }
 
-    /// Brings everything begun to its end, and then one more message of each stream: the markers.
-    pub async fn settle(mut self, world: World) -> Self {
+    /// Brings everything begun to its end.
+    pub async fn settle(self, world: World) -> Self {
+        self.complete(world, vec![]).await
+    }
+
+    /// Publishes one more message of each stream, the markers, and brings everything to its end.
+    pub async fn mark(self, world: World) -> Self {
+        let markers = self.streams.clone();
+        self.complete(world, markers).await
+    }
+
+    async fn complete(mut self, world: World, further: Vec<usize>) -> Self {
         let mut line = self.connect(&world).await.expect("no kill by now");
-        for stream in self.streams.clone() {
+        for stream in further {
             self.publish(&world, &mut line, stream);
         }
         let what = format!("{} to get everything acknowledged", self.session.id);

@@ -29,14 +29,21 @@ impl WebPublisher {
         Self { stream, open: None }
     }
 
-    /// Brings the message begun to its end, and publishes one more: the marker.
+    /// Brings the message begun to its end.
     pub async fn settle(mut self, world: World) -> Self {
-        let mut link = None;
-        while self.open.is_some() {
-            self.post(&world, &mut link).await.expect("no kill by now");
+        if self.open.is_some() {
+            let posted = self.post(&world, &mut None).await;
+            posted.expect("no kill by now");
         }
-        self.post(&world, &mut link).await.expect("no kill by now");
         self
+    }
+
+    /// Publishes one more message, the marker.
+    pub async fn mark(self, world: World) -> Self {
+        let mut settled = self.settle(world.clone()).await;
+        let posted = settled.post(&world, &mut None).await;
+        posted.expect("no kill by now");
+        settled
     }
 
     /// Publishes until the gateway is killed.

@@ -20,25 +20,47 @@ pub struct Gateway {
     /// Where everything web is spoken, MQTT over WebSocket included.
     pub http: SocketAddr,
     log: Arc<Mutex<String>>,
-    /// The data folder, if it goes with the process.
-    data: Option<tempfile::TempDir>,
+    data: Arc<tempfile::TempDir>,
 }
 
 impl Gateway {
     /// Starts a gateway with further command line arguments and waits until it says `ready`.
     pub fn start(arguments: &[&str]) -> Self {
         let data = tempfile::tempdir().expect("a folder for the gateway's data");
-        let mut gateway = Self::start_on(data.path(), [0, 0], arguments);
-        gateway.data = Some(data);
-        gateway
+        Self::start_on(Arc::new(data), arguments)
     }
 
-    /// As [`Gateway::start`], on a data folder that outlives the process, and on these ports for MQTT and HTTP.
-    pub fn start_on(data: &Path, ports: [u16; 2], arguments: &[&str]) -> Self {
-        Self::started(Self::command(data, ports, arguments))
+    /// Kills the gateway as nothing can be killed harder, and starts another one on its data folder.
+    pub fn killed(self, arguments: &[&str]) -> Self {
+        let data = self.data.clone();
+        drop(self);
+        Self::start_on(data, arguments)
     }
 
-    /// What starts a gateway, ready to be run.
+    /// Stops the gateway as an init system does, and starts another one on its data folder.
+    pub fn restarted(self, arguments: &[&str]) -> Self {
+        self.restarted_after(arguments, || {})
+    }
+
+    /// As [`Gateway::restarted`]; `meanwhile` happens while nobody uses the folder.
+    pub fn restarted_after(self, arguments: &[&str], meanwhile: impl FnOnce()) -> Self {
+        let data = self.data.clone();
+        self.stop();
+        meanwhile();
+        Self::start_on(data, arguments)
+    }
+
+    /// The data folder.
+    pub fn data(&self) -> &Path {
+        self.data.path()
+    }
+
+    /// Starts a gateway on a data folder that may have been used before.
+    pub fn start_on(data: Arc<tempfile::TempDir>, arguments: &[&str]) -> Self {
+        Self::start_at(data, [0, 0], arguments)
+    }
+
+    /// What starts a gateway on these ports for MQTT and HTTP, ready to be run.
     pub fn command(data: &Path, [mqtt, http]: [u16; 2], arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command
@@ -56,8 +78,9 @@ impl Gateway {
         command
     }
 
-    /// Runs the command and waits until it says `ready`.
-    fn started(mut command: Command) -> Self {
+    /// As [`Gateway::start_on`], on these ports for MQTT and HTTP.
+    pub fn start_at(data: Arc<tempfile::TempDir>, ports: [u16; 2], arguments: &[&str]) -> Self {
+        let mut command = Self::command(data.path(), ports, arguments);
         let mut child = command.spawn().expect("the built tidegate starts");
 
         let log = Arc::new(Mutex::new(String::new()));
@@ -103,7 +126,7 @@ impl Gateway {
             mqtt: mqtt.expect("`listening mqtt` before `ready`"),
             http: http.expect("`listening http` before `ready`"),
             log,
-            data: None,
+            data,
         }
     }
 
@@ -185,11 +208,6 @@ impl Gateway {
             }
             thread::sleep(Duration::from_millis(10));
         }
-    }
-
-    /// SIGKILL: the gateway ends in the middle of whatever it does, and is gone when this returns.
-    pub fn kill(self) {
-        drop(self);
     }
 
     /// SIGTERM; the gateway must exit 0 within 10 s. Returns how long it took.
