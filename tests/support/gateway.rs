@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError, Weak, mpsc},
     thread,
@@ -50,31 +51,36 @@ impl Gateway {
     }
 
     /// The data folder.
-    pub fn data(&self) -> &std::path::Path {
+    pub fn data(&self) -> &Path {
         self.data.path()
     }
 
     /// Starts a gateway on a data folder that may have been used before.
     pub fn start_on(data: Arc<tempfile::TempDir>, arguments: &[&str]) -> Self {
+        Self::start_at(data, [0, 0], arguments)
+    }
+
+    /// What starts a gateway on these ports for MQTT and HTTP, ready to be run.
+    pub fn command(data: &Path, [mqtt, http]: [u16; 2], arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate"));
         command
-            .args([
-                "run",
-                "--mqtt",
-                "127.0.0.1:0",
-                "--http",
-                "127.0.0.1:0",
-                "--data",
-            ])
-            .arg(data.path())
+            .args(["run", "--mqtt", &format!("127.0.0.1:{mqtt}")])
+            .args(["--http", &format!("127.0.0.1:{http}"), "--data"])
+            .arg(data)
             .args(arguments)
-            .current_dir(data.path())
+            .current_dir(data)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("TIDEGATE_")) {
             command.env_remove(name);
         }
+        command
+    }
+
+    /// As [`Gateway::start_on`], on these ports for MQTT and HTTP.
+    pub fn start_at(data: Arc<tempfile::TempDir>, ports: [u16; 2], arguments: &[&str]) -> Self {
+        let mut command = Self::command(data.path(), ports, arguments);
         let mut child = command.spawn().expect("the built tidegate starts");
 
         let log = Arc::new(Mutex::new(String::new()));
