@@ -88,7 +88,10 @@ impl Sending {
         self.maximum = maximum.into();
         self.unacknowledged = 0;
         self.repeat_releases = true;
-        for item in &mut self.window {
+        // what was held stands before what left meanwhile, and comes behind it [MQTT-4.4.0-1]
+        let window = self.window.make_contiguous();
+        window.sort_by_key(|item| item.way == Way::Held);
+        for item in window {
             item.way = Way::Due;
         }
         self.to_resend = self
@@ -200,7 +203,9 @@ impl Sending {
 
     /// What is under way and logged, in the order first sent: identifier, message if it is still needed.
     pub fn under_way(&self) -> impl Iterator<Item = (PacketId, Option<&Delivery>)> {
-        self.window.iter().map(|item| match &item.phase {
+        let left = self.window.iter().filter(|item| item.way != Way::Held);
+        let held = self.window.iter().filter(|item| item.way == Way::Held);
+        left.chain(held).map(|item| match &item.phase {
             Phase::Publish(delivery) => (item.packet_id, Some(delivery)),
             Phase::Release => (item.packet_id, None),
         })
@@ -428,6 +433,45 @@ impl<'a> Outgoing<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        message::{Epoch, Message, Position},
+        mqtt::topic::TopicName,
+    };
+    use std::sync::Arc;
+
+    fn delivery(offset: u64) -> Delivery {
+        let topic = TopicName::parse("t").unwrap();
+        let (payload, qos) = (Payload::EMPTY, Qos::ExactlyOnce);
+        let message = Message::new(topic, payload, qos, false, None, None, Millis(0));
+        let epoch = Epoch(*b"testtest");
+        Delivery {
+            message: Arc::new(message),
+            qos,
+            retain: false,
+            position: Some(Position { epoch, offset }),
+            subscription_ids: None,
+            share: None,
+        }
+    }
+
+    #[test]
+    fn mqtt_4_4_0_1_what_was_held_when_the_connection_broke_comes_behind_what_was_sent() {
+        let mut sending = Sending::new(9);
+        let ids: Vec<_> = (1..=4)
+            .map(|offset| sending.hold(delivery(offset)))
+            .collect();
+        for id in &ids[..2] {
+            assert!(sending.let_go(*id).is_some());
+        }
+        let kept: Vec<_> = sending.under_way().map(|(id, _)| id).collect();
+        assert_eq!(kept, ids);
+        sending.resume(9);
+        for expected in ids {
+            let (id, _) = sending.next_to_resend().unwrap();
+            assert_eq!(id, expected);
+            sending.resent(id);
+        }
+    }
 
     #[test]
     fn a_client_that_never_completes_qos_2_runs_out_of_identifiers_not_the_gateway() {
