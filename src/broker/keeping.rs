@@ -151,19 +151,16 @@ impl Broker {
         Some(group.filter().as_str().into())
     }
 
-    /// The client answered a message: with PUBREC, on which PUBREL waits, or for good.
-    pub fn answered(&self, session: &Session, packet_id: PacketId, stage: Stage) -> Lsn {
-        let urgency = match stage {
-            Stage::Release => Urgency::Now,
-            _ => Urgency::Soon,
-        };
+    /// The client's PUBREC came: PUBREL waits for this.
+    pub fn answered(&self, session: &Session, packet_id: PacketId) -> Lsn {
         let client = session.client_id().clone();
-        let change = Change::Answered {
-            client,
-            packet_id,
-            stage,
-        };
-        self.tell(change, urgency)
+        self.tell(Change::Answered { client, packet_id }, Urgency::Now)
+    }
+
+    /// The client is done with a message that was paired.
+    pub fn completed(&self, session: &Session, packet_id: PacketId) {
+        let client = session.client_id().clone();
+        self.tell(Change::Completed { client, packet_id }, Urgency::Soon);
     }
 
     /// Everything that was done so far is durable at this point.
@@ -404,10 +401,9 @@ impl Broker {
     }
 }
 
-/// Whether a session goes on with it after a start: not if it is done, nor if its share group gives it anew.
+/// Whether a session goes on with it after a start: not if its share group gives it anew.
 fn is_kept_here(one: &Outgoing) -> bool {
     match one.stage {
-        Stage::Done => false,
         Stage::Release => true,
         Stage::Sent(qos) => one.group.is_none() || qos == Qos::ExactlyOnce,
     }

@@ -37,7 +37,7 @@ use crate::{
     metrics::{METRICS, Tally},
     mqtt::{Packet, PacketId, Qos, auth::Auth, reason::ReasonCode},
     routing::Subscriber,
-    session::{Delivered, Incoming, Request, snapshot::Stage, violation::Violation},
+    session::{Delivered, Incoming, Request, violation::Violation},
     store::{frame::Lsn, watermark::StorageFailed},
 };
 use std::{
@@ -351,11 +351,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 self.answer(Some(durable_at), Answer::Complete(packet_id, known))?;
             }
             Request::Received(packet_id) => {
-                let durable_at = self.broker.answered(session, packet_id, Stage::Release);
+                let durable_at = self.broker.answered(session, packet_id);
                 self.answer(Some(durable_at), Answer::Release(packet_id))?;
             }
             Request::Completed(packet_id) => {
-                self.broker.answered(session, packet_id, Stage::Done);
+                self.broker.completed(session, packet_id);
             }
             Request::Authenticate(auth) => return self.authenticate_again(*auth),
             Request::Disconnect(disconnect) => {
@@ -482,7 +482,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 match session.deliver_held(packet_id, now, out) {
                     Delivered::Sent => METRICS.sent.publishes.inc(),
                     Delivered::TooLarge => {
-                        self.broker.answered(session, packet_id, Stage::Done);
+                        self.broker.completed(session, packet_id);
                     }
                     Delivered::Expired => {}
                 }

@@ -159,10 +159,11 @@ impl Session {
             session.subscriptions.insert(subscription);
         }
         session.receiving.restore(snapshot.unreleased);
-        let above = snapshot.outgoing.iter().filter(|one| one.group.is_none());
-        let above = above.map(|one| one.offset);
-        let above: BTreeSet<u64> = above.filter(|offset| *offset > snapshot.through).collect();
-        session.taken_before = (!above.is_empty()).then(|| Box::new(above));
+        let under_way = snapshot.outgoing.iter().filter(|one| one.group.is_none());
+        let under_way = under_way.map(|one| one.offset);
+        let mut before = snapshot.done;
+        before.extend(under_way.filter(|offset| *offset > snapshot.through));
+        session.taken_before = (!before.is_empty()).then(|| Box::new(before));
         session
     }
 
@@ -201,6 +202,7 @@ impl Session {
             subscriptions: self.subscriptions.iter().cloned().collect(),
             unreleased: self.receiving.identifiers().clone(),
             outgoing: outgoing.collect(),
+            done: BTreeSet::new(),
         }
     }
 

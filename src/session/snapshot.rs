@@ -5,7 +5,10 @@ use crate::{
     message::Millis,
     mqtt::{PacketId, Qos},
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+};
 
 /// One session that is kept.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,11 +27,13 @@ pub struct Snapshot {
     pub subscriptions: Vec<Subscription>,
     /// QoS 2 messages of the client that wait for PUBREL.
     pub unreleased: BTreeSet<PacketId>,
-    /// Messages to the client, in the order first sent.
-    pub outgoing: Vec<Outgoing>,
+    /// Messages to the client that it is not done with, in the order first sent.
+    pub outgoing: VecDeque<Outgoing>,
+    /// Positions above `through` of QoS 2 messages that it is done with.
+    pub done: BTreeSet<u64>,
 }
 
-/// A message to the client that has a packet identifier, or had one.
+/// A message to the client that has a packet identifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outgoing {
     /// Its identifier.
@@ -50,8 +55,6 @@ pub enum Stage {
     Sent(Qos),
     /// PUBREC came: PUBREL is due until PUBCOMP comes.
     Release,
-    /// The client has it; noted as long as the cursor is below it.
-    Done,
 }
 
 impl Snapshot {
@@ -65,30 +68,42 @@ impl Snapshot {
             through,
             subscriptions: Vec::new(),
             unreleased: BTreeSet::new(),
-            outgoing: Vec::new(),
+            outgoing: VecDeque::new(),
+            done: BTreeSet::new(),
         }
     }
 
     /// Moves the cursor; what it passes and is done needs no note any more.
     pub fn settle_through(&mut self, through: u64) {
         self.through = self.through.max(through);
-        let through = self.through;
-        self.outgoing
-            .retain(|one| one.stage != Stage::Done || one.offset > through);
+        self.done = self.done.split_off(&(self.through + 1));
     }
 
-    /// Notes how far the message with this identifier is. What is done and need not be noted any more is returned.
-    pub fn move_to(&mut self, packet_id: PacketId, stage: Stage) -> Option<Outgoing> {
-        // an identifier may be in use again while its former message is still noted as done
-        let at = self
-            .outgoing
+    fn find(&self, packet_id: PacketId) -> Option<usize> {
+        self.outgoing
             .iter()
-            .position(|one| one.packet_id == packet_id && one.stage != Stage::Done)?;
-        let one = &mut self.outgoing[at];
-        one.stage = stage;
-        // a share group's message is no matter of this cursor
-        let noted = stage != Stage::Done || one.offset > self.through && one.group.is_none();
-        (!noted).then(|| self.outgoing.remove(at))
+            .position(|one| one.packet_id == packet_id)
+    }
+
+    /// PUBREC came for the message with this identifier.
+    pub fn received(&mut self, packet_id: PacketId) {
+        if let Some(at) = self.find(packet_id) {
+            self.outgoing[at].stage = Stage::Release;
+        }
+    }
+
+    /// The client is done with the message with this identifier. One of a share group is answered: it is a matter of
+    /// the group's cursor, not of this one.
+    pub fn completed(&mut self, packet_id: PacketId) -> Option<Outgoing> {
+        let at = self.find(packet_id)?;
+        let one = self.outgoing.remove(at)?;
+        if one.group.is_some() {
+            return Some(one);
+        }
+        if one.offset > self.through {
+            self.done.insert(one.offset);
+        }
+        None
     }
 
     /// Adds a filter, or replaces it.
@@ -110,6 +125,10 @@ impl Snapshot {
     pub fn weight(&self) -> usize {
         let filters = self.subscriptions.iter();
         let filters: usize = filters.map(|one| 32 + one.filter.as_str().len()).sum();
-        96 + self.client_id.len() + filters + 2 * self.unreleased.len() + 24 * self.outgoing.len()
+        96 + self.client_id.len()
+            + filters
+            + 2 * self.unreleased.len()
+            + 24 * self.outgoing.len()
+            + 8 * self.done.len()
     }
 }

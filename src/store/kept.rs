@@ -107,6 +107,12 @@ impl Kept {
                 if let Some(session) = self.session(&client) {
                     session.expiry = expiry;
                     session.parked = parked;
+                    if parked.is_none() {
+                        // written down at a stop; from now on the cursor knows what is unanswered at QoS 1
+                        session
+                            .outgoing
+                            .retain(|one| one.stage != Stage::Sent(Qos::AtLeastOnce));
+                    }
                 }
             }
             Change::Ended { client } => {
@@ -135,14 +141,15 @@ impl Kept {
             }
             Change::Paired { client, outgoing } => {
                 if let Some(session) = self.session(&client) {
-                    session.outgoing.push(outgoing);
+                    session.outgoing.push_back(outgoing);
                 }
             }
-            Change::Answered {
-                client,
-                packet_id,
-                stage,
-            } => self.answered(&client, packet_id, stage),
+            Change::Answered { client, packet_id } => {
+                if let Some(session) = self.session(&client) {
+                    session.received(packet_id);
+                }
+            }
+            Change::Completed { client, packet_id } => self.completed(&client, packet_id),
             Change::Cursor { client, through } => {
                 if let Some(session) = self.session(&client) {
                     session.settle_through(through);
@@ -204,11 +211,11 @@ impl Kept {
         }
     }
 
-    fn answered(&mut self, client: &str, packet_id: PacketId, stage: Stage) {
+    fn completed(&mut self, client: &str, packet_id: PacketId) {
         let Some(session) = self.session(client) else {
             return;
         };
-        if let Some(done) = session.move_to(packet_id, stage)
+        if let Some(done) = session.completed(packet_id)
             && let Some(group) = done.group
             && let Some(group) = self.groups.get_mut(&group)
             && done.offset > group.kept.through

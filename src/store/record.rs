@@ -144,14 +144,19 @@ pub enum Change {
         /// What.
         outgoing: Outgoing,
     },
-    /// The client answered it.
+    /// The client's PUBREC came.
     Answered {
+        /// Who.
+        client: Arc<str>,
+        /// For which.
+        packet_id: PacketId,
+    },
+    /// The client is done with it.
+    Completed {
         /// Who.
         client: Arc<str>,
         /// Which.
         packet_id: PacketId,
-        /// How far it is now.
-        stage: Stage,
     },
     /// Everything up to here is done with.
     Cursor {
@@ -207,6 +212,7 @@ const PAIRED: u8 = 38;
 const ANSWERED: u8 = 39;
 const CURSOR: u8 = 40;
 const PRESENCE: u8 = 41;
+const COMPLETED: u8 = 42;
 const WILL: u8 = 48;
 const WILL_DONE: u8 = 49;
 const GROUP: u8 = 50;
@@ -382,14 +388,12 @@ fn stage_byte(stage: Stage) -> u8 {
     match stage {
         Stage::Sent(qos) => qos as u8,
         Stage::Release => 3,
-        Stage::Done => 4,
     }
 }
 
 fn read_stage(reader: &mut Reader<'_>) -> Result<Stage, Unreadable> {
     Ok(match reader.u8()? {
         3 => Stage::Release,
-        4 => Stage::Done,
         qos => Stage::Sent(Qos::from_wire(qos).ok_or(Unreadable)?),
     })
 }
@@ -422,6 +426,7 @@ fn put_snapshot(out: &mut Vec<u8>, snapshot: &Snapshot) {
         subscriptions,
         unreleased,
         outgoing,
+        done,
     } = snapshot;
     put_text(out, client_id);
     put_optional(out, user.as_deref());
@@ -436,6 +441,8 @@ fn put_snapshot(out: &mut Vec<u8>, snapshot: &Snapshot) {
     unreleased.iter().for_each(|id| put_u16(out, id.get()));
     put_u32(out, outgoing.len() as u32); // a window and its notes
     outgoing.iter().for_each(|one| put_outgoing(out, one));
+    put_u32(out, done.len() as u32); // what was done since the cursor was last written
+    done.iter().for_each(|offset| put_u64(out, *offset));
 }
 
 fn read_snapshot(reader: &mut Reader<'_>) -> Result<Snapshot, Unreadable> {
@@ -449,7 +456,8 @@ fn read_snapshot(reader: &mut Reader<'_>) -> Result<Snapshot, Unreadable> {
         unreleased: read_many(reader, |reader| Ok(reader.packet_id()?))?
             .into_iter()
             .collect(),
-        outgoing: read_many(reader, read_outgoing)?,
+        outgoing: read_many(reader, read_outgoing)?.into(),
+        done: read_many(reader, read_u64)?.into_iter().collect(),
     })
 }
 
@@ -523,14 +531,13 @@ pub fn put_change(out: &mut Vec<u8>, change: &Change) {
             of_client(out, PAIRED, client);
             put_outgoing(out, outgoing);
         }
-        Change::Answered {
-            client,
-            packet_id,
-            stage,
-        } => {
+        Change::Answered { client, packet_id } => {
             of_client(out, ANSWERED, client);
             put_u16(out, packet_id.get());
-            out.push(stage_byte(*stage));
+        }
+        Change::Completed { client, packet_id } => {
+            of_client(out, COMPLETED, client);
+            put_u16(out, packet_id.get());
         }
         Change::Cursor { client, through } => {
             of_client(out, CURSOR, client);
@@ -658,7 +665,10 @@ fn read_of_client(kind: u8, reader: &mut Reader<'_>) -> Result<Change, Unreadabl
         ANSWERED => Change::Answered {
             client,
             packet_id: reader.packet_id()?,
-            stage: read_stage(reader)?,
+        },
+        COMPLETED => Change::Completed {
+            client,
+            packet_id: reader.packet_id()?,
         },
         CURSOR => Change::Cursor {
             client,

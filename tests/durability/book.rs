@@ -86,11 +86,12 @@ impl Book {
         }
         page.seen[place] = page.seen[place].saturating_add(1);
         let in_order = self.subscribed && number >= page.since && !publish.retain;
-        if in_order && page.seen[place] == 1 {
-            if let Some(newest) = page.newest.filter(|newest| *newest > number) {
-                let text = format!("{who} got {name}: {number} for the first time after {newest}");
-                world.findings.note(text);
-            }
+        if in_order
+            && page.seen[place] == 1
+            && let Some(newest) = page.newest.filter(|newest| *newest > number)
+        {
+            let text = format!("{who} got {name}: {number} for the first time after {newest}");
+            world.findings.note(text);
         }
         if page.seen[place] > 1 && publish.qos == 2 {
             let times = page.seen[place];
