@@ -1,0 +1,110 @@
+//! A disk that fails or is full at every single step in turn.
+
+use crate::{
+    disk::MemoryDisk,
+    random::Random,
+    run::{self, Model, message, wait},
+    states::seed,
+};
+use std::{io, time::Duration};
+use tidegate::store::{Store, StoreError, Urgency};
+
+fn stride() -> usize {
+    match std::env::var_os("TIDEGATE_TEST_LONG") {
+        Some(_) => 1,
+        None => 20,
+    }
+}
+
+/// Runs with a fault at one step after the other; what was told must be there afterwards.
+fn with_faults(kind: io::ErrorKind) {
+    let seed = seed();
+    let clean = run::run(&MemoryDisk::default(), &mut Random::seeded(seed), 120);
+    let steps = clean.expect("it opens").disk.steps().len();
+    for at in (0..steps).step_by(stride()) {
+        let disk = MemoryDisk::failing_at(at, kind);
+        // a store that cannot even be opened has promised nothing
+        let Some(run) = run::run(&disk, &mut Random::seeded(seed), 120) else {
+            continue;
+        };
+        let told = disk.steps().iter().rev().find_map(|step| match step {
+            crate::disk::Step::Told(lsn) => Some(*lsn),
+            _ => None,
+        });
+        let trimmed = run.trims.iter().map(|(_, through)| *through).max();
+        let trimmed = trimmed.unwrap_or(0);
+        let opened = run::open(MemoryDisk::holding(disk.files()), 4_000);
+        let (store, recovered) = opened.unwrap_or_else(|error| panic!("step {at}: {error}"));
+        let found = Model::found(&store, &recovered, trimmed);
+        for (lsn, op) in &run.ops {
+            if let run::Op::Message {
+                offset, payload, ..
+            } = op
+                && *lsn <= told.unwrap_or(0)
+                && *offset > trimmed
+            {
+                assert_eq!(
+                    found.messages.get(offset),
+                    Some(payload),
+                    "seed {seed}, step {at}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn an_error_of_the_disk_at_any_step_costs_nothing_that_was_told() {
+    with_faults(io::ErrorKind::Other);
+}
+
+#[test]
+fn a_full_disk_at_any_step_costs_nothing_that_was_told() {
+    with_faults(io::ErrorKind::StorageFull);
+}
+
+#[test]
+fn after_a_failed_sync_nothing_is_durable_any_more_and_nothing_is_taken() {
+    let clean = MemoryDisk::default();
+    let (store, _) = run::open(clean.clone(), 4_000).unwrap();
+    let before = clean.steps().len();
+    drop(store);
+    // the first steps of a run are always the same: the next sync is soon behind them
+    let disk = MemoryDisk::failing_at(before + 1, io::ErrorKind::Other);
+    let (store, _) = run::open(disk, 4_000).unwrap();
+    let one = message("t", b"one", false, None);
+    let appended = store.append(&one, None, Urgency::Now).unwrap();
+    assert!(!wait(&store, appended.lsn));
+    assert_eq!(
+        store.append(&one, None, Urgency::Now).unwrap_err(),
+        StoreError::Failed
+    );
+    assert!(store.watermark().has_failed());
+}
+
+#[test]
+fn a_disk_that_fills_up_refuses_messages_until_there_is_room_and_keeps_what_it_took() {
+    let disk = MemoryDisk::default();
+    let (store, _) = run::open(disk.clone(), 4_000).unwrap();
+    let one = message("t", b"one", false, None);
+    let first = store.append(&one, None, Urgency::Now).unwrap();
+    assert!(wait(&store, first.lsn));
+    disk.set_free(Some(0));
+    // seen with the next batch
+    let second = store.append(&one, None, Urgency::Now).unwrap();
+    assert!(wait(&store, second.lsn));
+    assert_eq!(
+        store.append(&one, None, Urgency::Now).unwrap_err(),
+        StoreError::Full
+    );
+    disk.set_free(None);
+    let third = loop {
+        match store.append(&one, None, Urgency::Now) {
+            Ok(appended) => break appended,
+            Err(error) => assert_eq!(error, StoreError::Full),
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    assert!(wait(&store, third.lsn));
+    assert_eq!(store.read(0, 10, None).records.len(), 3);
+}

@@ -1,0 +1,156 @@
+//! A data folder of format 1, as it was written once: every later version opens it.
+
+use std::{fs, path::Path, sync::Arc};
+use tidegate::{
+    message::{Epoch, Millis},
+    mqtt::{
+        PacketId, Qos,
+        connect::Will,
+        subscribe::SubscriptionOptions,
+        topic::{TopicFilter, TopicName},
+    },
+    session::{
+        snapshot::{Outgoing, Snapshot, Stage},
+        subscriptions::Subscription,
+    },
+    store::{
+        Store, Urgency,
+        config::Durability,
+        disk::Folder,
+        log::{DiskStore, Options},
+        record::Change,
+        recovery::{self, Header, OpenError, Recovered},
+    },
+};
+
+const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/crash/golden/format-1");
+
+fn open(path: &Path) -> Result<(DiskStore, Recovered), OpenError> {
+    let folder = Folder::open(path.to_owned())?;
+    let options = Options::new(Durability::Fsync, 1 << 30, 1 << 20);
+    let fresh = Header {
+        epoch: Epoch(*b"goldgold"),
+        secret: 0x60_1d,
+        segment: 0,
+    };
+    recovery::open(Arc::new(folder), options, fresh, Millis(1_000), &|_| 0)
+}
+
+fn id(value: u16) -> PacketId {
+    PacketId::new(value).unwrap()
+}
+
+fn session() -> Snapshot {
+    let mut session = Snapshot::new("golden".into(), Some("user".into()), 3600, 1);
+    session.parked = Some(Millis(900));
+    session.subscribe(Subscription {
+        filter: TopicFilter::parse("a/+/#").unwrap(),
+        options: SubscriptionOptions {
+            qos: Qos::ExactlyOnce,
+            no_local: true,
+            ..Default::default()
+        },
+        id: Some(7),
+        since: 1,
+    });
+    session.unreleased.insert(id(3));
+    session.outgoing.push_back(Outgoing {
+        packet_id: id(9),
+        offset: 2,
+        stage: Stage::Release,
+        retain: false,
+        group: None,
+    });
+    session
+}
+
+fn will() -> Will {
+    Will {
+        topic: TopicName::parse("will").unwrap(),
+        payload: b"gone".into(),
+        qos: Qos::AtLeastOnce,
+        retain: true,
+        delay: 5,
+        properties: None,
+    }
+}
+
+#[test]
+fn a_folder_of_format_1_opens_and_holds_what_was_put_into_it() {
+    if std::env::var_os("TIDEGATE_WRITE_GOLDEN").is_some() {
+        let _ = fs::remove_dir_all(GOLDEN);
+        write();
+    }
+    let copy = tempfile::tempdir().unwrap();
+    for entry in fs::read_dir(GOLDEN).unwrap().map(Result::unwrap) {
+        fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    }
+    let (store, recovered) = open(copy.path()).unwrap();
+    assert!(recovered.damage.is_empty() && recovered.clean);
+    assert_eq!(store.epoch(), Epoch(*b"goldgold"));
+    let records = store.read(0, 10, None).records;
+    let read: Vec<_> = records
+        .iter()
+        .map(|r| (r.offset, &*r.message.topic, &*r.message.payload))
+        .collect();
+    assert_eq!(
+        read,
+        [
+            (1, "a/b/c", &b"one"[..]),
+            (2, "a/b/c", b"two"),
+            (3, "r", b"kept")
+        ]
+    );
+    let kept = recovered.retained.values().next().unwrap();
+    assert_eq!((kept.0, &*kept.1.payload), (3, &b"kept"[..]));
+    assert_eq!(recovered.sessions, [session()]);
+    assert_eq!(&*recovered.wills[0].0, "golden");
+    assert_eq!(recovered.wills[0].1.will, will());
+    assert_eq!(&*recovered.groups[0].0, "$share/g/a");
+    assert_eq!(recovered.groups[0].1.through, 2);
+}
+
+fn write() {
+    let (store, _) = open(Path::new(GOLDEN)).unwrap();
+    for (topic, payload) in [("a/b/c", "one"), ("a/b/c", "two"), ("r", "kept")] {
+        let one = crate::run::message(topic, payload.as_bytes(), topic == "r", Some("in"));
+        store.append(&one, None, Urgency::Now).unwrap();
+    }
+    store.change(Change::Session(Box::new(session())), Urgency::Now);
+    store.change(
+        Change::Will {
+            client: "golden".into(),
+            user: None,
+            will: will(),
+        },
+        Urgency::Now,
+    );
+    store.change(
+        Change::Group {
+            filter: "$share/g/a".into(),
+            through: 2,
+            done: vec![4],
+        },
+        Urgency::Now,
+    );
+    drop(store);
+    let _ = fs::remove_file(Path::new(GOLDEN).join("lock"));
+}
+
+#[test]
+fn a_folder_of_a_later_format_is_refused_by_name() {
+    let copy = tempfile::tempdir().unwrap();
+    let (store, _) = open(copy.path()).unwrap();
+    drop(store);
+    let file = copy.path().join("0000000001.log");
+    let mut bytes = fs::read(&file).unwrap();
+    bytes[8] = 2;
+    let sum = crc32fast::hash(&bytes[..60]);
+    bytes[60..64].copy_from_slice(&sum.to_le_bytes());
+    fs::write(&file, bytes).unwrap();
+    let Err(refused) = open(copy.path()) else {
+        panic!("opened");
+    };
+    let text = refused.to_string();
+    assert!(text.contains("0000000001.log is of format 2"), "{text}");
+}

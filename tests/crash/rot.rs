@@ -1,0 +1,98 @@
+//! Flipped bits, cut files and zeroed pages: the rest is served, and nothing wrong ever is.
+
+use crate::{
+    disk::{Files, MemoryDisk},
+    random::Random,
+    run::{self, Model, message},
+    states::seed,
+};
+use std::collections::BTreeMap;
+use tidegate::store::{Store, Urgency, log::DiskStore, record::Change};
+
+fn trials() -> usize {
+    match std::env::var_os("TIDEGATE_TEST_LONG") {
+        Some(_) => 10_000,
+        None => 200,
+    }
+}
+
+fn written(store: &DiskStore, random: &mut Random) -> BTreeMap<u64, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    for number in 0..300 {
+        let mut payload = format!("message {number}").into_bytes();
+        payload.resize(payload.len() + random.below(300) as usize, b'.');
+        let one = message(&format!("t/{number}"), &payload, false, None);
+        let appended = store.append(&one, None, Urgency::Soon).unwrap();
+        all.insert(appended.position.offset, payload);
+        if number % 10 == 0 {
+            let newest = store.newest();
+            assert!(run::wait(store, newest));
+            let client = "c".into();
+            store.change(Change::WillDone { client }, Urgency::Soon);
+        }
+    }
+    all
+}
+
+/// Damages the files, and tells in which file and between which bytes.
+fn damage(files: &mut Files, random: &mut Random) -> (String, usize, usize, &'static str) {
+    let names: Vec<_> = files.keys().cloned().collect();
+    let name = names[random.below(names.len() as u64) as usize].clone();
+    let file = files.get_mut(&name).unwrap();
+    let at = random.below(file.len() as u64) as usize;
+    match random.below(4) {
+        0 => {
+            let page = at / 4096 * 4096;
+            let end = (page + 4096).min(file.len());
+            file[page..end].fill(0);
+            (name, page, end, "zeroed")
+        }
+        1 => {
+            let end = file.len();
+            file.truncate(at);
+            (name, at, end, "cut")
+        }
+        _ => {
+            file[at] ^= 1 << random.below(8);
+            (name, at, at + 1, "flipped")
+        }
+    }
+}
+
+#[test]
+fn damage_costs_the_records_it_hits_and_nothing_wrong_is_ever_served() {
+    let seed = seed();
+    let mut random = Random::seeded(seed);
+    let disk = MemoryDisk::default();
+    let (store, _) = run::open(disk.clone(), 20_000).unwrap();
+    let all = written(&store, &mut random);
+    drop(store);
+    let whole = disk.files();
+    assert!(whole.len() > 3, "several segments");
+    let mut unreported = 0;
+    for trial in 0..trials() {
+        let mut files = whole.clone();
+        let (name, at, end, how) = damage(&mut files, &mut random);
+        let what = format!("seed {seed}, trial {trial}: {name} {how} {at}..{end}");
+        let opened = run::open(MemoryDisk::holding(files), 20_000);
+        let (store, recovered) = opened.unwrap_or_else(|error| panic!("{what}: {error}"));
+        let found = Model::found(&store, &recovered, 0).messages;
+        for (offset, payload) in &found {
+            assert_eq!(
+                all.get(offset),
+                Some(payload),
+                "{what}: wrong payload at {offset}"
+            );
+        }
+        let lost = all.len() - found.len();
+        match how {
+            "flipped" => assert!(lost <= 1, "{what}: {lost} lost"),
+            // records of 64 bytes and more
+            "zeroed" => assert!(lost <= 4096 / 64 + 2, "{what}: {lost} lost"),
+            _ => {}
+        }
+        // cut behind everything that counts, a file is only shorter
+        unreported += usize::from(lost > 0 && recovered.damage.is_empty() && how != "cut");
+    }
+    assert_eq!(unreported, 0, "seed {seed}: loss without a report");
+}
