@@ -9,7 +9,7 @@ use super::{
     config::Durability,
     disk::Disk,
     frame::{self, Lsn, Met, Walk},
-    index::Index,
+    index::{self, Index},
     kept::Kept,
     record::{self, Change, Entry, Logged},
     recovery::HEADER,
@@ -354,6 +354,7 @@ impl DiskStore {
 
     /// Messages of one stretch of the disk. `None`: nothing there is above `after`; the tail has the rest.
     fn read_disk(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> Option<Page> {
+        let stride = if max <= index::BLOCK { 0 } else { STRIDE };
         // where to read, found under the lock; read without it
         let (segment, at, end, passed) = {
             let log = self.shared.locked();
@@ -376,7 +377,7 @@ impl DiskStore {
                     let block_end = block.end.min(segment.written);
                     match &mut found {
                         None => found = Some((*number, block.at, block_end, passed)),
-                        Some((same, at, end, _)) if same == number && block_end - *at <= STRIDE => {
+                        Some((same, at, end, _)) if same == number && block_end - *at <= stride => {
                             *end = block_end;
                         }
                         Some(_) => break 'search,
