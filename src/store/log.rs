@@ -254,7 +254,8 @@ impl Log {
 
     fn hurry(&mut self, shared: &Shared, urgency: Urgency) {
         match urgency {
-            Urgency::Now if self.urgent => {}
+            // without anything to write the mark would stay, and the next who sets it would wake nobody
+            Urgency::Now if self.urgent || self.pending.is_empty() => {}
             Urgency::Now => {
                 self.urgent = true;
                 shared.work.notify_one();
