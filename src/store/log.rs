@@ -489,7 +489,6 @@ impl DiskStore {
         let end = self.shared.locked().segments.get(&number).map(|s| s.end);
         let end = end.unwrap_or(HEADER as u64);
         let bytes = self.shared.read_part(number, HEADER as u64, end)?;
-        let mut newest = self.shared.locked().last;
         for met in Walk::new(&bytes, self.shared.secret, 0, Lsn(0)) {
             let Met::Frame(frame) = met else { continue };
             if let Ok(Entry::Message(logged) | Entry::Retained(logged)) = record::read(frame.body)
@@ -500,16 +499,15 @@ impl DiskStore {
                 let put = log.put(&self.shared, |out| {
                     record::put_retained(out, logged.offset, &logged.message)
                 });
-                newest = put.lsn;
                 if log.pending_bytes > QUEUE / 2 {
                     log.hurry(&self.shared, Urgency::Now);
                     drop(log);
-                    self.shared.wait(newest);
+                    self.shared.wait(put.lsn);
                 }
             }
         }
-        self.shared.locked().hurry(&self.shared, Urgency::Now);
-        if !self.shared.wait(newest) {
+        // also what replaced a retained message meanwhile must be there before that one goes
+        if !self.shared.wait(self.newest()) {
             return Ok(());
         }
         self.shared.locked().segments.remove(&number);
