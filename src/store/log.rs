@@ -510,8 +510,18 @@ impl DiskStore {
         if !self.shared.wait(self.newest()) {
             return Ok(());
         }
-        self.shared.locked().segments.remove(&number);
-        self.shared.disk.remove(&file_name(number))?;
+        let gone = self.shared.locked().segments.remove(&number);
+        if let Err(error) = self.shared.disk.remove(&file_name(number)) {
+            // a later one must not go before it
+            let mut log = self.shared.locked();
+            log.segments.extend(gone.map(|gone| (number, gone)));
+            return Err(error);
+        }
+        // one that came back without those behind it would bring back what they had ended
+        if let Err(error) = self.shared.disk.sync_names() {
+            self.shared.watermark.fail();
+            return Err(error);
+        }
         tracing::debug!(segment = number, "dropped");
         Ok(())
     }
