@@ -149,12 +149,17 @@ fn outgoing(one: &Outgoing) -> Value {
 
 fn will(will: &Will) -> Value {
     let properties = will.properties.as_deref();
-    json!({
+    let mut fields = json!({
         "topic": &*will.topic,
-        "payload": Payload::of(&will.payload),
         "qos": will.qos as u8,
         "retain": will.retain,
         "delay": will.delay,
         "properties": properties.map(|one| Properties::of(one, one.message_expiry)),
-    })
+    });
+    if let (Some(fields), Value::Object(payload)) =
+        (fields.as_object_mut(), json!(Payload::of(&will.payload)))
+    {
+        fields.extend(payload);
+    }
+    fields
 }

@@ -36,9 +36,10 @@ pub fn run(args: Args) -> Result<ExitCode, Refusal> {
     match copy_all(&looked, &copy, &args) {
         Ok((files, bytes)) => {
             println!(
-                "{}: copied {files} files, {} bytes",
+                "{}: copied {} bytes in {files} {}",
                 args.dest.display(),
-                number(bytes as f64)
+                number(bytes as f64),
+                if files == 1 { "file" } else { "files" }
             );
             Ok(ExitCode::SUCCESS)
         }
