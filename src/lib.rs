@@ -24,7 +24,7 @@
 //! | 8 | [`http`] | web ways in and out: REST, SSE, NDJSON, upgrades, dashboard, documents, problems |
 //! | 9 | [`config`] | what the operator wrote: file, environment, flags; all faults at once |
 //! | 10 | [`app`] | the composition root: bind, build, run, drain |
-//! | 11 | [`cli`] | the command line: `run`, `check-config`, `pub`, `sub`, `bench`, `openapi` |
+//! | 11 | [`cli`] | the command line: `run`, `check-config`, `pub`, `sub`, `store`, `bench`, `openapi` |
 //!
 //! # The life of a PUBLISH
 //!

@@ -9,6 +9,7 @@ mod json_line;
 mod link;
 mod publish;
 mod run;
+mod store;
 mod subscribe;
 
 use clap::{Parser, Subcommand};
@@ -37,6 +38,8 @@ enum Command {
     Pub(publish::Args),
     /// Subscribe over MQTT and print what comes
     Sub(subscribe::Args),
+    /// Look into a data folder that no gateway uses: check, dump, snapshot
+    Store(store::Args),
     /// Measure an MQTT broker
     Bench(bench::Args),
     /// Print the OpenAPI document of the web API
@@ -51,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(args) => run::check(args),
         Command::Pub(args) => client::block_on(publish::publish(args)),
         Command::Sub(args) => client::block_on(subscribe::subscribe(args)),
+        Command::Store(args) => store::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Openapi => {
             print!("{}", crate::http::openapi::document());
@@ -95,6 +99,8 @@ mod tests {
             &["tidegate", "check-config"],
             &["tidegate", "pub", "-t", "a"],
             &["tidegate", "sub"],
+            &["tidegate", "store"],
+            &["tidegate", "store", "snapshot", "from"],
         ] {
             assert_eq!(
                 Cli::try_parse_from(line).unwrap_err().exit_code(),

@@ -179,7 +179,8 @@ pub struct Properties {
 }
 
 impl Properties {
-    fn of(properties: &MessageProperties, expiry: Option<u32>) -> Self {
+    /// What a message has, with so much of its expiry.
+    pub fn of(properties: &MessageProperties, expiry: Option<u32>) -> Self {
         let owned = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
         Properties {
             content_type: owned(&properties.content_type),

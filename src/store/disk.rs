@@ -12,7 +12,7 @@ use std::{
 pub trait Disk: Send + Sync {
     /// The names of the files in it, in no order.
     fn names(&self) -> io::Result<Vec<String>>;
-    /// Opens a file that is there, to be read and written.
+    /// Opens a file that is there, to be read and, unless the folder is only looked at, written.
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
     /// Makes an empty file, in the place of one that may be there.
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>>;
@@ -43,12 +43,14 @@ pub trait DiskFile: Send + Sync {
 /// A real folder, this process's own as long as it lives.
 pub struct Folder {
     path: PathBuf,
-    /// Held locked: a second process would write between our records.
-    _lock: File,
+    /// Else it is only looked at: nothing in it is changed.
+    is_ours: bool,
+    /// Held locked: a second process would write between our records. A folder that no process has ever used has none.
+    _lock: Option<File>,
 }
 
 /// The name of the file that a process holds which uses the folder.
-const LOCK: &str = "lock";
+pub const LOCK: &str = "lock";
 
 impl Folder {
     /// The folder at `path`, made if it is not there, for nobody else to look into. `WouldBlock` if another process
@@ -62,7 +64,40 @@ impl Folder {
         options.read(true).write(true).create(true).truncate(false);
         let lock = options.mode(0o600).open(path.join(LOCK))?;
         lock.try_lock().map_err(io::Error::from)?;
-        Ok(Folder { path, _lock: lock })
+        Ok(Folder {
+            path,
+            is_ours: true,
+            _lock: Some(lock),
+        })
+    }
+
+    /// The folder at `path`, to be read and not to be changed, together with others who do the same. `WouldBlock` if a
+    /// process uses it; none can begin to while this lives.
+    pub fn look(path: PathBuf) -> io::Result<Self> {
+        // a file or nothing in its place is told by what the system says about it
+        fs::read_dir(&path)?;
+        let lock = match File::open(path.join(LOCK)) {
+            Ok(lock) => {
+                lock.try_lock_shared().map_err(io::Error::from)?;
+                Some(lock)
+            }
+            // a copy without it, perhaps on a disk that cannot be written to
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        Ok(Folder {
+            path,
+            is_ours: false,
+            _lock: lock,
+        })
+    }
+
+    /// An error if this folder is only looked at.
+    fn change(&self) -> io::Result<()> {
+        match self.is_ours {
+            true => Ok(()),
+            false => Err(io::ErrorKind::PermissionDenied.into()),
+        }
     }
 }
 
@@ -82,22 +117,24 @@ impl Disk for Folder {
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut options = OpenOptions::new();
-        Ok(Arc::new(
-            options.read(true).write(true).open(self.path.join(name))?,
-        ))
+        options.read(true).write(self.is_ours);
+        Ok(Arc::new(options.open(self.path.join(name))?))
     }
 
     fn create(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
+        self.change()?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(true);
         Ok(Arc::new(options.mode(0o600).open(self.path.join(name))?))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
+        self.change()?;
         fs::remove_file(self.path.join(name))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.change()?;
         fs::rename(self.path.join(from), self.path.join(to))
     }
 

@@ -150,7 +150,7 @@ struct Put {
 }
 
 /// The name of a segment's file.
-pub(super) fn file_name(segment: u64) -> String {
+pub fn file_name(segment: u64) -> String {
     format!("{segment:010}.log")
 }
 

@@ -143,7 +143,7 @@ impl Header {
 }
 
 /// The numbers of the segments in a folder, ascending.
-fn numbers(disk: &dyn Disk) -> io::Result<Vec<u64>> {
+pub fn numbers(disk: &dyn Disk) -> io::Result<Vec<u64>> {
     let names = disk.names()?;
     let mut numbers: Vec<u64> = names
         .iter()
@@ -216,14 +216,30 @@ pub enum Seen<'a> {
 pub fn identify(disk: &dyn Disk) -> Result<Option<Header>, OpenError> {
     let mut found = None;
     for number in numbers(disk)? {
-        let name = file_name(number);
-        let file = disk.open(&name)?;
-        let mut head = vec![0; HEADER.min(file.size()? as usize)];
-        file.read_at(&mut head, 0)?;
+        let head = read_head(disk, number)?;
         // all of them are looked at: one of a later format must not be passed over
-        found = found.or(Header::read(&name, &head)?);
+        found = found.or(Header::read(&file_name(number), &head)?);
     }
     Ok(found)
+}
+
+/// The newest format that a file of the folder is written in; `None` if none can be made out.
+pub fn format(disk: &dyn Disk) -> Result<Option<u16>, OpenError> {
+    let mut newest = None;
+    for number in numbers(disk)? {
+        let head = read_head(disk, number)?;
+        if Header::read(&file_name(number), &head)?.is_some() {
+            newest = newest.max(Some(u16::from_le_bytes([head[8], head[9]])));
+        }
+    }
+    Ok(newest)
+}
+
+fn read_head(disk: &dyn Disk, number: u64) -> io::Result<Vec<u8>> {
+    let file = disk.open(&file_name(number))?;
+    let mut head = vec![0; HEADER.min(file.size()? as usize)];
+    file.read_at(&mut head, 0)?;
+    Ok(head)
 }
 
 /// Shows all of a log that counts, in order.
@@ -231,6 +247,18 @@ pub fn scan(
     disk: &dyn Disk,
     identity: Header,
     mut visit: impl FnMut(Seen<'_>),
+) -> Result<(), OpenError> {
+    scan_while(disk, identity, |seen| {
+        visit(seen);
+        true
+    })
+}
+
+/// Shows what counts of a log, in order, for as long as `visit` asks for more.
+pub fn scan_while(
+    disk: &dyn Disk,
+    identity: Header,
+    mut visit: impl FnMut(Seen<'_>) -> bool,
 ) -> Result<(), OpenError> {
     let all = numbers(disk)?;
     let mut last = Lsn(0);
@@ -241,23 +269,27 @@ pub fn scan(
             (header.epoch, header.secret) != (identity.epoch, identity.secret)
                 || header.segment != segment
         }) {
-            visit(Seen::Foreign { segment });
+            if !visit(Seen::Foreign { segment }) {
+                return Ok(());
+            }
             continue;
         }
-        if header.is_none() && bytes.len() > HEADER {
-            visit(Seen::Damage {
-                segment,
-                at: 0,
-                end: HEADER as u64,
-                whole: false,
-            });
+        let headless = Seen::Damage {
+            segment,
+            at: 0,
+            end: HEADER as u64,
+            whole: false,
+        };
+        if header.is_none() && bytes.len() > HEADER && !visit(headless) {
+            return Ok(());
         }
         let mut walk = Walk::new(&bytes, identity.secret, HEADER, last);
         for met in walk.by_ref() {
-            match met {
+            let seen = match met {
                 Met::Frame(frame) => {
                     let (at, end) = (frame.at as u64, frame.end() as u64);
-                    visit(match record::read(frame.body) {
+                    last = frame.lsn;
+                    match record::read(frame.body) {
                         Ok(entry) => Seen::Entry {
                             segment,
                             at,
@@ -271,8 +303,7 @@ pub fn scan(
                             end,
                             whole: true,
                         },
-                    });
-                    last = frame.lsn;
+                    }
                 }
                 Met::Damage { at, end } => {
                     let rest = Walk::new(&bytes, identity.secret, end, last);
@@ -284,21 +315,27 @@ pub fn scan(
                         });
                         return Ok(());
                     }
-                    visit(Seen::Damage {
+                    Seen::Damage {
                         segment,
                         at: at as u64,
                         end: end as u64,
                         whole: false,
-                    });
+                    }
                 }
+            };
+            if !visit(seen) {
+                return Ok(());
             }
         }
         let end = walk.at.max(HEADER) as u64;
-        visit(Seen::Segment {
+        let whole = Seen::Segment {
             segment,
             end,
             bytes: &bytes,
-        });
+        };
+        if !visit(whole) {
+            return Ok(());
+        }
     }
     Ok(())
 }

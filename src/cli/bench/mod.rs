@@ -35,6 +35,7 @@ mod wire;
 use super::client::{self, Failure};
 use load::{Case, Load};
 use outcome::Outcome;
+pub use outcome::number;
 use std::process::ExitCode;
 
 /// `tidegate bench`
