@@ -1,7 +1,7 @@
 //! The README's commands work as they are printed.
 //!
-//! Every block marked `sh` is run by `bash -euo pipefail` in an empty folder, in the order of the page, against
-//! one gateway. The default ports in its text are replaced by the ports of that gateway, and `mosquitto_*` gets
+//! Every block marked `sh` is run by `bash -euo pipefail` in a folder that has nothing but the data folder of a gateway
+//! that was stopped, `tidegate-data`, in the order of the page, against one gateway that runs. The default ports in its text are replaced by the ports of that gateway, and `mosquitto_*` gets
 //! the port through its configuration file. A block that subscribes and so never ends (`curl -N`,
 //! `mosquitto_sub`, `tidegate sub`) stays in the background while the next ones run; it must have printed
 //! something by the end. Blocks for the eye only are marked `console`, `toml`, `js`, and so on.
@@ -160,6 +160,11 @@ fn every_sh_block_of_the_readme_does_what_it_says() {
         tempfile::tempdir().expect("a folder"),
         tempfile::tempdir().expect("a folder"),
     );
+    let stopped = folder.path().join("tidegate-data");
+    fs::create_dir(&stopped).expect("made");
+    let log = "0000000001.log";
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash/golden/format-1");
+    fs::copy(golden.join(log), stopped.join(log)).expect("copied");
     for client in ["mosquitto_pub", "mosquitto_sub", "mosquitto_rr"] {
         fs::write(settings.path().join(client), format!("-p {mqtt}\n")).expect("written");
     }
