@@ -507,6 +507,9 @@ pub fn open(
             disk.remove(&file_name(number))?;
         }
         disk.sync_names()?;
+    } else if let Some(number) = collected.segments.keys().last() {
+        // a process that was killed may have left there what only the system has: from now on it counts as durable
+        disk.open(&file_name(*number))?.sync()?;
     }
     for damage in &collected.damage {
         METRICS.store_damaged.inc();
