@@ -187,7 +187,7 @@ impl Kept {
                 known.through = known.through.max(through);
                 known.done.retain(|offset| *offset > known.through);
                 // only then the record is all there is to know
-                if known.done.is_subset(&all) {
+                if known.through == through && known.done.is_subset(&all) {
                     placed.segment = segment;
                 }
                 let new = all.into_iter().filter(|offset| *offset > known.through);
