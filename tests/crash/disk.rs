@@ -59,11 +59,19 @@ impl MemoryDisk {
     }
 
     pub fn files(&self) -> Files {
-        self.0.lock().expect("no test thread panicked").files.clone()
+        self.0
+            .lock()
+            .expect("no test thread panicked")
+            .files
+            .clone()
     }
 
     pub fn steps(&self) -> Vec<Step> {
-        self.0.lock().expect("no test thread panicked").steps.clone()
+        self.0
+            .lock()
+            .expect("no test thread panicked")
+            .steps
+            .clone()
     }
 
     pub fn set_free(&self, free: Option<u64>) {
@@ -71,7 +79,11 @@ impl MemoryDisk {
     }
 
     pub fn told(&self, lsn: u64) {
-        self.0.lock().expect("no test thread panicked").steps.push(Step::Told(lsn));
+        self.0
+            .lock()
+            .expect("no test thread panicked")
+            .steps
+            .push(Step::Told(lsn));
     }
 
     fn step(&self, step: Step) -> io::Result<()> {
@@ -178,11 +190,24 @@ pub fn after_crash(steps: &[Step], random: &mut Random) -> Files {
 
 impl Disk for MemoryDisk {
     fn names(&self) -> io::Result<Vec<String>> {
-        Ok(self.0.lock().expect("no test thread panicked").files.keys().cloned().collect())
+        Ok(self
+            .0
+            .lock()
+            .expect("no test thread panicked")
+            .files
+            .keys()
+            .cloned()
+            .collect())
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        match self.0.lock().expect("no test thread panicked").files.contains_key(name) {
+        match self
+            .0
+            .lock()
+            .expect("no test thread panicked")
+            .files
+            .contains_key(name)
+        {
             true => Ok(Arc::new(MemoryFile {
                 disk: self.clone(),
                 name: name.to_owned(),
@@ -209,7 +234,12 @@ impl Disk for MemoryDisk {
     }
 
     fn free(&self) -> io::Result<u64> {
-        Ok(self.0.lock().expect("no test thread panicked").free.unwrap_or(u64::MAX))
+        Ok(self
+            .0
+            .lock()
+            .expect("no test thread panicked")
+            .free
+            .unwrap_or(u64::MAX))
     }
 }
 

@@ -73,7 +73,9 @@ fn after_a_failed_sync_nothing_is_durable_any_more_and_nothing_is_taken() {
     let disk = MemoryDisk::failing_at(before + 1, io::ErrorKind::Other);
     let (store, _) = run::open(disk, 4_000).expect("as the test made it");
     let one = message("t", b"one", false, None);
-    let appended = store.append(&one, None, Urgency::Now).expect("as the test made it");
+    let appended = store
+        .append(&one, None, Urgency::Now)
+        .expect("as the test made it");
     assert!(!wait(&store, appended.lsn));
     assert_eq!(
         store.append(&one, None, Urgency::Now).unwrap_err(),
@@ -87,11 +89,15 @@ fn a_disk_that_fills_up_refuses_messages_until_there_is_room_and_keeps_what_it_t
     let disk = MemoryDisk::default();
     let (store, _) = run::open(disk.clone(), 4_000).expect("as the test made it");
     let one = message("t", b"one", false, None);
-    let first = store.append(&one, None, Urgency::Now).expect("as the test made it");
+    let first = store
+        .append(&one, None, Urgency::Now)
+        .expect("as the test made it");
     assert!(wait(&store, first.lsn));
     disk.set_free(Some(0));
     // seen with the next batch
-    let second = store.append(&one, None, Urgency::Now).expect("as the test made it");
+    let second = store
+        .append(&one, None, Urgency::Now)
+        .expect("as the test made it");
     assert!(wait(&store, second.lsn));
     assert_eq!(
         store.append(&one, None, Urgency::Now).unwrap_err(),

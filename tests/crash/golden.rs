@@ -82,7 +82,10 @@ fn a_folder_of_format_1_opens_and_holds_what_was_put_into_it() {
         write();
     }
     let copy = tempfile::tempdir().expect("as the test made it");
-    for entry in fs::read_dir(GOLDEN).expect("as the test made it").map(Result::unwrap) {
+    for entry in fs::read_dir(GOLDEN)
+        .expect("as the test made it")
+        .map(Result::unwrap)
+    {
         fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("as the test made it");
     }
     let (store, recovered) = open(copy.path()).expect("as the test made it");
@@ -101,7 +104,11 @@ fn a_folder_of_format_1_opens_and_holds_what_was_put_into_it() {
             (3, "r", b"kept")
         ]
     );
-    let kept = recovered.retained.values().next().expect("as the test made it");
+    let kept = recovered
+        .retained
+        .values()
+        .next()
+        .expect("as the test made it");
     assert_eq!((kept.0, &*kept.1.payload), (3, &b"kept"[..]));
     assert_eq!(recovered.sessions, [session()]);
     assert_eq!(&*recovered.wills[0].0, "golden");
@@ -114,7 +121,9 @@ fn write() {
     let (store, _) = open(Path::new(GOLDEN)).expect("as the test made it");
     for (topic, payload) in [("a/b/c", "one"), ("a/b/c", "two"), ("r", "kept")] {
         let one = crate::run::message(topic, payload.as_bytes(), topic == "r", Some("in"));
-        store.append(&one, None, Urgency::Now).expect("as the test made it");
+        store
+            .append(&one, None, Urgency::Now)
+            .expect("as the test made it");
     }
     store.change(Change::Session(Box::new(session())), Urgency::Now);
     store.change(

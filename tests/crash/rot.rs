@@ -22,7 +22,9 @@ fn written(store: &DiskStore, random: &mut Random) -> BTreeMap<u64, Vec<u8>> {
         let mut payload = format!("message {number}").into_bytes();
         payload.resize(payload.len() + random.below(300) as usize, b'.');
         let one = message(&format!("t/{number}"), &payload, false, None);
-        let appended = store.append(&one, None, Urgency::Soon).expect("as the test made it");
+        let appended = store
+            .append(&one, None, Urgency::Soon)
+            .expect("as the test made it");
         all.insert(appended.position.offset, payload);
         if number % 10 == 0 {
             let newest = store.newest();
