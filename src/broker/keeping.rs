@@ -58,7 +58,8 @@ impl Broker {
     /// The session is over.
     pub(super) fn keep_end(&self, client_id: &Arc<str>) -> Lsn {
         let client = client_id.clone();
-        self.tell(Change::Ended { client }, Urgency::Soon)
+        // nobody is answered, but a client that ended its session does not expect it to come back
+        self.tell(Change::Ended { client }, Urgency::Now)
     }
 
     /// A filter was added or replaced.
@@ -233,7 +234,10 @@ impl Broker {
         let now = self.now();
         self.each_parked(|session| {
             let group = |id| self.group_filter(session, id);
-            let snapshot = session.snapshot(None, Some(now), group);
+            let mut snapshot = session.snapshot(None, Some(now), group);
+            let done = self.0.store.done(&snapshot.client_id);
+            let through = snapshot.through;
+            snapshot.done = done.into_iter().filter(|at| *at > through).collect();
             self.tell(Change::Session(Box::new(snapshot)), Urgency::Soon);
         });
         self.0.store.close();

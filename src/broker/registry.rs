@@ -279,8 +279,9 @@ impl Broker {
                 self.publish_will(&client_id, Some(key), will);
             }
         } else {
-            drop(slots);
+            // before anybody can begin a new session of this name: what is written of it comes behind this end
             self.end(&mut session, &outbox);
+            drop(slots);
             if let Some(will) = will {
                 self.publish_will(&client_id, None, will);
             }
@@ -306,12 +307,13 @@ impl Broker {
         } else {
             None
         };
-        drop(slots);
         if let Some(Slot::Parked(mut parked)) = ended {
             METRICS.sessions_parked.dec();
             METRICS.sessions_expired.inc();
+            // under the lock: what is written of a new session of this name comes behind this end
             self.end(&mut parked.left.session, &parked.left.outbox);
         }
+        drop(slots);
         if let Some(will) = will {
             self.publish_will(client_id, Some(key), will);
         }

@@ -24,7 +24,7 @@ use crate::{
 };
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{
         Arc,
@@ -603,6 +603,12 @@ impl Store for DiskStore {
         let lsn = log.change(&self.shared, change);
         log.hurry(&self.shared, urgency);
         lsn
+    }
+
+    fn done(&self, client: &str) -> BTreeSet<u64> {
+        let log = self.shared.locked();
+        let session = log.kept.sessions.get(client);
+        session.map_or(BTreeSet::new(), |placed| placed.kept.done.clone())
     }
 
     fn newest(&self) -> Lsn {

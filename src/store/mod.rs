@@ -28,7 +28,7 @@ use crate::{
 use frame::Lsn;
 pub use index::Wanted;
 use record::Change;
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 use watermark::Watermark;
 
 /// One message of the log.
@@ -117,6 +117,11 @@ pub trait Store: Send + Sync {
 
     /// Appends a change; it is durable when the watermark is there.
     fn change(&self, change: Change, urgency: Urgency) -> Lsn;
+
+    /// Positions above its cursor of QoS 2 messages that a client is known to be done with.
+    fn done(&self, _client: &str) -> BTreeSet<u64> {
+        BTreeSet::new()
+    }
 
     /// The newest record there is. Has it written soon: somebody waits.
     fn newest(&self) -> Lsn;
