@@ -134,7 +134,7 @@ async fn a_folder_after_a_clean_stop_is_read_whole_and_left_as_it_is() {
     assert_eq!(found["retained"], 1);
     assert_eq!(found["sessions"], 1);
     assert_eq!(found["wills"], 0);
-    let bytes: u64 = before.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+    let bytes: u64 = before.values().map(|bytes| bytes.len() as u64).sum();
     let segments = found["segments"].as_array().unwrap();
     let sizes: u64 = segments
         .iter()

@@ -80,7 +80,8 @@ names=(gateway relay)
 compare=(--rounds "${ROUNDS:-3}" --seconds "${SECONDS_EACH:-1.2}")
 usual=("pairs" "pairs --qos 1" "pairs --qos 2" "fan-out" "fan-out --qos 1" "fan-in" "pairs --window 1"
     "fan-out --window 1" "ws-pairs" "ws-pairs --qos 1" "filters --count 300" "filters --count 100000" "sse" "http-post"
-    "latency --qos 1" "half-load --qos 1" "neighbours" "neighbours --qos 1")
+    "latency --qos 1" "half-load --qos 1" "neighbours" "neighbours --qos 1" "durable --publishers 1"
+    "durable --publishers 16" "durable --publishers 256" "durable --publishers 16 --sessions 1000")
 growth=()
 for size in 10 100 1000 10000; do growth+=("fan-out --subscribers $size"); done
 # two connections each
