@@ -30,6 +30,9 @@ use std::{
 /// Seconds that the server keeps a session: longer than anybody measures.
 const EXPIRY: u32 = 3600;
 
+/// Sessions that are ended at a time: a server may let each of them wait for the disk.
+const ENDING: usize = 256;
+
 /// What all sessions subscribe to.
 const FILTER: &str = "bench/durable/+";
 
@@ -77,7 +80,7 @@ async fn end(door: &Door, sessions: usize) -> Result<(), Failure> {
             wire.leave().await?;
             Ok(())
         })
-        .buffer_unordered(OPENING)
+        .buffer_unordered(ENDING)
         .try_collect()
         .await
 }

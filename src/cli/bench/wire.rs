@@ -162,6 +162,8 @@ impl Wire {
         let goodbye = Disconnect::new(ReasonCode::Success);
         Packet::Disconnect(Box::new(goodbye)).encode(self.version, &mut bytes);
         self.answer(&bytes).await?;
+        // a client closes the connection behind it; without that some servers would wait
+        self.stream.shutdown().await?;
         while self.fill().await.is_ok() {}
         Ok(())
     }
