@@ -17,7 +17,7 @@
 //! | 3 | [`session`] | the conversation: one client's protocol state; packets in, packets and requests out; pure |
 //! | 3 | [`routing`] | who wants it: the topic tree, share groups, a publisher's memo, retained messages; pure |
 //! | 3 | [`auth`] | who may: an identity and its permissions, and how a client proves who it is |
-//! | 4 | [`store`] | what survives: the log and its positions. In memory only, so far |
+//! | 4 | [`store`] | what survives: one log of messages and of what changes beside them, in segment files |
 //! | 5 | [`broker`] | the switch: the only room that joins routing, store, auth and who is online |
 //! | 6 | [`observe`] | looking in: log lines, `/metrics`, `$SYS` |
 //! | 7 | [`listener`] | MQTT ways in: the accept loop and the driver of a connection, over TCP and WebSocket |
@@ -33,7 +33,8 @@
 //! 3. The broker asks the identity, looks the topic up in the publisher's memo, and offers the message to each outbox,
 //!    together with the others of that read that go to the same ones. If it is retained or somebody durable wants it,
 //!    all this happens under the order lock and it gets a position.
-//! 4. The acknowledgements of the whole read leave in one write.
+//! 4. The acknowledgements of the whole read leave in one write. What must survive waits for the store's watermark first:
+//!    one thread writes the log, and one sync serves all that was appended while the one before it ran.
 //! 5. An outbox that was empty wakes its reader, which drains it in batches into one write, or one body chunk.
 
 pub mod app;

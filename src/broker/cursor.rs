@@ -18,7 +18,8 @@ impl Broker {
     /// The next messages that a session behind missed, at most `max`. At the end of the log the outbox goes live.
     pub fn catch_up(&self, session: &mut Session, outbox: &Outbox, max: usize) -> Vec<Delivery> {
         let mut missed = Vec::new();
-        let page = self.read_for(session, CHUNK);
+        // not all of them may be for it, but a small window needs few
+        let page = self.read_for(session, (2 * max).clamp(32, CHUNK));
         if page.is_end(session.taken_through()) {
             let _order = self.0.order.lock();
             if self.read_for(session, 1).is_end(session.taken_through()) {

@@ -242,7 +242,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             }
         }
         // whoever publishes waits with the others until the store has written what it has
-        let takes_more = !self.broker.is_busy() || self.waits_for_store(cx).is_ready();
+        let takes_more = !self.broker.is_busy()
+            || self.waits_for_store(cx).is_ready()
+            // it may have written all it had in between, and then nothing would wake this
+            || !self.broker.is_busy();
         if has_room && takes_more {
             match self.link.poll_read(cx) {
                 Poll::Ready(Ok(())) => {

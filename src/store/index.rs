@@ -7,7 +7,7 @@ use crate::mqtt::topic::{TopicFilter, TopicName};
 use std::hash::{BuildHasher, Hasher};
 
 /// Messages in a block.
-const BLOCK: u32 = 64;
+pub const BLOCK: usize = 64;
 
 /// 64-bit words of a block's filter.
 const WORDS: usize = 32;
@@ -23,7 +23,7 @@ pub struct Block {
     pub at: u64,
     /// Behind the last.
     pub end: u64,
-    count: u32,
+    count: usize,
     seen: Box<[u64; WORDS]>,
 }
 

@@ -70,6 +70,17 @@ pub struct Run {
     pub clean: bool,
 }
 
+impl Placed<GroupCursor> {
+    /// A client is done with a message, by a record that only says so to whoever knows the session. That one is whole
+    /// in `session`: when it goes, the group must be written anew, too.
+    fn done(&mut self, offset: u64, session: u64) {
+        if offset > self.kept.through {
+            self.kept.done.insert(offset);
+            self.segment = self.segment.min(session);
+        }
+    }
+}
+
 /// Runs that are remembered.
 const RUNS: usize = 64;
 
@@ -117,7 +128,7 @@ impl Kept {
             }
             Change::Ended { client } => {
                 if let Some(ended) = self.sessions.remove(&client) {
-                    self.dies_with(ended.kept);
+                    self.dies_with(ended);
                 }
             }
             Change::Subscribed {
@@ -176,7 +187,7 @@ impl Kept {
                 known.through = known.through.max(through);
                 known.done.retain(|offset| *offset > known.through);
                 // only then the record is all there is to know
-                if known.done.is_subset(&all) {
+                if known.through == through && known.done.is_subset(&all) {
                     placed.segment = segment;
                 }
                 let new = all.into_iter().filter(|offset| *offset > known.through);
@@ -189,13 +200,12 @@ impl Kept {
     }
 
     /// What a share group gave this client at QoS 2 is for nobody else.
-    fn dies_with(&mut self, ended: Snapshot) {
-        for one in ended.outgoing {
+    fn dies_with(&mut self, ended: Placed<Snapshot>) {
+        for one in ended.kept.outgoing {
             if let Some(group) = one.group.and_then(|group| self.groups.get_mut(&group))
                 && one.stage != Stage::Sent(Qos::AtLeastOnce)
-                && one.offset > group.kept.through
             {
-                group.kept.done.insert(one.offset);
+                group.done(one.offset, ended.segment);
             }
         }
     }
@@ -212,15 +222,15 @@ impl Kept {
     }
 
     fn completed(&mut self, client: &str, packet_id: PacketId) {
-        let Some(session) = self.session(client) else {
+        let Some(session) = self.sessions.get_mut(client) else {
             return;
         };
-        if let Some(done) = session.completed(packet_id)
+        let segment = session.segment;
+        if let Some(done) = session.kept.completed(packet_id)
             && let Some(group) = done.group
             && let Some(group) = self.groups.get_mut(&group)
-            && done.offset > group.kept.through
         {
-            group.kept.done.insert(done.offset);
+            group.done(done.offset, segment);
         }
     }
 

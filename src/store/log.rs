@@ -9,7 +9,7 @@ use super::{
     config::Durability,
     disk::Disk,
     frame::{self, Lsn, Met, Walk},
-    index::Index,
+    index::{self, Index},
     kept::Kept,
     record::{self, Change, Entry, Logged},
     recovery::HEADER,
@@ -254,7 +254,8 @@ impl Log {
 
     fn hurry(&mut self, shared: &Shared, urgency: Urgency) {
         match urgency {
-            Urgency::Now if self.urgent => {}
+            // without anything to write the mark would stay, and the next who sets it would wake nobody
+            Urgency::Now if self.urgent || self.pending.is_empty() => {}
             Urgency::Now => {
                 self.urgent = true;
                 shared.work.notify_one();
@@ -354,6 +355,7 @@ impl DiskStore {
 
     /// Messages of one stretch of the disk. `None`: nothing there is above `after`; the tail has the rest.
     fn read_disk(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> Option<Page> {
+        let stride = if max <= index::BLOCK { 0 } else { STRIDE };
         // where to read, found under the lock; read without it
         let (segment, at, end, passed) = {
             let log = self.shared.locked();
@@ -376,7 +378,7 @@ impl DiskStore {
                     let block_end = block.end.min(segment.written);
                     match &mut found {
                         None => found = Some((*number, block.at, block_end, passed)),
-                        Some((same, at, end, _)) if same == number && block_end - *at <= STRIDE => {
+                        Some((same, at, end, _)) if same == number && block_end - *at <= stride => {
                             *end = block_end;
                         }
                         Some(_) => break 'search,
@@ -487,7 +489,6 @@ impl DiskStore {
         let end = self.shared.locked().segments.get(&number).map(|s| s.end);
         let end = end.unwrap_or(HEADER as u64);
         let bytes = self.shared.read_part(number, HEADER as u64, end)?;
-        let mut newest = self.shared.locked().last;
         for met in Walk::new(&bytes, self.shared.secret, 0, Lsn(0)) {
             let Met::Frame(frame) = met else { continue };
             if let Ok(Entry::Message(logged) | Entry::Retained(logged)) = record::read(frame.body)
@@ -498,20 +499,29 @@ impl DiskStore {
                 let put = log.put(&self.shared, |out| {
                     record::put_retained(out, logged.offset, &logged.message)
                 });
-                newest = put.lsn;
                 if log.pending_bytes > QUEUE / 2 {
                     log.hurry(&self.shared, Urgency::Now);
                     drop(log);
-                    self.shared.wait(newest);
+                    self.shared.wait(put.lsn);
                 }
             }
         }
-        self.shared.locked().hurry(&self.shared, Urgency::Now);
-        if !self.shared.wait(newest) {
+        // also what replaced a retained message meanwhile must be there before that one goes
+        if !self.shared.wait(self.newest()) {
             return Ok(());
         }
-        self.shared.locked().segments.remove(&number);
-        self.shared.disk.remove(&file_name(number))?;
+        let gone = self.shared.locked().segments.remove(&number);
+        if let Err(error) = self.shared.disk.remove(&file_name(number)) {
+            // a later one must not go before it
+            let mut log = self.shared.locked();
+            log.segments.extend(gone.map(|gone| (number, gone)));
+            return Err(error);
+        }
+        // one that came back without those behind it would bring back what they had ended
+        if let Err(error) = self.shared.disk.sync_names() {
+            self.shared.watermark.fail();
+            return Err(error);
+        }
         tracing::debug!(segment = number, "dropped");
         Ok(())
     }

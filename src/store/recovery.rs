@@ -242,6 +242,16 @@ fn read_head(disk: &dyn Disk, number: u64) -> io::Result<Vec<u8>> {
     Ok(head)
 }
 
+/// Whether a crash came before the first record was written: no file has more than a header.
+fn holds_nothing(disk: &dyn Disk) -> io::Result<bool> {
+    for number in numbers(disk)? {
+        if disk.open(&file_name(number))?.size()? > HEADER as u64 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Shows all of a log that counts, in order.
 pub fn scan(
     disk: &dyn Disk,
@@ -426,7 +436,7 @@ pub fn open(
     rules: &dyn Fn(&str) -> u64,
 ) -> Result<(DiskStore, Recovered), OpenError> {
     let found = identify(&*disk)?;
-    let is_new = numbers(&*disk)?.is_empty();
+    let is_new = found.is_none() && holds_nothing(&*disk)?;
     let identity = found.unwrap_or(fresh);
     let mut collected = Collected {
         kept: Kept::default(),
@@ -507,6 +517,9 @@ pub fn open(
             disk.remove(&file_name(number))?;
         }
         disk.sync_names()?;
+    } else if let Some(number) = collected.segments.keys().last() {
+        // a process that was killed may have left there what only the system has: from now on it counts as durable
+        disk.open(&file_name(*number))?.sync()?;
     }
     for damage in &collected.damage {
         METRICS.store_damaged.inc();

@@ -48,34 +48,46 @@ struct MemoryFile {
 impl MemoryDisk {
     pub fn holding(files: Files) -> Self {
         let disk = MemoryDisk::default();
-        disk.0.lock().unwrap().files = files;
+        disk.0.lock().expect("no test thread panicked").files = files;
         disk
     }
 
     pub fn failing_at(step: usize, kind: io::ErrorKind) -> Self {
         let disk = MemoryDisk::default();
-        disk.0.lock().unwrap().fault = Some((step, kind));
+        disk.0.lock().expect("no test thread panicked").fault = Some((step, kind));
         disk
     }
 
     pub fn files(&self) -> Files {
-        self.0.lock().unwrap().files.clone()
+        self.0
+            .lock()
+            .expect("no test thread panicked")
+            .files
+            .clone()
     }
 
     pub fn steps(&self) -> Vec<Step> {
-        self.0.lock().unwrap().steps.clone()
+        self.0
+            .lock()
+            .expect("no test thread panicked")
+            .steps
+            .clone()
     }
 
     pub fn set_free(&self, free: Option<u64>) {
-        self.0.lock().unwrap().free = free;
+        self.0.lock().expect("no test thread panicked").free = free;
     }
 
     pub fn told(&self, lsn: u64) {
-        self.0.lock().unwrap().steps.push(Step::Told(lsn));
+        self.0
+            .lock()
+            .expect("no test thread panicked")
+            .steps
+            .push(Step::Told(lsn));
     }
 
     fn step(&self, step: Step) -> io::Result<()> {
-        let mut inner = self.0.lock().unwrap();
+        let mut inner = self.0.lock().expect("no test thread panicked");
         let number = inner.steps.len();
         if let Some((at, kind)) = inner.fault
             && number == at
@@ -178,11 +190,24 @@ pub fn after_crash(steps: &[Step], random: &mut Random) -> Files {
 
 impl Disk for MemoryDisk {
     fn names(&self) -> io::Result<Vec<String>> {
-        Ok(self.0.lock().unwrap().files.keys().cloned().collect())
+        Ok(self
+            .0
+            .lock()
+            .expect("no test thread panicked")
+            .files
+            .keys()
+            .cloned()
+            .collect())
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        match self.0.lock().unwrap().files.contains_key(name) {
+        match self
+            .0
+            .lock()
+            .expect("no test thread panicked")
+            .files
+            .contains_key(name)
+        {
             true => Ok(Arc::new(MemoryFile {
                 disk: self.clone(),
                 name: name.to_owned(),
@@ -209,19 +234,24 @@ impl Disk for MemoryDisk {
     }
 
     fn free(&self) -> io::Result<u64> {
-        Ok(self.0.lock().unwrap().free.unwrap_or(u64::MAX))
+        Ok(self
+            .0
+            .lock()
+            .expect("no test thread panicked")
+            .free
+            .unwrap_or(u64::MAX))
     }
 }
 
 impl DiskFile for MemoryFile {
     fn size(&self) -> io::Result<u64> {
-        let inner = self.disk.0.lock().unwrap();
+        let inner = self.disk.0.lock().expect("no test thread panicked");
         let file = inner.files.get(&self.name).ok_or(io::ErrorKind::NotFound)?;
         Ok(file.len() as u64)
     }
 
     fn read_at(&self, into: &mut [u8], at: u64) -> io::Result<()> {
-        let inner = self.disk.0.lock().unwrap();
+        let inner = self.disk.0.lock().expect("no test thread panicked");
         let file = inner.files.get(&self.name).ok_or(io::ErrorKind::NotFound)?;
         let part = file.get(at as usize..at as usize + into.len());
         into.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);

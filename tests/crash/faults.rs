@@ -66,14 +66,16 @@ fn a_full_disk_at_any_step_costs_nothing_that_was_told() {
 #[test]
 fn after_a_failed_sync_nothing_is_durable_any_more_and_nothing_is_taken() {
     let clean = MemoryDisk::default();
-    let (store, _) = run::open(clean.clone(), 4_000).unwrap();
+    let (store, _) = run::open(clean.clone(), 4_000).expect("as the test made it");
     let before = clean.steps().len();
     drop(store);
     // the first steps of a run are always the same: the next sync is soon behind them
     let disk = MemoryDisk::failing_at(before + 1, io::ErrorKind::Other);
-    let (store, _) = run::open(disk, 4_000).unwrap();
+    let (store, _) = run::open(disk, 4_000).expect("as the test made it");
     let one = message("t", b"one", false, None);
-    let appended = store.append(&one, None, Urgency::Now).unwrap();
+    let appended = store
+        .append(&one, None, Urgency::Now)
+        .expect("as the test made it");
     assert!(!wait(&store, appended.lsn));
     assert_eq!(
         store.append(&one, None, Urgency::Now).unwrap_err(),
@@ -85,13 +87,17 @@ fn after_a_failed_sync_nothing_is_durable_any_more_and_nothing_is_taken() {
 #[test]
 fn a_disk_that_fills_up_refuses_messages_until_there_is_room_and_keeps_what_it_took() {
     let disk = MemoryDisk::default();
-    let (store, _) = run::open(disk.clone(), 4_000).unwrap();
+    let (store, _) = run::open(disk.clone(), 4_000).expect("as the test made it");
     let one = message("t", b"one", false, None);
-    let first = store.append(&one, None, Urgency::Now).unwrap();
+    let first = store
+        .append(&one, None, Urgency::Now)
+        .expect("as the test made it");
     assert!(wait(&store, first.lsn));
     disk.set_free(Some(0));
     // seen with the next batch
-    let second = store.append(&one, None, Urgency::Now).unwrap();
+    let second = store
+        .append(&one, None, Urgency::Now)
+        .expect("as the test made it");
     assert!(wait(&store, second.lsn));
     assert_eq!(
         store.append(&one, None, Urgency::Now).unwrap_err(),

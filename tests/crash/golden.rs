@@ -37,14 +37,14 @@ fn open(path: &Path) -> Result<(DiskStore, Recovered), OpenError> {
 }
 
 fn id(value: u16) -> PacketId {
-    PacketId::new(value).unwrap()
+    PacketId::new(value).expect("as the test made it")
 }
 
 fn session() -> Snapshot {
     let mut session = Snapshot::new("golden".into(), Some("user".into()), 3600, 1);
     session.parked = Some(Millis(900));
     session.subscribe(Subscription {
-        filter: TopicFilter::parse("a/+/#").unwrap(),
+        filter: TopicFilter::parse("a/+/#").expect("as the test made it"),
         options: SubscriptionOptions {
             qos: Qos::ExactlyOnce,
             no_local: true,
@@ -66,7 +66,7 @@ fn session() -> Snapshot {
 
 fn will() -> Will {
     Will {
-        topic: TopicName::parse("will").unwrap(),
+        topic: TopicName::parse("will").expect("as the test made it"),
         payload: b"gone".into(),
         qos: Qos::AtLeastOnce,
         retain: true,
@@ -81,11 +81,14 @@ fn a_folder_of_format_1_opens_and_holds_what_was_put_into_it() {
         let _ = fs::remove_dir_all(GOLDEN);
         write();
     }
-    let copy = tempfile::tempdir().unwrap();
-    for entry in fs::read_dir(GOLDEN).unwrap().map(Result::unwrap) {
-        fs::copy(entry.path(), copy.path().join(entry.file_name())).unwrap();
+    let copy = tempfile::tempdir().expect("as the test made it");
+    for entry in fs::read_dir(GOLDEN)
+        .expect("as the test made it")
+        .map(Result::unwrap)
+    {
+        fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("as the test made it");
     }
-    let (store, recovered) = open(copy.path()).unwrap();
+    let (store, recovered) = open(copy.path()).expect("as the test made it");
     assert!(recovered.damage.is_empty() && recovered.clean);
     assert_eq!(store.epoch(), Epoch(*b"goldgold"));
     let records = store.read(0, 10, None).records;
@@ -101,7 +104,11 @@ fn a_folder_of_format_1_opens_and_holds_what_was_put_into_it() {
             (3, "r", b"kept")
         ]
     );
-    let kept = recovered.retained.values().next().unwrap();
+    let kept = recovered
+        .retained
+        .values()
+        .next()
+        .expect("as the test made it");
     assert_eq!((kept.0, &*kept.1.payload), (3, &b"kept"[..]));
     assert_eq!(recovered.sessions, [session()]);
     assert_eq!(&*recovered.wills[0].0, "golden");
@@ -111,10 +118,12 @@ fn a_folder_of_format_1_opens_and_holds_what_was_put_into_it() {
 }
 
 fn write() {
-    let (store, _) = open(Path::new(GOLDEN)).unwrap();
+    let (store, _) = open(Path::new(GOLDEN)).expect("as the test made it");
     for (topic, payload) in [("a/b/c", "one"), ("a/b/c", "two"), ("r", "kept")] {
         let one = crate::run::message(topic, payload.as_bytes(), topic == "r", Some("in"));
-        store.append(&one, None, Urgency::Now).unwrap();
+        store
+            .append(&one, None, Urgency::Now)
+            .expect("as the test made it");
     }
     store.change(Change::Session(Box::new(session())), Urgency::Now);
     store.change(
@@ -139,15 +148,15 @@ fn write() {
 
 #[test]
 fn a_folder_of_a_later_format_is_refused_by_name() {
-    let copy = tempfile::tempdir().unwrap();
-    let (store, _) = open(copy.path()).unwrap();
+    let copy = tempfile::tempdir().expect("as the test made it");
+    let (store, _) = open(copy.path()).expect("as the test made it");
     drop(store);
     let file = copy.path().join("0000000001.log");
-    let mut bytes = fs::read(&file).unwrap();
+    let mut bytes = fs::read(&file).expect("as the test made it");
     bytes[8] = 2;
     let sum = crc32fast::hash(&bytes[..60]);
     bytes[60..64].copy_from_slice(&sum.to_le_bytes());
-    fs::write(&file, bytes).unwrap();
+    fs::write(&file, bytes).expect("as the test made it");
     let Err(refused) = open(copy.path()) else {
         panic!("opened");
     };

@@ -22,7 +22,9 @@ fn written(store: &DiskStore, random: &mut Random) -> BTreeMap<u64, Vec<u8>> {
         let mut payload = format!("message {number}").into_bytes();
         payload.resize(payload.len() + random.below(300) as usize, b'.');
         let one = message(&format!("t/{number}"), &payload, false, None);
-        let appended = store.append(&one, None, Urgency::Soon).unwrap();
+        let appended = store
+            .append(&one, None, Urgency::Soon)
+            .expect("as the test made it");
         all.insert(appended.position.offset, payload);
         if number % 10 == 0 {
             let newest = store.newest();
@@ -38,7 +40,7 @@ fn written(store: &DiskStore, random: &mut Random) -> BTreeMap<u64, Vec<u8>> {
 fn damage(files: &mut Files, random: &mut Random) -> (String, usize, usize, &'static str) {
     let names: Vec<_> = files.keys().cloned().collect();
     let name = names[random.below(names.len() as u64) as usize].clone();
-    let file = files.get_mut(&name).unwrap();
+    let file = files.get_mut(&name).expect("as the test made it");
     let at = random.below(file.len() as u64) as usize;
     match random.below(4) {
         0 => {
@@ -64,7 +66,7 @@ fn damage_costs_the_records_it_hits_and_nothing_wrong_is_ever_served() {
     let seed = seed();
     let mut random = Random::seeded(seed);
     let disk = MemoryDisk::default();
-    let (store, _) = run::open(disk.clone(), 20_000).unwrap();
+    let (store, _) = run::open(disk.clone(), 20_000).expect("as the test made it");
     let all = written(&store, &mut random);
     drop(store);
     let whole = disk.files();

@@ -178,7 +178,7 @@ pub fn message(topic: &str, payload: &[u8], retain: bool, client: Option<&str>) 
             user: None,
         })
     });
-    let topic = TopicName::parse(topic).unwrap();
+    let topic = TopicName::parse(topic).expect("as the test made it");
     let payload = Payload::copy_from_slice(payload);
     let qos = Qos::ExactlyOnce;
     Arc::new(Message::new(
@@ -206,7 +206,7 @@ pub fn run(disk: &MemoryDisk, random: &mut Random, count: usize) -> Option<Run> 
         let client = format!("client-{}", random.below(4));
         let arc: Arc<str> = client.as_str().into();
         let filter = format!("f/{}/#", random.below(5));
-        let id = PacketId::new(1 + random.below(5) as u16).unwrap();
+        let id = PacketId::new(1 + random.below(5) as u16).expect("as the test made it");
         let (change, op) = match random.below(12) {
             0 => {
                 let session = Snapshot::new(arc, None, 60, 0);
@@ -215,7 +215,7 @@ pub fn run(disk: &MemoryDisk, random: &mut Random, count: usize) -> Option<Run> 
             1 if random.once_in(3) => (Change::Ended { client: arc }, Op::End(client)),
             2 | 3 => {
                 let subscription = Subscription {
-                    filter: TopicFilter::parse(&filter).unwrap(),
+                    filter: TopicFilter::parse(&filter).expect("as the test made it"),
                     options: SubscriptionOptions::default(),
                     id: None,
                     since: 0,

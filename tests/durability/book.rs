@@ -80,22 +80,24 @@ impl Book {
             let text = format!("{who} got {name} at QoS {}, not {qos:?}", publish.qos);
             return world.findings.note(text);
         }
+        let how = format!("packet {} with DUP {}", publish.id, u8::from(publish.dup));
         let place = number as usize;
         if page.seen.len() <= place {
             page.seen.resize(place + 1, 0);
         }
         page.seen[place] = page.seen[place].saturating_add(1);
         let in_order = self.subscribed && number >= page.since && !publish.retain;
-        if in_order
+        if let Some(newest) = page.newest.filter(|newest| *newest > number)
+            && in_order
             && page.seen[place] == 1
-            && let Some(newest) = page.newest.filter(|newest| *newest > number)
         {
-            let text = format!("{who} got {name}: {number} for the first time after {newest}");
+            let text =
+                format!("{who} got {name}: {number} for the first time after {newest}, {how}");
             world.findings.note(text);
         }
         if page.seen[place] > 1 && publish.qos == 2 {
             let times = page.seen[place];
-            let text = format!("{who} got {name}: {number} for the {times}th time");
+            let text = format!("{who} got {name}: {number}, {times} times by now, {how}");
             world.findings.note(text);
         }
         if in_order {

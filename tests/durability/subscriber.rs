@@ -141,7 +141,8 @@ impl Subscriber {
     }
 
     async fn connect(&mut self, world: &World, clean: bool) -> Option<Line> {
-        let window = self.random.between(1, 200) as u16;
+        // with a window of one, a backlog at QoS 2 takes two syncs a message: minutes
+        let window = self.random.between(10, 200) as u16;
         let connected = self.session.connect(world, clean, window).await?;
         let mut line = connected.line;
         if connected.anew {
