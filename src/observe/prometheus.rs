@@ -94,11 +94,35 @@ impl Collector for Page {
                 "Copies a web stream fell behind on",
                 &m.stream_drops,
             ),
+            (
+                "store_damaged",
+                "Stretches of the log found damaged",
+                &m.store_damaged,
+            ),
+            (
+                "store_failures",
+                "Times the disk failed; nothing is acknowledged afterwards",
+                &m.store_failures,
+            ),
+            ("store_full", "Times the disk was found full", &m.store_full),
+            ("store_syncs", "Syncs of the log", &m.store_syncs),
+            (
+                "store_written_bytes",
+                "Bytes written to the log",
+                &m.store_written_bytes,
+            ),
         ];
         for (name, help, counter) in counters {
             let to = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
             ConstCounter::new(counter.get()).encode(to)?;
         }
+        let to = encoder.encode_descriptor(
+            "store_sync_seconds",
+            "Time spent in syncs of the log",
+            None,
+            MetricType::Counter,
+        )?;
+        ConstCounter::new(m.store_sync_micros.get() as f64 / 1e6).encode(to)?;
         let gauges = [
             (
                 "clients_connected",
@@ -181,6 +205,8 @@ mod tests {
         COUNTED.client_connected();
         COUNTED.refused(Refusal::NotAuthorized).inc();
         COUNTED.responses(404).add(3);
+        COUNTED.store_syncs.add(2);
+        COUNTED.store_sync_micros.add(1_250_000);
         let page = render(&COUNTED);
         for line in [
             "# TYPE tidegate_mqtt_received_bytes counter",
@@ -191,6 +217,13 @@ mod tests {
             r#"tidegate_refused_total{reason="not-authorized"} 1"#,
             r#"tidegate_refused_total{reason="origin"} 0"#,
             r#"tidegate_http_responses_total{status="4xx"} 3"#,
+            "# TYPE tidegate_store_syncs counter",
+            "tidegate_store_syncs_total 2",
+            "tidegate_store_sync_seconds_total 1.25",
+            "tidegate_store_written_bytes_total 0",
+            "tidegate_store_damaged_total 0",
+            "tidegate_store_failures_total 0",
+            "tidegate_store_full_total 0",
         ] {
             assert!(
                 page.lines().any(|l| l == line),

@@ -81,6 +81,9 @@ compare=(--rounds "${ROUNDS:-3}" --seconds "${SECONDS_EACH:-1.2}")
 usual=("pairs" "pairs --qos 1" "pairs --qos 2" "fan-out" "fan-out --qos 1" "fan-in" "pairs --window 1"
     "fan-out --window 1" "ws-pairs" "ws-pairs --qos 1" "filters --count 300" "filters --count 100000" "sse" "http-post"
     "latency --qos 1" "half-load --qos 1" "neighbours" "neighbours --qos 1")
+# of the gateway alone: the others keep nothing on a disk
+kept=("durable --publishers 1" "durable --publishers 16" "durable --publishers 256"
+    "durable --publishers 16 --sessions 1000")
 growth=()
 for size in 10 100 1000 10000; do growth+=("fan-out --subscribers $size"); done
 # two connections each
@@ -90,11 +93,9 @@ for size in 16 256 4096 65536; do growth+=("pairs --publishers 10 --payload $siz
 cases=("${usual[@]}")
 [ -z "${GROWTH:-}" ] || cases=("${growth[@]}")
 
-list=""
 if [ -n "${CASES:-}" ]; then
     IFS=, read -ra cases <<<"$CASES"
 fi
-for case in "${cases[@]}"; do list+=",$case"; done
 
 # Memory first, of a process that has just started for each: later ones use again what earlier ones took.
 if [ -z "${CASES:-}${GROWTH:-}" ]; then
@@ -118,9 +119,17 @@ if [ -z "${CASES:-}${GROWTH:-}" ]; then
             stop
         done
     done
+    start gateway
+    list=""
+    for case in "${kept[@]}"; do list+=",$case"; done
+    "$bench" bench compare --brokers "$broker" --cases "${list#,}" "${compare[@]}" --jsonl "$out/kept.jsonl" >"$out/kept.md"
+    stop
+    cat "$out/kept.jsonl" >>"$out/memory.jsonl"
     compare+=(--add "$out/memory.jsonl")
 fi
 
+list=""
+for case in "${cases[@]}"; do list+=",$case"; done
 brokers=""
 for name in "${names[@]}"; do
     start "$name"

@@ -35,6 +35,8 @@ pub enum Case {
     Sse,
     /// HTTP clients that publish.
     HttpPost,
+    /// Publishers whose messages are kept for sessions that are away.
+    Durable,
 }
 
 impl fmt::Display for Case {
@@ -52,6 +54,7 @@ impl fmt::Display for Case {
             Case::WsPairs => "ws-pairs",
             Case::Sse => "sse",
             Case::HttpPost => "http-post",
+            Case::Durable => "durable",
         })
     }
 }
@@ -82,10 +85,10 @@ pub struct Load {
     /// Process of the server, for its CPU time and memory; on this machine only
     #[arg(long)]
     pub pid: Option<u32>,
-    /// Quality of service of publishers and subscribers
+    /// Quality of service of publishers and subscribers; in durable always 1
     #[arg(long, default_value_t = 0, value_parser = client::qos())]
     pub qos: u8,
-    /// Publishers, or HTTP clients [default: 50, in fan-in 100, in fan-out, neighbours and sse 1]
+    /// Publishers, or HTTP clients [default: 50, in fan-in 100, in durable 16, in fan-out, neighbours and sse 1]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
     pub publishers: Option<u32>,
     /// Subscribers or streams of fan-out, neighbours and sse [default: 500, in neighbours 400]
@@ -94,12 +97,15 @@ pub struct Load {
     /// Subscribers of neighbours that never read
     #[arg(long, default_value_t = 100)]
     pub stalled: u32,
+    /// Sessions of durable that are away
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub sessions: u32,
     /// Bytes of a payload
     #[arg(long, default_value_t = 64)]
     pub payload: usize,
-    /// Messages each publisher may have under way
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
-    pub window: u16,
+    /// Messages each publisher may have under way [default: 20, in durable 1]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub window: Option<u16>,
     /// How long to measure
     #[arg(long, default_value_t = 5.0)]
     pub seconds: f64,
@@ -130,6 +136,7 @@ impl Load {
             Case::FanOut | Case::Neighbours | Case::Sse => 1,
             Case::Idle | Case::Retained => 0,
             Case::FanIn => self.publishers.unwrap_or(100) as usize,
+            Case::Durable => self.publishers.unwrap_or(16) as usize,
             _ => self.publishers.unwrap_or(50) as usize,
         }
     }
@@ -141,7 +148,17 @@ impl Load {
             Case::Neighbours => self.subscribers.unwrap_or(400) as usize,
             Case::FanIn => 1,
             Case::HttpPost => 0,
+            Case::Durable => self.sessions as usize,
             _ => self.publishers(case),
+        }
+    }
+
+    /// How many messages a publisher may have under way.
+    pub fn window(&self, case: Case) -> u16 {
+        match case {
+            Case::HttpPost => 1,
+            Case::Durable => self.window.unwrap_or(1),
+            _ => self.window.unwrap_or(20),
         }
     }
 

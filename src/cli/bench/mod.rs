@@ -8,6 +8,7 @@
 //! This room speaks to servers over sockets only, never to the gateway's own rooms beyond the codec.
 
 mod compare;
+mod durable;
 mod flow;
 mod frames;
 mod goal;
@@ -26,6 +27,7 @@ mod relay;
 mod report;
 mod ring;
 mod subscriber;
+mod syncs;
 mod table;
 mod traffic;
 mod web;
@@ -82,6 +84,8 @@ enum CaseCommand {
     Sse(Load),
     /// HTTP clients that publish over kept connections
     HttpPost(Load),
+    /// Publishers whose messages are kept for sessions that are away: delay of acknowledgements, and syncs
+    Durable(Load),
 }
 
 impl CaseCommand {
@@ -99,6 +103,7 @@ impl CaseCommand {
             CaseCommand::WsPairs(load) => (Case::WsPairs, load),
             CaseCommand::Sse(load) => (Case::Sse, load),
             CaseCommand::HttpPost(load) => (Case::HttpPost, load),
+            CaseCommand::Durable(load) => (Case::Durable, load),
         }
     }
 }
@@ -143,6 +148,7 @@ async fn measure(case: Case, load: &Load) -> Result<Outcome, Failure> {
         Case::Latency => return latency::measure(case, load).await,
         Case::HalfLoad => return latency::at_half_load(load).await,
         Case::Neighbours => return neighbours::measure(load).await,
+        Case::Durable => return durable::measure(load).await,
         Case::Filters => {
             let (_sessions, [before, after]) = memory::filters(load).await?;
             let mut traffic = traffic::pairs(load, false, TOPICS).await?;

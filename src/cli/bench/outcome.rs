@@ -17,7 +17,7 @@ pub struct Outcome {
     pub qos: u8,
     /// Publishers, or HTTP clients.
     pub publishers: usize,
-    /// Subscribers or streams.
+    /// Subscribers or streams; in durable the sessions that are away.
     pub subscribers: usize,
     /// Bytes of a payload.
     pub payload: usize,
@@ -25,7 +25,7 @@ pub struct Outcome {
     pub window: u16,
     /// Time measured.
     pub seconds: f64,
-    /// Messages that reached a receiver in that time.
+    /// Messages that reached a receiver in that time; in durable those that were acknowledged.
     pub delivered: u64,
     /// Deliveries that never came, of the whole run.
     pub lost: u64,
@@ -49,7 +49,10 @@ pub struct Outcome {
     /// Deliveries per second beside subscribers that never read, as a share of those without them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept: Option<f64>,
-    /// Time from publisher to subscriber.
+    /// Syncs of the log per second, as the gateway counts them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub syncs_per_second: Option<f64>,
+    /// Time from publisher to subscriber; in durable to the acknowledgement.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
 }
@@ -63,11 +66,7 @@ impl Outcome {
             publishers: load.publishers(case),
             subscribers: load.subscribers(case),
             payload: load.payload,
-            window: if case == Case::HttpPost {
-                1
-            } else {
-                load.window
-            },
+            window: load.window(case),
             seconds: 0.0,
             delivered: 0,
             lost: 0,
@@ -78,6 +77,7 @@ impl Outcome {
             count: None,
             bytes_each: None,
             kept: None,
+            syncs_per_second: None,
             latency: None,
         }
     }
@@ -118,8 +118,12 @@ impl fmt::Display for Outcome {
             parts.push(format!("{} bytes each of {count}", number(each)));
         }
         if self.seconds > 0.0 {
+            let reached = match self.case == Case::Durable.to_string() {
+                true => "acknowledged",
+                false => "delivered",
+            };
             parts.push(format!(
-                "{} delivered in {:.1} s, {} lost, {}/s",
+                "{} {reached} in {:.1} s, {} lost, {}/s",
                 number(self.delivered as f64),
                 self.seconds,
                 number(self.lost as f64),
@@ -131,6 +135,9 @@ impl fmt::Display for Outcome {
         }
         if let Some(kept) = self.kept {
             parts.push(format!("{:.1} % kept beside stalled ones", kept * 100.0));
+        }
+        if let Some(syncs) = self.syncs_per_second {
+            parts.push(format!("{} syncs/s", number(syncs)));
         }
         if let Some(latency) = &self.latency {
             parts.push(latency.to_string());

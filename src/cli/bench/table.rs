@@ -2,6 +2,7 @@
 
 use super::{
     goal::{Bound, Goal},
+    load::Case,
     outcome::Outcome,
     percentile::median,
 };
@@ -68,7 +69,7 @@ pub struct Cell {
 type Measure = fn(&Outcome) -> Option<f64>;
 
 /// What an outcome can be judged by.
-const MEASURES: [(&str, Measure); 7] = [
+const MEASURES: [(&str, Measure); 10] = [
     ("delivered per CPU second", |of| {
         of.per_cpu_second
             .filter(|_| of.latency.is_none() && of.delivered > 0)
@@ -77,12 +78,24 @@ const MEASURES: [(&str, Measure); 7] = [
         (of.per_cpu_second.is_none() && of.latency.is_none() && of.delivered > 0)
             .then_some(of.per_second)
     }),
+    ("acknowledged per second", |of| {
+        is_durable(of).then_some(of.per_second)
+    }),
+    ("acknowledged per CPU second", |of| {
+        of.per_cpu_second.filter(|_| is_durable(of))
+    }),
+    ("syncs per second", |of| of.syncs_per_second),
     ("% kept beside stalled ones", |of| Some(of.kept? * 100.0)),
     ("p50 µs", |of| Some(of.latency?.p50_us)),
     ("p99 µs", |of| Some(of.latency?.p99_us)),
     ("p99.9 µs", |of| Some(of.latency?.p999_us)),
     ("bytes each", |of| of.bytes_each),
 ];
+
+/// Whether messages were kept for sessions that were away; nothing was delivered to anyone then.
+fn is_durable(of: &Outcome) -> bool {
+    of.case == Case::Durable.to_string()
+}
 
 impl Table {
     /// Puts results in order: rows as they first occur.
@@ -140,7 +153,7 @@ fn sizes(outcome: &Outcome) -> [(&'static str, usize); 2] {
     let number = match outcome.case.as_str() {
         "fan-out" | "neighbours" => ("receivers", outcome.subscribers),
         "sse" => ("streams", outcome.subscribers),
-        "fan-in" => ("publishers", outcome.publishers),
+        "fan-in" | "durable" => ("publishers", outcome.publishers),
         "filters" => ("filters", outcome.count.unwrap_or(0) as usize),
         "idle" | "retained" => ("number", outcome.count.unwrap_or(0) as usize),
         _ => ("connections", outcome.publishers + outcome.subscribers),

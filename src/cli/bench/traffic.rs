@@ -26,7 +26,7 @@ use tokio::task::JoinSet;
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Pairs that are opened at a time.
-const OPENING: usize = 32;
+pub const OPENING: usize = 32;
 
 /// The topic of one publisher with many subscribers.
 pub const ALL: &str = "bench/all";
@@ -72,7 +72,7 @@ pub async fn pairs(load: &Load, websocket: bool, topics: usize) -> Result<Traffi
             payload: load.payload,
         };
         traffic.tasks.spawn(subscriber.run());
-        let ring = usize::from(load.window).max(topics);
+        let ring = usize::from(load.window(Case::Pairs)).max(topics);
         let topics = (0..ring).map(|n| topic(number, n % topics));
         let ring = Ring::new(load.shape(websocket), number as u32, topics);
         traffic.publish(load, publisher, flow, ring);
@@ -119,7 +119,7 @@ pub async fn fan_in(load: &Load) -> Result<Traffic, Failure> {
     };
     traffic.tasks.spawn(subscriber.run());
     for (number, flow) in flows.into_iter().enumerate() {
-        let topics = (0..load.window).map(|_| format!("bench/in/{number:06}"));
+        let topics = (0..load.window(Case::FanIn)).map(|_| format!("bench/in/{number:06}"));
         let ring = Ring::new(load.shape(false), number as u32, topics);
         let wire = load.door(false).open(client_id("pub", number)).await?;
         traffic.publish(load, wire, flow, ring);
@@ -130,7 +130,7 @@ pub async fn fan_in(load: &Load) -> Result<Traffic, Failure> {
 impl Traffic {
     /// Adds a publisher to the topic of [`fan_out`].
     pub async fn publish_all(&mut self, load: &Load, flow: Arc<Flow>) -> Result<(), Failure> {
-        let topics = (0..load.window).map(|_| ALL.to_owned());
+        let topics = (0..load.window(Case::FanOut)).map(|_| ALL.to_owned());
         let ring = Ring::new(load.shape(false), 0, topics);
         let wire = load.door(false).open(client_id("pub", 0)).await?;
         self.publish(load, wire, flow, ring);
@@ -142,7 +142,8 @@ impl Traffic {
             wire,
             ring,
             flow: flow.clone(),
-            window: load.window.into(),
+            // the cases whose publishers these are have the same
+            window: load.window(Case::Pairs).into(),
             qos: load.qos,
             open: self.open.clone(),
         };

@@ -8,7 +8,9 @@ use crate::cli::client::Failure;
 use crate::mqtt::{
     Packet, PacketId, Qos, Version,
     connect::{Connect, ConnectProperties},
+    disconnect::Disconnect,
     frame::{Decoder, Peer},
+    reason::ReasonCode,
     subscribe::{Subscribe, SubscriptionOptions},
 };
 use std::{
@@ -67,8 +69,18 @@ impl Door {
         Ok(stream)
     }
 
-    /// An MQTT connection of a clean session.
+    /// An MQTT connection of a clean session that ends with it.
     pub async fn open(&self, client_id: String) -> Result<Wire, Failure> {
+        self.open_session(client_id, None).await
+    }
+
+    /// An MQTT connection of a new session, in the place of one that may have been there, that is kept for so many
+    /// seconds after it; only MQTT 5 can say for how many.
+    pub async fn open_session(
+        &self,
+        client_id: String,
+        expiry: Option<u32>,
+    ) -> Result<Wire, Failure> {
         let mut wire = Wire {
             stream: self.tcp().await?,
             version: self.version,
@@ -79,7 +91,7 @@ impl Door {
         if self.websocket {
             wire.upgrade().await?;
         }
-        wire.connect(client_id).await?;
+        wire.connect(client_id, expiry).await?;
         Ok(wire)
     }
 }
@@ -99,7 +111,7 @@ impl Wire {
         Ok(())
     }
 
-    async fn connect(&mut self, client_id: String) -> Result<(), Failure> {
+    async fn connect(&mut self, client_id: String, expiry: Option<u32>) -> Result<(), Failure> {
         let connect = Connect {
             version: self.version,
             bridge: false,
@@ -109,7 +121,10 @@ impl Wire {
             will: None,
             username: None,
             password: None,
-            properties: ConnectProperties::default(),
+            properties: ConnectProperties {
+                session_expiry: expiry,
+                ..ConnectProperties::default()
+            },
         };
         match self.ask(Packet::Connect(Box::new(connect))).await? {
             Packet::ConnAck(answer) if !answer.reason.is_failure() => {
@@ -139,6 +154,18 @@ impl Wire {
             Packet::SubAck(answer) if !answer.reasons.iter().any(|r| r.is_failure()) => Ok(()),
             other => Err(format!("subscription refused: {other:?}").into()),
         }
+    }
+
+    /// Takes leave, and returns when the server has closed the connection.
+    pub async fn leave(mut self) -> io::Result<()> {
+        let mut bytes = Vec::new();
+        let goodbye = Disconnect::new(ReasonCode::Success);
+        Packet::Disconnect(Box::new(goodbye)).encode(self.version, &mut bytes);
+        self.answer(&bytes).await?;
+        // a client closes the connection behind it; without that some servers would wait
+        self.stream.shutdown().await?;
+        while self.fill().await.is_ok() {}
+        Ok(())
     }
 
     /// Sends a packet and takes the next one as its answer.
