@@ -1,12 +1,16 @@
 //! What machines ask: are you alive, are you ready, how are you, what are you.
 
 use crate::{
-    http::{State, envelope, problem::Problem, query::Query},
+    http::{
+        State, envelope,
+        problem::{OwnWords, Problem},
+        query::Query,
+    },
     metrics::METRICS,
     store::StoreError,
 };
 use axum::{
-    Json,
+    Extension, Json,
     extract::{self as axum_extract, Request},
     http::{StatusCode, header},
     response::{IntoResponse, Response},
@@ -109,6 +113,7 @@ pub async fn readyz(axum_extract::State(state): axum_extract::State<Arc<State>>)
     (
         code,
         [(header::CACHE_CONTROL, "no-store")],
+        Extension(OwnWords),
         Json(Readiness {
             status,
             checks: Checks { broker, store },

@@ -409,8 +409,15 @@ impl IntoResponse for Problem {
     }
 }
 
+/// Marks an answer with an error status and a body of its own that is no problem document, such as that of `/readyz`.
+#[derive(Debug, Clone, Copy)]
+pub struct OwnWords;
+
 /// Writes the problem of a response out, if there is one, as the answer to the request `id`.
 pub fn finish(mut response: axum::response::Response, id: &str) -> axum::response::Response {
+    if response.extensions().get::<OwnWords>().is_some() {
+        return response;
+    }
     let problem = match response.extensions_mut().remove::<Problem>() {
         Some(problem) => problem,
         None => match in_other_words(response.status()) {
@@ -455,6 +462,19 @@ mod tests {
             65_536,
         ));
         serde_json::from_slice(&body.unwrap().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn an_error_in_words_of_its_own_is_left_as_it_is() {
+        let mut response = (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "{\"status\":\"not-ready\"}",
+        )
+            .into_response();
+        response.extensions_mut().insert(OwnWords);
+        let response = finish(response, "r-1");
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(read(response)["status"], "not-ready");
     }
 
     #[test]

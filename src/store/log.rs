@@ -46,6 +46,9 @@ pub(super) const SOON: Duration = Duration::from_millis(500);
 /// Bytes read from a segment at a time.
 const STRIDE: u64 = 256 * 1024;
 
+/// What giving back a segment must bring on a full disk, in bytes.
+const GAIN: usize = 1024 * 1024;
+
 /// Things written anew at a time while others wait for the log.
 const MOVED: usize = 256;
 
@@ -453,20 +456,32 @@ impl DiskStore {
 
     /// Whether the oldest segment is in the way: nobody needs its messages, and enough of the folder is dead.
     fn oldest_dead(&self, retained: usize) -> Option<u64> {
-        let log = self.shared.locked();
+        let mut log = self.shared.locked();
         let (number, oldest) = log.segments.first_key_value()?;
         let is_current = log.segments.len() == 1;
         let is_needed = oldest
             .index
             .last()
             .is_some_and(|last| last > log.kept.trimmed);
-        if is_current || is_needed || oldest.written < oldest.end {
+        if is_needed || oldest.written < oldest.end {
             return None;
         }
+        let (number, end) = (*number, oldest.end as usize);
         let all: u64 = log.segments.values().map(|segment| segment.end).sum();
         let beside = log.kept.weight() + retained;
         let dead = (all as usize).saturating_sub(log.bytes + beside);
-        (dead > beside.max(self.shared.options.segment_bytes)).then_some(*number)
+        // on a full disk whatever brings room, but not for the price of as much
+        let enough = match log.full {
+            true => beside + GAIN,
+            false => beside.max(self.shared.options.segment_bytes),
+        };
+        if is_current {
+            if log.full && end > enough {
+                log.begin_segment(number + 1);
+            }
+            return None;
+        }
+        (dead > enough).then_some(number)
     }
 
     /// Writes anew what only `segment` holds, and removes it.
@@ -687,8 +702,11 @@ impl Store for DiskStore {
         let Some(_one) = self.compacting.try_lock() else {
             return;
         };
-        while self.shared.locked().ready(&self.shared).is_ok()
-            && let Some(number) = self.oldest_dead(retained)
+        // what is written anew to give back room has its own: a full disk is called full while there is some
+        while matches!(
+            self.shared.locked().ready(&self.shared),
+            Ok(()) | Err(StoreError::Full)
+        ) && let Some(number) = self.oldest_dead(retained)
         {
             if let Err(error) = self.drop_segment(number, is_retained) {
                 tracing::error!(segment = number, %error, "a segment cannot be given back");
