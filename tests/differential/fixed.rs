@@ -1,7 +1,7 @@
 //! Dialogues that once parted the two without an explanation, held step by step so that no luck is needed to see them.
 
 use crate::{
-    CLIENTS, Explained,
+    CLIENTS, Explained, IN_MEMORY,
     dialogue::{Deed, Step},
     hold,
     mosquitto::Mosquitto,
@@ -41,7 +41,7 @@ fn subscribe(who: usize, version: Version, filter: &str) -> Step {
 
 /// What explains the only difference of these steps, which is also their last.
 async fn explanation(steps: &[Step]) -> &'static str {
-    let (gateway, mosquitto) = (Gateway::start(&[]), Mosquitto::start());
+    let (gateway, mosquitto) = (Gateway::start(&IN_MEMORY), Mosquitto::start());
     let mut explained = Explained::new();
     let course = hold(steps, &gateway, &mosquitto, &mut explained).await;
     assert_eq!(course, Ok(()));
