@@ -335,6 +335,8 @@ impl Broker {
             .filter(|one| matches!(one.stage, Stage::Sent(_)));
         let unanswered = unanswered.filter(|one| one.group.is_none() && one.offset > 0);
         outbox.note_taken(through, unanswered.map(|one| one.offset).min());
+        // that much is written down; what moves from now on is not
+        outbox.begin_noting();
         for subscription in session.subscriptions() {
             let (filter, options) = (&subscription.filter, subscription.options);
             self.0
