@@ -295,6 +295,16 @@ async fn files_without_their_beginning_are_damage_from_end_to_end() {
     );
 }
 
+#[test]
+fn a_first_start_that_crashed_at_once_is_well_and_has_nothing_to_dump() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("0000000001.log"), [0; 20]).unwrap();
+    let (code, found) = check(folder.path());
+    assert_eq!((code, &found["ok"]), (0, &Value::Bool(true)), "{found}");
+    let said = store("dump", folder.path(), &[]);
+    assert_eq!((said.code, said.out.as_str()), (0, ""), "{}", said.err);
+}
+
 #[tokio::test]
 async fn a_folder_in_use_is_refused_by_name_until_its_gateway_is_gone() {
     let data = Arc::new(tempfile::tempdir().unwrap());

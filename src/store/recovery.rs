@@ -243,7 +243,7 @@ fn read_head(disk: &dyn Disk, number: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Whether a crash came before the first record was written: no file has more than a header.
-fn holds_nothing(disk: &dyn Disk) -> io::Result<bool> {
+pub fn holds_nothing(disk: &dyn Disk) -> io::Result<bool> {
     for number in numbers(disk)? {
         if disk.open(&file_name(number))?.size()? > HEADER as u64 {
             return Ok(false);

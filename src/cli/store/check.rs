@@ -62,10 +62,13 @@ fn examine(looked: &Looked) -> Result<Report, Refusal> {
     found.list(folder).map_err(|error| looked.refuse(error))?;
     match looked.identity {
         Some(identity) => recovery::scan(folder, identity, |seen| found.see(seen)),
-        None => {
-            found.all_damaged();
-            Ok(())
-        }
+        None => recovery::holds_nothing(folder)
+            .map(|nothing| {
+                if !nothing {
+                    found.all_damaged();
+                }
+            })
+            .map_err(Into::into),
     }
     .map_err(|error| looked.refuse(error))?;
     let format = recovery::format(folder).map_err(|error| looked.refuse(error))?;
