@@ -173,6 +173,8 @@ impl Sending {
     /// exchange is taken to its end: the client may have it already.
     pub fn restore(&mut self, packet_id: PacketId, delivery: Option<Delivery>) {
         self.ids.occupy(packet_id);
+        // what the log has for it may be older
+        self.overtaken = true;
         let (phase, due) = match delivery {
             Some(delivery) => (Phase::Publish(delivery), 1),
             None => (Phase::Release, 0),

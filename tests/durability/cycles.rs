@@ -30,6 +30,14 @@ struct Cast {
     subscribers: Vec<Subscriber>,
 }
 
+/// A subscriber that is away for several lives of the gateway misses more than waits for it by default.
+const ROOMY: [&str; 4] = [
+    "--set",
+    "session.max_queued_messages=10000000",
+    "--set",
+    "session.max_queued_bytes=1GiB",
+];
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn however_often_the_gateway_is_killed_what_it_acknowledged_is_there_and_qos_2_comes_once() {
     let cycles = match std::env::var("TIDEGATE_TEST_CYCLES") {
@@ -60,14 +68,14 @@ async fn however_often_the_gateway_is_killed_what_it_acknowledged_is_there_and_q
         let _cycle = Repeat(format!("it was cycle {cycle}"));
         let is_last = cycle == cycles;
         if random.once_in(5) {
-            let mut command = Gateway::command(data.path(), ports, &[]);
+            let mut command = Gateway::command(data.path(), ports, &ROOMY);
             let mut child = command.spawn().expect("the built tidegate starts");
             // a crash while it recovers from a crash
             thread::sleep(Duration::from_millis(random.between(1, 60)));
             child.kill().expect("SIGKILL");
             child.wait().expect("the killed child's status");
         }
-        let gateway = Gateway::start_at(data.clone(), ports, &[]);
+        let gateway = Gateway::start_at(data.clone(), ports, &ROOMY);
         let (world, killed) = World::around(&gateway, cycle, &record, &findings);
         for subscriber in &mut cast.subscribers {
             subscriber.away = cycle > 0 && !is_last && random.once_in(5);
