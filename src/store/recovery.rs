@@ -296,10 +296,12 @@ pub fn scan_while(
         let headless = Seen::Damage {
             segment,
             at: 0,
-            end: HEADER as u64,
+            end: HEADER.min(bytes.len()) as u64,
             whole: false,
         };
-        if header.is_none() && bytes.len() > HEADER && !visit(headless) {
+        // the last one may be what a crash left of a file that had just been begun
+        let is_damage = bytes.len() > HEADER || nth + 1 < all.len();
+        if header.is_none() && is_damage && !visit(headless) {
             return Ok(());
         }
         let mut walk = Walk::new(&bytes, identity.secret, HEADER, last);
@@ -540,6 +542,15 @@ pub fn open(
             bytes: 0,
             after: collected.last_offset,
         });
+    }
+    let begun = collected.segments.last_key_value();
+    if let Some((&number, _)) = begun.filter(|(_, segment)| segment.end <= HEADER as u64)
+        && read_head(&*disk, number)?.len() < HEADER
+    {
+        // left by a crash before it had a header: later it would look like one that was cut
+        collected.segments.remove(&number);
+        disk.remove(&file_name(number))?;
+        disk.sync_names()?;
     }
     if let Some((segment, at, later)) = torn {
         let file = disk.open(&file_name(segment))?;
