@@ -16,7 +16,9 @@ pub mod history;
 pub mod keeping;
 pub mod outbox;
 pub mod publish;
+mod recording;
 pub mod registry;
+pub mod resume;
 pub mod stream;
 pub mod subscribe;
 
@@ -47,7 +49,7 @@ use publish::Publisher;
 use std::{
     collections::VecDeque,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -68,6 +70,9 @@ struct Inner {
     moved: Mutex<Vec<(Arc<str>, Arc<Outbox>)>>,
     kept_groups: keeping::KeptGroups,
     history: History,
+    recording: recording::Recording,
+    /// Positions behind which the start found damage.
+    damaged: OnceLock<Vec<u64>>,
     registry: registry::Registry,
     streams: stream::Streams,
     timers: expiry::Timers,
@@ -247,6 +252,8 @@ impl Broker {
             limits,
             routes: Routes::recording(history.filters()),
             history,
+            recording: recording::Recording::default(),
+            damaged: OnceLock::new(),
             retained: RetainedMessages::default(),
             store,
             order: Mutex::default(),

@@ -206,7 +206,7 @@ impl Broker {
         });
         let targets = memo.targets(&self.0.routes, &draft.topic);
         let is_wanted_later =
-            targets.recorded != 0 || targets.durable && draft.qos > Qos::AtMostOnce;
+            targets.recorded != 0 || targets.tail || targets.durable && draft.qos > Qos::AtMostOnce;
         batch.published += 1;
         if !(draft.retain || is_wanted_later) {
             let offered = targets.direct.len() + targets.shared.len();
@@ -250,6 +250,9 @@ impl Broker {
             let appended = appended.map_err(Refused::Storage)?;
             self.0.history.added(targets.recorded, appended.size);
             (appended.position, must_survive.then_some(appended.lsn))
+        } else if targets.tail {
+            let position = self.0.store.remember(&message).map_err(Refused::Storage)?;
+            (position, self.note_received(origin, inbound))
         } else {
             (self.0.store.pass(), self.note_received(origin, inbound))
         };

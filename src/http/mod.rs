@@ -12,6 +12,7 @@ pub mod extract;
 pub mod front;
 pub mod guards;
 pub mod handover;
+pub mod history;
 pub mod negotiate;
 pub mod openapi;
 pub mod percent;
@@ -20,6 +21,7 @@ pub mod problem;
 pub mod query;
 pub mod retained;
 pub mod serve;
+pub mod since;
 pub mod stall;
 pub mod stream;
 pub mod topics;
@@ -116,6 +118,7 @@ fn routes(state: Arc<State>) -> Router {
         .route("/mqtt", get(upgrade::mqtt))
         .route("/ws", get(upgrade::mqtt))
         .route("/api/v1", get(probes::discovery))
+        .route("/api/v1/messages", get(history::get))
         .route("/api/v1/stream", get(stream::get))
         .route(extract::TOPICS, topic())
         .route("/api/v1/topics/", topic())

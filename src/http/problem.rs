@@ -29,6 +29,7 @@ pub enum Kind {
     NotAuthorized,
     TopicReserved,
     NotSupported,
+    SharedSubCursor,
     OriginRejected,
     NotFound,
     NotRetained,
@@ -108,6 +109,12 @@ impl Kind {
                 S::FORBIDDEN,
                 "The operator switched this off",
                 Some(R::ImplementationSpecificError),
+            ),
+            Kind::SharedSubCursor => (
+                "shared-sub-cursor",
+                S::BAD_REQUEST,
+                "A shared subscription has no place in the log",
+                Some(R::SharedSubscriptionsNotSupported),
             ),
             Kind::OriginRejected => (
                 "origin-rejected",

@@ -26,6 +26,8 @@ pub struct Kept {
     pub reserved: u64,
     /// Nobody needs the messages up to here.
     pub trimmed: u64,
+    /// The history rules of the last run, and above which position what matches them was recorded.
+    pub history: Vec<(Box<str>, u64)>,
     /// The runs of the gateway, oldest first.
     pub runs: Vec<Run>,
     /// The head at which the last run stopped by itself.
@@ -100,6 +102,7 @@ impl Kept {
             Change::Reserved { through } => self.reserved = self.reserved.max(through),
             Change::Stopped { head } => self.stopped_at = Some(head),
             Change::Trimmed { through } => self.trimmed = self.trimmed.max(through),
+            Change::History { filters } => self.history = filters,
             Change::Session(snapshot) => {
                 let client = snapshot.client_id.clone();
                 self.sessions.insert(
@@ -264,6 +267,9 @@ impl Kept {
             },
             Change::Trimmed {
                 through: self.trimmed,
+            },
+            Change::History {
+                filters: self.history.clone(),
             },
         ];
         runs.chain(marks)

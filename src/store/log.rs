@@ -5,12 +5,12 @@
 //! messages and what it alone still holds was written anew at the end.
 
 use super::{
-    Appended, Page, Record, Store, StoreError, Urgency, Wanted,
+    Appended, Floor, Page, Record, Store, StoreError, Urgency, Wanted,
     config::Durability,
     disk::Disk,
     frame::{self, Lsn, Met, Walk},
     index::{self, Index},
-    kept::Kept,
+    kept::{Kept, Run},
     record::{self, Change, Entry, Logged},
     recovery::HEADER,
     tail::Tail,
@@ -18,7 +18,7 @@ use super::{
     writer,
 };
 use crate::{
-    message::{Epoch, Message, Position},
+    message::{Epoch, Message, Millis, Position},
     metrics::METRICS,
     mqtt::{PacketId, topic::TopicName},
 };
@@ -271,6 +271,13 @@ impl Log {
         }
     }
 
+    fn floor(&self) -> Floor {
+        Floor {
+            tail: self.tail.gone(),
+            kept: self.kept.trimmed,
+        }
+    }
+
     fn ready(&self, shared: &Shared) -> Result<(), StoreError> {
         if shared.watermark.has_failed() || self.closing {
             Err(StoreError::Failed)
@@ -372,7 +379,7 @@ impl DiskStore {
         // where to read, found under the lock; read without it
         let (segment, at, end, passed) = {
             let log = self.shared.locked();
-            let tail = log.tail.first().unwrap_or(u64::MAX);
+            let tail = log.tail.gone() + 1;
             let mut passed = after;
             let mut found = None;
             'search: for (number, segment) in &log.segments {
@@ -457,11 +464,21 @@ impl DiskStore {
     /// The last position in front of a place in a segment's file.
     fn last_below(&self, segment: u64, end: u64) -> Option<u64> {
         let log = self.shared.locked();
-        let tail = log.tail.first().unwrap_or(u64::MAX);
+        let tail = log.tail.gone() + 1;
         let blocks = log.segments.get(&segment)?.index.above(0);
         let at = blocks.partition_point(|block| block.at < end);
         let last = blocks.get(at.checked_sub(1)?)?.last;
         Some(last.min(tail - 1))
+    }
+
+    /// The first position of the last block on the disk that begins below `before` and may have what is wanted.
+    fn block_below(&self, before: u64, wanted: &Wanted) -> Option<u64> {
+        let log = self.shared.locked();
+        let trimmed = log.kept.trimmed;
+        let blocks = log.segments.values().rev();
+        let mut blocks = blocks.flat_map(|segment| segment.index.above(trimmed).iter().rev());
+        let found = blocks.find(|block| block.first < before && block.may_have(wanted))?;
+        Some(found.first)
     }
 
     /// Whether the oldest segment is in the way: nobody needs its messages, and enough of the folder is dead.
@@ -549,6 +566,14 @@ impl DiskStore {
         }
         tracing::debug!(segment = number, "dropped");
         Ok(())
+    }
+}
+
+/// Of the records read, the last says how far that was.
+fn page(records: Vec<Record>, after: u64) -> Page {
+    Page {
+        through: records.last().map_or(after, |last| last.offset),
+        records,
     }
 }
 
@@ -660,30 +685,109 @@ impl Store for DiskStore {
         self.shared.queued.load(Ordering::Relaxed) > QUEUE / 2
     }
 
+    fn remember(&self, message: &Arc<Message>) -> Result<Position, StoreError> {
+        let mut log = self.shared.locked();
+        let offset = log.next_offset(&self.shared)?;
+        let record = Record {
+            offset,
+            message: message.clone(),
+            size: 0,
+        };
+        log.tail.push(Lsn(0), record);
+        let written = log.written;
+        log.tail.shrink(written);
+        Ok(Position {
+            epoch: self.shared.epoch,
+            offset,
+        })
+    }
+
     fn read(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> Page {
+        let after = after.max(self.trimmed());
+        let tail = |log: &Log| page(log.tail.read(after, max, Record::is_kept), after);
         {
             let log = self.shared.locked();
-            let after = after.max(log.kept.trimmed);
-            if log.tail.first().is_some_and(|first| first <= after + 1) {
-                let records = log.tail.read(after, max);
-                return Page {
-                    through: records.last().map_or(after, |last| last.offset),
-                    records,
-                };
+            if after >= log.tail.gone() {
+                return tail(&log);
             }
         }
-        let trimmed = self.trimmed();
-        match self.read_disk(after.max(trimmed), max, wanted) {
-            Some(page) => page,
-            None => {
-                let log = self.shared.locked();
-                let records = log.tail.read(after, max);
-                Page {
-                    through: records.last().map_or(after, |last| last.offset),
-                    records,
-                }
+        let disk = self.read_disk(after, max, wanted);
+        disk.unwrap_or_else(|| tail(&self.shared.locked()))
+    }
+
+    fn look(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> (Page, Floor) {
+        let tail = |log: &Log| {
+            let records = log.tail.read(after, max, |_| true);
+            (page(records, after), log.floor())
+        };
+        {
+            let log = self.shared.locked();
+            if after >= log.tail.gone() {
+                return tail(&log);
             }
         }
+        match self.read_disk(after.max(self.trimmed()), max, wanted) {
+            Some(page) => (page, self.floor()),
+            None => tail(&self.shared.locked()),
+        }
+    }
+
+    fn look_back(&self, before: u64, max: usize, wanted: &Wanted) -> Page {
+        let (mut before, trimmed) = {
+            let log = self.shared.locked();
+            let records = log.tail.read_back(before, max);
+            if let Some(oldest) = records.last() {
+                let through = oldest.offset;
+                return Page { records, through };
+            }
+            (before.min(log.tail.gone() + 1), log.kept.trimmed)
+        };
+        while let Some(first) = self.block_below(before, wanted).filter(|_| max > 0) {
+            let page = self.read_disk(first.max(trimmed + 1) - 1, index::BLOCK, None);
+            let records = page.map_or(Vec::new(), |page| page.records);
+            let below = records.into_iter().rev();
+            let records: Vec<_> = below
+                .filter(|record| (first..before).contains(&record.offset))
+                .collect();
+            if !records.is_empty() {
+                let through = first;
+                return Page { records, through };
+            }
+            before = first;
+        }
+        Page::default()
+    }
+
+    fn floor(&self) -> Floor {
+        self.shared.locked().floor()
+    }
+
+    fn before(&self, time: Millis) -> u64 {
+        let starts: Vec<u64> = {
+            let log = self.shared.locked();
+            if let Some(found) = log.tail.before(time) {
+                return found;
+            }
+            let trimmed = log.kept.trimmed;
+            let blocks = log.segments.values();
+            let blocks = blocks.flat_map(|segment| segment.index.above(trimmed));
+            blocks.map(|block| block.first.max(trimmed + 1)).collect()
+        };
+        let after = |offset: u64, max| self.look(offset, max, None).0.records;
+        let is_before = |record: &Record| record.message.time < time;
+        // a handful of reads, however long the log is
+        let nth =
+            starts.partition_point(|start| after(start - 1, 1).first().is_some_and(is_before));
+        let Some(start) = nth.checked_sub(1).map(|nth| starts[nth]) else {
+            return 0;
+        };
+        let block = after(start - 1, index::BLOCK);
+        let older = block.iter().take_while(|record| is_before(record));
+        older.last().map_or(0, |last| last.offset)
+    }
+
+    fn runs(&self) -> Vec<Run> {
+        self.shared.locked().kept.runs.clone()
     }
 
     fn trim(&self, through: u64, messages: usize, bytes: usize) {
@@ -691,8 +795,6 @@ impl Store for DiskStore {
         log.messages = log.messages.saturating_sub(messages);
         log.bytes = log.bytes.saturating_sub(bytes);
         log.kept.trimmed = log.kept.trimmed.max(through);
-        let written = log.written;
-        log.tail.trim(through, written);
     }
 
     fn trimmed(&self) -> u64 {

@@ -22,11 +22,12 @@ pub mod watermark;
 mod writer;
 
 use crate::{
-    message::{Epoch, Message, Position},
+    message::{Epoch, Message, Millis, Position},
     mqtt::{PacketId, topic::TopicName},
 };
 use frame::Lsn;
 pub use index::Wanted;
+use kept::Run;
 use record::Change;
 use std::{collections::BTreeSet, sync::Arc};
 use watermark::Watermark;
@@ -38,8 +39,24 @@ pub struct Record {
     pub offset: u64,
     /// What was published.
     pub message: Arc<Message>,
-    /// What it takes of `store.max_bytes`.
+    /// What it takes of `store.max_bytes`; 0 if it stands in the tail alone.
     pub size: usize,
+}
+
+impl Record {
+    /// Whether it is kept for as long as somebody needs it.
+    pub fn is_kept(&self) -> bool {
+        self.size > 0
+    }
+}
+
+/// From where on everything is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Floor {
+    /// Everything recorded above this is in the tail.
+    pub tail: u64,
+    /// Everything kept above this is there.
+    pub kept: u64,
 }
 
 /// A part of the log.
@@ -138,8 +155,30 @@ pub trait Store: Send + Sync {
     /// Whether so much waits to be written that publishers had better be read no further.
     fn is_busy(&self) -> bool;
 
-    /// Up to `max` messages above `after` that may be wanted, oldest first.
+    /// Takes a message into the tail alone: it is there for whoever reads soon, and nobody waits for it.
+    fn remember(&self, message: &Arc<Message>) -> Result<Position, StoreError>;
+
+    /// Up to `max` messages above `after` that are kept and may be wanted, oldest first.
     fn read(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> Page;
+
+    /// As [`Store::read`], with what stands in the tail alone and what nobody needs any more but is still there; and
+    /// from where on nothing is missing.
+    fn look(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> (Page, Floor);
+
+    /// Up to `max` messages below `before` that may be wanted, newest first. `through` is the oldest position that was
+    /// looked at; 0 at the beginning of the log.
+    fn look_back(&self, before: u64, max: usize, wanted: &Wanted) -> Page;
+
+    /// From where on everything is there.
+    fn floor(&self) -> Floor;
+
+    /// The newest position in front of the first message that was taken at `time` or later; 0 if there is none.
+    fn before(&self, time: Millis) -> u64;
+
+    /// The runs of the gateway that wrote this log, oldest first.
+    fn runs(&self) -> Vec<Run> {
+        Vec::new()
+    }
 
     /// The message at this position.
     fn get(&self, offset: u64) -> Option<Record> {

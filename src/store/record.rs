@@ -93,6 +93,11 @@ pub enum Change {
         /// The last of them.
         through: u64,
     },
+    /// The history rules, and above which position everything that matches each of them was recorded.
+    History {
+        /// Filters and positions.
+        filters: Vec<(Box<str>, u64)>,
+    },
     /// A session, whole; replaces what was known of it.
     Session(Box<Snapshot>),
     /// A connection of the session came or went, or its expiry changed.
@@ -202,6 +207,7 @@ const RUN: u8 = 17;
 const RESERVED: u8 = 18;
 const STOPPED: u8 = 19;
 const TRIMMED: u8 = 20;
+const HISTORY: u8 = 21;
 const SESSION: u8 = 32;
 const ENDED: u8 = 33;
 const SUBSCRIBED: u8 = 34;
@@ -494,6 +500,14 @@ pub fn put_change(out: &mut Vec<u8>, change: &Change) {
         Change::Reserved { through } => of_offset(out, RESERVED, *through),
         Change::Stopped { head } => of_offset(out, STOPPED, *head),
         Change::Trimmed { through } => of_offset(out, TRIMMED, *through),
+        Change::History { filters } => {
+            out.push(HISTORY);
+            put_u32(out, filters.len() as u32);
+            for (filter, since) in filters {
+                put_text(out, filter);
+                put_u64(out, *since);
+            }
+        }
         Change::Session(snapshot) => {
             out.push(SESSION);
             put_snapshot(out, snapshot);
@@ -614,6 +628,11 @@ pub fn read(body: &[u8]) -> Result<Entry, Unreadable> {
         },
         TRIMMED => Change::Trimmed {
             through: read_u64(reader)?,
+        },
+        HISTORY => Change::History {
+            filters: read_many(reader, |reader| {
+                Ok((reader.text()?.into(), read_u64(reader)?))
+            })?,
         },
         SESSION => Change::Session(Box::new(read_snapshot(reader)?)),
         ENDED..=WILL_DONE => read_of_client(kind, reader)?,

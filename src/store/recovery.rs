@@ -91,6 +91,8 @@ pub struct Recovered {
     pub wills: Vec<(Arc<str>, OwedWill)>,
     /// Share groups that were kept, by their whole filters.
     pub groups: Vec<(Box<str>, GroupCursor)>,
+    /// The history rules of the run before, and above which position what matches them was recorded.
+    pub history: Vec<(Box<str>, u64)>,
     /// What was damaged.
     pub damage: Vec<Damage>,
     /// Whether the run before ended by itself, or there was none.
@@ -631,7 +633,7 @@ fn finish(
         pending_bytes: 0,
         urgent: false,
         soon: None,
-        tail: Tail::new(options.tail_bytes),
+        tail: Tail::new(options.tail_bytes, head),
         messages: count,
         bytes,
         reserved: head,
@@ -659,6 +661,7 @@ fn finish(
     if !(begun && store.reserve()) {
         return Err(OpenError::NotDurable);
     }
+    let history = store.kept(|kept| kept.history.clone());
     let (sessions, wills, groups) = store.kept(|kept| {
         let sessions = kept.sessions.values().map(|placed| placed.kept.clone());
         let wills = kept.wills.iter();
@@ -671,6 +674,7 @@ fn finish(
         sessions,
         wills,
         groups,
+        history,
         retained,
         damage,
         clean,

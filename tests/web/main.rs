@@ -7,6 +7,7 @@ mod documents;
 mod foreign_pages;
 mod problems;
 mod publishing;
+mod resuming;
 mod state;
 mod stream_bytes;
 mod streaming;

@@ -34,6 +34,7 @@ pub fn kind(change: &Change) -> &'static str {
         Change::Cursor { .. } => "cursor",
         Change::Will { .. } => "will",
         Change::WillDone { .. } => "will-done",
+        Change::History { .. } => "history",
         Change::Group { .. } => "group",
         Change::GroupGone { .. } => "group-gone",
     }
@@ -83,6 +84,7 @@ pub fn fields(change: &Change) -> Value {
             through,
             done,
         } => json!({ "filter": filter, "through": through, "done": done }),
+        Change::History { filters } => json!({ "filters": filters }),
         Change::GroupGone { filter } => json!({ "filter": filter }),
     }
 }

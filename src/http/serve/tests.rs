@@ -13,7 +13,7 @@ use tokio::io::AsyncReadExt;
 
 /// A gateway's web side, and the broker behind it.
 async fn running(stop: &CancellationToken) -> (SocketAddr, Broker) {
-    let store = MemoryStore::new(Epoch(*b"testtest"), 1 << 20);
+    let store = MemoryStore::new(Epoch(*b"testtest"), 1 << 20, 1 << 20);
     let broker = Broker::new(
         broker::config::Config::default(),
         Limits::default(),
