@@ -1,4 +1,4 @@
-//! Web ways in: REST, streams, MQTT over WebSocket, dashboard, and what operators ask.
+//! Web ways in: REST, streams, WebSocket with JSON or MQTT, dashboard, and what operators ask.
 //!
 //! This room turns HTTP into calls of the broker and back. It keeps no message and knows no MQTT packet. Its wire
 //! types are used nowhere below it.
@@ -7,6 +7,7 @@ pub mod body;
 pub mod config;
 pub mod dashboard;
 pub mod docs;
+pub mod draft;
 pub mod envelope;
 pub mod extract;
 pub mod front;
@@ -24,6 +25,7 @@ pub mod stall;
 pub mod stream;
 pub mod topics;
 pub mod upgrade;
+pub mod ws;
 
 use crate::{broker::Broker, http::extract::TopicRules, listener::refused::Notes};
 use axum::{
@@ -117,6 +119,7 @@ fn routes(state: Arc<State>) -> Router {
         .route("/ws", get(upgrade::mqtt))
         .route("/api/v1", get(probes::discovery))
         .route("/api/v1/stream", get(stream::get))
+        .route("/api/v1/ws", get(ws::get))
         .route(extract::TOPICS, topic())
         .route("/api/v1/topics/", topic())
         .route("/api/v1/topics/{*topic}", topic())

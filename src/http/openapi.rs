@@ -1,6 +1,6 @@
 //! The OpenAPI 3.1 document, from the annotations beside the handlers.
 
-use crate::http::{envelope, probes, problem, retained, stream, topics, upgrade};
+use crate::http::{envelope, probes, problem, retained, stream, topics, upgrade, ws};
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
@@ -12,13 +12,15 @@ use utoipa::OpenApi;
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
     ),
     paths(
-        topics::post, topics::put, retained::get, topics::delete, stream::get, upgrade::mqtt,
+        topics::post, topics::put, retained::get, topics::delete, stream::get, ws::get,
+        upgrade::mqtt,
         probes::discovery, probes::healthz, probes::readyz, probes::metrics,
     ),
     components(schemas(envelope::Envelope, envelope::Properties, problem::ProblemBody, problem::Fault)),
     tags(
         (name = "topics", description = "The mouth and the state of one topic."),
         (name = "stream", description = "The flow of messages."),
+        (name = "websocket", description = "Everything over one connection, in JSON."),
         (name = "mqtt", description = "MQTT over WebSocket."),
         (name = "operations", description = "What machines ask."),
     )
