@@ -144,6 +144,36 @@ fn topic() -> MethodRouter<Arc<State>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        broker, message::Epoch, mqtt::Qos, session::limits::Limits, store::memory::MemoryStore,
+    };
+    use std::time::Duration;
+
+    /// What handlers need, over a broker of its own that keeps nothing on a disk.
+    pub fn state(stop: &CancellationToken) -> State {
+        let store = MemoryStore::new(Epoch(*b"testtest"), 1 << 20);
+        let config = broker::config::Config::default();
+        State {
+            broker: Broker::new(config, Limits::default(), Box::new(store)),
+            config: config::Config {
+                drain: Duration::ZERO,
+                ..config::Config::default()
+            },
+            rules: TopicRules {
+                levels: 128,
+                bytes: 1024,
+                filters: 64,
+                user_properties: 64,
+                maximum_qos: Qos::ExactlyOnce,
+                allow_controls: false,
+            },
+            durability: String::new(),
+            mqtt_upgrade: Arc::new(|_, _| Box::pin(async {})),
+            notes: Arc::new(Notes::default()),
+            metrics: String::new,
+            shutdown: stop.clone(),
+        }
+    }
 
     #[test]
     fn what_is_posted_to_a_topic_and_nothing_else_is_a_publish() {
