@@ -20,7 +20,13 @@ use crate::{
         Request,
         opening::{Opening, Refusal, negotiate},
     },
-    store::memory::MemoryStore,
+    store::{
+        config::Durability,
+        disk::Folder,
+        log::Options,
+        memory::MemoryStore,
+        recovery::{self, Header},
+    },
 };
 
 fn broker(max_queued_messages: usize) -> Broker {
@@ -716,4 +722,32 @@ async fn who_inherits_a_session_while_the_gateway_stops_is_told_to_end_too() {
     broker.detach(old, None, Ending::Stopped);
     let new = newcomer.await.unwrap().unwrap();
     assert_eq!(look(&new.outbox).closing, Some(CloseReason::ShuttingDown));
+}
+
+#[tokio::test]
+async fn connack_waits_for_what_a_reconnection_repeats_at_qos_2() {
+    let data = tempfile::tempdir().unwrap();
+    let folder = Folder::open(data.path().to_owned()).unwrap();
+    let fresh = Header {
+        epoch: Epoch(*b"testtest"),
+        secret: 7,
+        segment: 0,
+    };
+    let options = Options::new(Durability::Fsync, 1 << 20, 1 << 20);
+    let (store, recovered) =
+        recovery::open(Arc::new(folder), options, fresh, Millis(1), &|_| 0).unwrap();
+    let broker = Broker::new(Config::default(), Limits::default(), Box::new(store));
+    broker.restore(recovered);
+    let mut client = connect(&broker, "client", 100).await;
+    subscribe(&broker, &mut client, "t", Qos::ExactlyOnce);
+    publish(&broker, "t", "once", Qos::ExactlyOnce);
+    let mut batch = Vec::new();
+    client.outbox.take(&mut batch, 1, 1);
+    let delivery = batch.pop().unwrap();
+    let packet_id = client.session.hold(delivery.clone(), broker.now()).unwrap();
+    let paired = broker.pair(&client.session, packet_id, &delivery);
+    broker.detach(client, None, Ending::Broken);
+    let opening = opening(&broker, "client", 100);
+    let (_back, durable_at) = broker.connect(&opening, false).await.unwrap();
+    assert!(durable_at >= Some(paired), "{durable_at:?} < {paired:?}");
 }

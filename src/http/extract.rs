@@ -74,8 +74,8 @@ pub fn topic(uri: &Uri, query: &mut Query<'_>, rules: &TopicRules) -> Result<Top
     name(&text, rules).map_err(|detail| Problem::new(Kind::TopicInvalid, detail))
 }
 
-/// A topic name within what the web allows.
-fn name(text: &str, rules: &TopicRules) -> Result<TopicName, String> {
+/// A topic name within what the web allows; or what is wrong with it.
+pub fn name(text: &str, rules: &TopicRules) -> Result<TopicName, String> {
     let name = TopicName::parse(text).map_err(|error| error.to_string())?;
     within_web_limits(text, rules)?;
     Ok(name)
@@ -104,10 +104,16 @@ pub fn filters(query: &mut Query<'_>, rules: &TopicRules) -> Result<Vec<TopicFil
 }
 
 fn filter(raw: &str, rules: &TopicRules) -> Result<TopicFilter, Problem> {
+    let text = percent::decode(raw, Plus::Level)
+        .map_err(|fault| Problem::new(Kind::FilterInvalid, fault.to_string()))?;
+    topic_filter(&text, rules)
+}
+
+/// A topic filter within what the web allows.
+pub fn topic_filter(text: &str, rules: &TopicRules) -> Result<TopicFilter, Problem> {
     let invalid = |detail: String| Problem::new(Kind::FilterInvalid, detail);
-    let text = percent::decode(raw, Plus::Level).map_err(|fault| invalid(fault.to_string()))?;
-    let filter = TopicFilter::parse(&text).map_err(|error| invalid(error.to_string()))?;
-    within_web_limits(&text, rules).map_err(invalid)?;
+    let filter = TopicFilter::parse(text).map_err(|error| invalid(error.to_string()))?;
+    within_web_limits(text, rules).map_err(invalid)?;
     Ok(filter)
 }
 

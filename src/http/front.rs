@@ -55,7 +55,7 @@ pub async fn receive<F: Future<Output = Response>>(
         tracing::debug!(target: "tidegate::http", id, %method, path, status, refused, micros, "answered");
     }
     if let (Some(problem), Some(peer)) = (problem, peer)
-        && let Some(kind) = problem.counted().or_else(|| counted_as(problem.kind()))
+        && let Some(kind) = refusal(problem)
     {
         let why = format_args!("{}: {}", problem.kind().slug(), id);
         state.notes.refused(kind, peer, why, state.broker.uptime());
@@ -67,11 +67,17 @@ pub async fn receive<F: Future<Output = Response>>(
     response
 }
 
-/// The kind of refusal a problem is; what merely is not there is none.
+/// The kind of refusal a problem is, if it is one.
+pub fn refusal(problem: &Problem) -> Option<Refusal> {
+    problem.counted().or_else(|| counted_as(problem.kind()))
+}
+
+/// What merely is not there is none.
 fn counted_as(kind: Kind) -> Option<Refusal> {
     match kind {
         Kind::HostRejected => Some(Refusal::Host),
         Kind::OriginRejected => Some(Refusal::Origin),
+        Kind::NotAuthenticated => Some(Refusal::Credentials),
         Kind::NotAuthorized | Kind::TopicReserved => Some(Refusal::NotAuthorized),
         Kind::TopicInvalid | Kind::FilterInvalid => Some(Refusal::Topic),
         Kind::PayloadTooLarge | Kind::UriTooLong => Some(Refusal::TooLarge),

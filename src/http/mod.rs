@@ -1,4 +1,4 @@
-//! Web ways in: REST, streams, MQTT over WebSocket, dashboard, and what operators ask.
+//! Web ways in: REST, streams, WebSocket with JSON or MQTT, dashboard, and what operators ask.
 //!
 //! This room turns HTTP into calls of the broker and back. It keeps no message and knows no MQTT packet. Its wire
 //! types are used nowhere below it.
@@ -7,6 +7,7 @@ pub mod body;
 pub mod config;
 pub mod dashboard;
 pub mod docs;
+pub mod draft;
 pub mod envelope;
 pub mod extract;
 pub mod front;
@@ -26,6 +27,7 @@ pub mod stall;
 pub mod stream;
 pub mod topics;
 pub mod upgrade;
+pub mod ws;
 
 use crate::{broker::Broker, http::extract::TopicRules, listener::refused::Notes};
 use axum::{
@@ -120,6 +122,7 @@ fn routes(state: Arc<State>) -> Router {
         .route("/api/v1", get(probes::discovery))
         .route("/api/v1/messages", get(history::get))
         .route("/api/v1/stream", get(stream::get))
+        .route("/api/v1/ws", get(ws::get))
         .route(extract::TOPICS, topic())
         .route("/api/v1/topics/", topic())
         .route("/api/v1/topics/{*topic}", topic())
@@ -144,6 +147,36 @@ fn topic() -> MethodRouter<Arc<State>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        broker, message::Epoch, mqtt::Qos, session::limits::Limits, store::memory::MemoryStore,
+    };
+    use std::time::Duration;
+
+    /// What handlers need, over a broker of its own that keeps nothing on a disk.
+    pub fn state(stop: &CancellationToken) -> State {
+        let store = MemoryStore::new(Epoch(*b"testtest"), 1 << 20, 1 << 20);
+        let config = broker::config::Config::default();
+        State {
+            broker: Broker::new(config, Limits::default(), Box::new(store)),
+            config: config::Config {
+                drain: Duration::ZERO,
+                ..config::Config::default()
+            },
+            rules: TopicRules {
+                levels: 128,
+                bytes: 1024,
+                filters: 64,
+                user_properties: 64,
+                maximum_qos: Qos::ExactlyOnce,
+                allow_controls: false,
+            },
+            durability: String::new(),
+            mqtt_upgrade: Arc::new(|_, _| Box::pin(async {})),
+            notes: Arc::new(Notes::default()),
+            metrics: String::new,
+            shutdown: stop.clone(),
+        }
+    }
 
     #[test]
     fn what_is_posted_to_a_topic_and_nothing_else_is_a_publish() {

@@ -1,6 +1,6 @@
 //! The OpenAPI 3.1 document, from the annotations beside the handlers.
 
-use crate::http::{envelope, history, probes, problem, retained, stream, topics, upgrade};
+use crate::http::{envelope, history, probes, problem, retained, stream, topics, upgrade, ws};
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
@@ -12,7 +12,8 @@ use utoipa::OpenApi;
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
     ),
     paths(
-        topics::post, topics::put, retained::get, topics::delete, history::get, stream::get, upgrade::mqtt,
+        topics::post, topics::put, retained::get, topics::delete, history::get, stream::get, ws::get,
+        upgrade::mqtt,
         probes::discovery, probes::healthz, probes::readyz, probes::metrics,
     ),
     components(schemas(envelope::Envelope, envelope::Properties, problem::ProblemBody, problem::Fault, history::PageBody, history::GapBody)),
@@ -20,6 +21,7 @@ use utoipa::OpenApi;
         (name = "topics", description = "The mouth and the state of one topic."),
         (name = "messages", description = "The flow of messages, finite: pages of the log."),
         (name = "stream", description = "The flow of messages."),
+        (name = "websocket", description = "Everything over one connection, in JSON."),
         (name = "mqtt", description = "MQTT over WebSocket."),
         (name = "operations", description = "What machines ask."),
     )
@@ -35,6 +37,7 @@ pub fn document() -> String {
     let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
     add_twins(&mut document);
     document["paths"]["/api/v1/stream"]["get"]["x-sse-events"] = sse_events();
+    document["paths"]["/api/v1/ws"]["get"]["x-frames"] = websocket_frames();
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
     text
@@ -115,6 +118,105 @@ fn sse_events() -> Value {
                     "reason": {"type": "string"},
                     "reconnect": {"type": "boolean"},
                     "status": {"type": "integer"}
+                }
+            }
+        }
+    })
+}
+
+/// What OpenAPI 3.1 cannot say either: the frames of the WebSocket that speaks JSON. Each is an object with its name in
+/// `op`; `ref` is any number or string, and comes back in the answer.
+fn websocket_frames() -> Value {
+    let text = || json!({"type": "string"});
+    json!({
+        "client": {
+            "auth": {
+                "description": "Who it is; first, if at all. A token that is not known is answered with `err` and close 4401; this version knows none.",
+                "data": {"type": "object", "required": ["token"], "properties": {"token": text()}}
+            },
+            "sub": {
+                "description": "Listen. Answered by `ok` with the number of the subscription.",
+                "data": {
+                    "type": "object",
+                    "required": ["topics"],
+                    "properties": {
+                        "topics": {"type": "array", "items": text(), "minItems": 1},
+                        "since": {"type": "string", "enum": ["now"]},
+                        "retained": {"type": "string", "enum": ["auto", "always", "never"]},
+                        "payload": {"type": "string", "enum": ["auto", "base64", "none"]}
+                    }
+                }
+            },
+            "unsub": {
+                "description": "Listen no longer.",
+                "data": {"type": "object", "required": ["sub"], "properties": {"sub": {"type": "integer"}}}
+            },
+            "pub": {
+                "description": "Publish. Answered by `ok` with the cursor when a PUBACK would be sent.",
+                "data": {
+                    "type": "object",
+                    "required": ["topic"],
+                    "properties": {
+                        "topic": text(),
+                        "payload": {"description": "A string; with encoding json anything."},
+                        "encoding": {"type": "string", "enum": ["utf8", "base64", "json"]},
+                        "qos": {"type": "integer", "minimum": 0, "maximum": 2},
+                        "retain": {"type": "boolean"},
+                        "properties": {"$ref": "#/components/schemas/Properties"}
+                    }
+                }
+            },
+            "ping": {"description": "Answered by `pong`."}
+        },
+        "server": {
+            "ready": {
+                "description": "First.",
+                "data": {
+                    "type": "object",
+                    "required": ["client", "limits", "cursor"],
+                    "properties": {
+                        "client": text(),
+                        "limits": {"$ref": "#/components/schemas/PublicLimits"},
+                        "cursor": text()
+                    }
+                }
+            },
+            "ok": {
+                "description": "Done. With `sub`, or with `cursor`, which is null if the message was not recorded.",
+                "data": {
+                    "type": "object",
+                    "properties": {"sub": {"type": "integer"}, "cursor": {"type": ["string", "null"]}}
+                }
+            },
+            "err": {
+                "description": "Not done.",
+                "data": {
+                    "type": "object",
+                    "required": ["problem"],
+                    "properties": {"problem": {"$ref": "#/components/schemas/Problem"}}
+                }
+            },
+            "msg": {
+                "description": "A message of the subscription `sub`, with the members of the envelope beside it.",
+                "data": {"$ref": "#/components/schemas/Envelope"}
+            },
+            "gap": {
+                "description": "Messages of the subscription may be missing. Retained messages follow.",
+                "data": {
+                    "type": "object",
+                    "required": ["sub", "reason"],
+                    "properties": {
+                        "sub": {"type": "integer"}, "reason": text(), "lost_at_most": {"type": "integer"}
+                    }
+                }
+            },
+            "pong": {"description": "Answers `ping`."},
+            "bye": {
+                "description": "Last, before the close frame: `shutting_down`, `too_slow`, `kicked`; and whether to come back.",
+                "data": {
+                    "type": "object",
+                    "required": ["reason", "reconnect"],
+                    "properties": {"reason": text(), "reconnect": {"type": "boolean"}}
                 }
             }
         }

@@ -76,12 +76,33 @@ pub struct PublicLimits {
     topic_levels: usize,
     /// Bytes of a topic or filter.
     topic_bytes: usize,
+    /// Bytes of one message in JSON over a WebSocket.
+    json_message: usize,
     /// Filters of one stream.
     filters_per_request: usize,
+    /// Filters of all subscriptions of one WebSocket.
+    filters_per_session: usize,
     /// User properties of one message.
     user_properties: usize,
     /// Highest QoS of a message.
     maximum_qos: u8,
+}
+
+impl PublicLimits {
+    /// As the operator set them.
+    pub fn of(state: &State) -> Self {
+        let limits = state.broker.limits();
+        PublicLimits {
+            payload: limits.payload,
+            topic_levels: state.rules.levels,
+            topic_bytes: state.rules.bytes,
+            json_message: limits.json_message(),
+            filters_per_request: state.rules.filters,
+            filters_per_session: limits.filters_per_session,
+            user_properties: state.rules.user_properties,
+            maximum_qos: state.rules.maximum_qos as u8,
+        }
+    }
 }
 
 /// Liveness.
@@ -145,26 +166,19 @@ pub async fn discovery(
     request: Request,
 ) -> Result<Response, Problem> {
     Query::parse(request.uri().query())?.finish()?;
-    let limits = state.broker.limits();
-    let switched = limits.features;
+    let switched = state.broker.limits().features;
     let discovery = Discovery {
         version: env!("CARGO_PKG_VERSION"),
         docs: "/docs/",
         openapi: "/openapi.json",
-        limits: PublicLimits {
-            payload: limits.payload,
-            topic_levels: state.rules.levels,
-            topic_bytes: state.rules.bytes,
-            filters_per_request: state.rules.filters,
-            user_properties: state.rules.user_properties,
-            maximum_qos: state.rules.maximum_qos as u8,
-        },
+        limits: PublicLimits::of(&state),
         features: [
             ("publish", true),
             ("retained", switched.retain),
             ("stream", true),
             ("ndjson", true),
             ("mqtt-websocket", true),
+            ("json-websocket", true),
             ("shared-subscriptions", switched.shared_subscriptions),
             ("wildcard-subscriptions", switched.wildcard_subscriptions),
         ]

@@ -26,6 +26,7 @@ pub enum Kind {
     BodyInvalid,
     RequestInvalid,
     UpgradeInvalid,
+    NotAuthenticated,
     NotAuthorized,
     TopicReserved,
     NotSupported,
@@ -91,6 +92,12 @@ impl Kind {
                 S::BAD_REQUEST,
                 "The WebSocket handshake is not valid",
                 None,
+            ),
+            Kind::NotAuthenticated => (
+                "not-authenticated",
+                S::UNAUTHORIZED,
+                "It is not known who asks",
+                Some(R::BadUserNameOrPassword),
             ),
             Kind::NotAuthorized => (
                 "not-authorized",
@@ -319,19 +326,23 @@ impl Problem {
 
     /// The JSON text for the request `id`.
     fn render(&self, id: &str) -> Vec<u8> {
+        // strings and numbers always have a JSON form
+        serde_json::to_vec(&self.body(format!("/requests/{id}"))).unwrap_or_default()
+    }
+
+    /// As clients see it; `instance` leads to the log.
+    pub fn body(&self, instance: String) -> ProblemBody {
         let (_, status, title, _) = self.kind.row();
-        let body = ProblemBody {
+        ProblemBody {
             r#type: self.kind.type_uri(),
             title: title.to_owned(),
             status: status.as_u16(),
             detail: self.detail.clone().into_owned(),
-            instance: format!("/requests/{id}"),
+            instance,
             reason_code: self.reason.map(|reason| reason as u8),
             errors: self.errors.clone(),
             outcome: self.outcome_unknown.then_some("unknown"),
-        };
-        // strings and numbers always have a JSON form
-        serde_json::to_vec(&body).unwrap_or_default()
+        }
     }
 }
 
@@ -352,7 +363,7 @@ pub struct ProblemBody {
     status: u16,
     /// What it was this time.
     detail: String,
-    /// `/requests/` and the answer's Request-Id, for the log.
+    /// `/requests/` and the answer's Request-Id, for the log; over a WebSocket `/clients/` and the client's name.
     instance: String,
     /// The MQTT reason code that says the same.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -4,14 +4,48 @@
 
 use crate::{
     broker::resume::Start,
-    http::{problem::Problem, query::Query},
+    http::{
+        problem::{Kind, Problem},
+        query::Query,
+    },
     message::Millis,
+    mqtt::topic::TopicFilter,
 };
 use std::time::Duration;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 /// Most messages that `last` asks for.
 pub const MOST: usize = 1000;
+
+/// Whether retained messages come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Retained {
+    /// When a reader knows nothing of the state, and after a gap.
+    #[default]
+    Auto,
+    /// Also when he goes on where he was.
+    Always,
+    /// Not even then.
+    Never,
+}
+
+/// As they are spelled.
+pub const RETAINED: &[(&str, Retained)] = &[
+    ("auto", Retained::Auto),
+    ("always", Retained::Always),
+    ("never", Retained::Never),
+];
+
+impl Retained {
+    /// Whether they come before anything else.
+    pub fn opens(self, is_fresh: bool) -> bool {
+        match self {
+            Retained::Auto => is_fresh,
+            Retained::Always => true,
+            Retained::Never => false,
+        }
+    }
+}
 
 /// Reads `since` and `last`.
 pub fn start(query: &mut Query<'_>, now: Millis) -> Result<Start, Problem> {
@@ -23,6 +57,16 @@ pub fn start(query: &mut Query<'_>, now: Millis) -> Result<Start, Problem> {
         (None, None) => Ok(Start::Now),
         (Some(since), None) => Ok(parse(&since, now)),
     }
+}
+
+/// A shared subscription begins now, as it has no place in the log.
+pub fn refuse_shared(filters: &[TopicFilter], start: Start) -> Result<(), Problem> {
+    if start == Start::Now || filters.iter().all(|filter| filter.share().is_none()) {
+        return Ok(());
+    }
+    let detail =
+        "a message of a shared subscription goes to one of its members: leave since and last out";
+    Err(Problem::new(Kind::SharedSubCursor, detail))
 }
 
 /// `now`, `earliest`, a duration back from `now`, a time, or a cursor; anything else is a cursor that nobody gave.

@@ -1,6 +1,6 @@
-//! MQTT over WebSocket: the handshake (RFC 6455, 4.2), up to the moment the connection speaks MQTT.
+//! The WebSocket handshake (RFC 6455, 4.2), and where MQTT over WebSocket begins.
 //!
-//! What is said afterwards is the listeners' business; this file only hands the connection over.
+//! What is said afterwards is the business of whoever takes the connection over.
 
 use crate::http::{
     State, dashboard,
@@ -23,8 +23,19 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 pub type MqttUpgrade =
     Arc<dyn Fn(TokioIo<Upgraded>, SocketAddr) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// Subprotocols that are answered: the registered name, and that of MQTT 3.1.
-const SUBPROTOCOLS: [&str; 2] = ["mqtt", "mqttv3.1"];
+/// What a route speaks after the handshake.
+pub struct Speech {
+    /// Subprotocols that are answered.
+    pub names: &'static [&'static str],
+    /// What whoever offers none of them is told.
+    pub hint: &'static str,
+}
+
+/// The registered name, and that of MQTT 3.1.
+const MQTT: Speech = Speech {
+    names: &["mqtt", "mqttv3.1"],
+    hint: "offer the WebSocket subprotocol mqtt (or mqttv3.1)",
+};
 
 /// Speak MQTT over WebSocket.
 ///
@@ -51,7 +62,7 @@ pub async fn mqtt(
             "this is MQTT over WebSocket; connect with a WebSocket client",
         ));
     }
-    accept(&state, request)
+    accept_mqtt(&state, request)
 }
 
 /// `/` is both: the dashboard for browsers, MQTT for clients that know no path.
@@ -60,13 +71,27 @@ pub async fn root(
     request: Request,
 ) -> Result<Response, Problem> {
     match asks_for_websocket(request.headers()) {
-        true => accept(&state, request),
+        true => accept_mqtt(&state, request),
         false => dashboard::file(request.method(), "index.html", request.headers()),
     }
 }
 
-fn accept(state: &State, mut request: Request) -> Result<Response, Problem> {
-    let accepted = handshake(request.method(), request.version(), request.headers())?;
+fn accept_mqtt(state: &State, request: Request) -> Result<Response, Problem> {
+    let take_over = state.mqtt_upgrade.clone();
+    accept(request, &MQTT, move |io, peer| take_over(io, peer))
+}
+
+/// Answers a handshake and gives the connection to `take_over`, or tells what is wrong with it.
+pub fn accept<F>(
+    mut request: Request,
+    speech: &Speech,
+    take_over: impl FnOnce(TokioIo<Upgraded>, SocketAddr) -> F + Send + 'static,
+) -> Result<Response, Problem>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (method, version) = (request.method(), request.version());
+    let accepted = handshake(method, version, request.headers(), speech)?;
     let connection = request.extensions().get::<Connection>().cloned();
     let Some(connection) = connection else {
         return Err(Problem::new(
@@ -75,7 +100,7 @@ fn accept(state: &State, mut request: Request) -> Result<Response, Problem> {
         ));
     };
     let upgrade = hyper::upgrade::on(&mut request);
-    let (take_over, peer) = (state.mqtt_upgrade.clone(), connection.peer);
+    let peer = connection.peer;
     connection.spawn(async move {
         match upgrade.await {
             Ok(upgraded) => take_over(TokioIo::new(upgraded), peer).await,
@@ -88,7 +113,12 @@ fn accept(state: &State, mut request: Request) -> Result<Response, Problem> {
 }
 
 /// Checks the client's half of the handshake and gives the headers of ours.
-fn handshake(method: &Method, version: Version, headers: &HeaderMap) -> Result<HeaderMap, Problem> {
+fn handshake(
+    method: &Method,
+    version: Version,
+    headers: &HeaderMap,
+    speech: &Speech,
+) -> Result<HeaderMap, Problem> {
     let invalid = |detail: &'static str| Problem::new(Kind::UpgradeInvalid, detail);
     if *method != Method::GET || version != Version::HTTP_11 {
         return Err(invalid("a WebSocket begins with GET over HTTP/1.1"));
@@ -113,8 +143,8 @@ fn handshake(method: &Method, version: Version, headers: &HeaderMap) -> Result<H
         })
         .ok_or_else(|| invalid("the Sec-WebSocket-Key must be 16 bytes in base64"))?;
     let protocol = tokens(headers, &header::SEC_WEBSOCKET_PROTOCOL)
-        .find_map(|offered| SUBPROTOCOLS.into_iter().find(|known| *known == offered))
-        .ok_or_else(|| invalid("offer the WebSocket subprotocol mqtt (or mqttv3.1)"))?;
+        .find_map(|offered| speech.names.iter().find(|known| **known == offered))
+        .ok_or_else(|| invalid(speech.hint))?;
     let mut accepted = HeaderMap::new();
     accepted.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     accepted.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
@@ -128,11 +158,13 @@ fn handshake(method: &Method, version: Version, headers: &HeaderMap) -> Result<H
     Ok(accepted)
 }
 
-fn asks_for_websocket(headers: &HeaderMap) -> bool {
+/// Whether a WebSocket is asked for at all.
+pub fn asks_for_websocket(headers: &HeaderMap) -> bool {
     tokens(headers, &header::UPGRADE).any(|token| token.eq_ignore_ascii_case("websocket"))
 }
 
-fn required(detail: &'static str) -> Problem {
+/// What is said to whoever asks for no WebSocket.
+pub fn required(detail: &'static str) -> Problem {
     Problem::new(Kind::UpgradeRequired, detail)
         .with_header(header::UPGRADE, HeaderValue::from_static("websocket"))
         .with_header(header::CONNECTION, HeaderValue::from_static("Upgrade"))
@@ -172,7 +204,7 @@ mod tests {
                 );
             }
         }
-        handshake(&Method::GET, Version::HTTP_11, &headers).map_err(|problem| problem.kind())
+        handshake(&Method::GET, Version::HTTP_11, &headers, &MQTT).map_err(|problem| problem.kind())
     }
 
     #[test]

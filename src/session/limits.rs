@@ -6,6 +6,9 @@ use crate::mqtt::topic;
 /// What a packet may hold besides its payload: topic, properties, headers. In bytes.
 const BESIDE_PAYLOAD: usize = 256 * 1024;
 
+/// The same for a message in JSON, in bytes.
+const BESIDE_PAYLOAD_IN_JSON: usize = 64 * 1024;
+
 /// `[limits]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -53,6 +56,12 @@ impl Limits {
     pub fn packet(&self) -> usize {
         self.payload.saturating_add(BESIDE_PAYLOAD)
     }
+
+    /// Largest message in JSON, in bytes: its payload may be written in base64.
+    pub fn json_message(&self) -> usize {
+        let payload = self.payload.div_ceil(3).saturating_mul(4);
+        payload.saturating_add(BESIDE_PAYLOAD_IN_JSON)
+    }
 }
 
 impl Default for Limits {
@@ -95,5 +104,14 @@ mod tests {
             .packet(),
             usize::MAX
         );
+    }
+
+    #[test]
+    fn a_message_in_json_takes_a_payload_of_the_limit_in_base64() {
+        let limits = Limits {
+            payload: 4,
+            ..Limits::default()
+        };
+        assert_eq!(limits.json_message(), 8 + 64 * 1024);
     }
 }

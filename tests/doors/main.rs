@@ -6,11 +6,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use futures_util::future::join_all;
+use serde_json::json;
 use support::{
     gateway::Gateway,
     http::{Request, encode},
+    json_ws::JsonSocket,
     mqtt::{Client, Link},
     stream::{Encoding, Event, Stream},
     wire::{Opening, Properties, Publish, Value, Version, property},
@@ -65,15 +70,17 @@ enum Entry {
     Tcp(Version),
     WebSocket(Version),
     Rest,
+    Json,
 }
 
-const ENTRIES: [(&str, Entry); 6] = [
+const ENTRIES: [(&str, Entry); 7] = [
     ("tcp31", Entry::Tcp(Version::V31)),
     ("tcp311", Entry::Tcp(Version::V311)),
     ("tcp5", Entry::Tcp(Version::V5)),
     ("ws311", Entry::WebSocket(Version::V311)),
     ("ws5", Entry::WebSocket(Version::V5)),
     ("rest", Entry::Rest),
+    ("json", Entry::Json),
 ];
 
 impl Entry {
@@ -81,7 +88,7 @@ impl Entry {
     fn carries_properties(self) -> bool {
         matches!(
             self,
-            Self::Tcp(Version::V5) | Self::WebSocket(Version::V5) | Self::Rest
+            Self::Tcp(Version::V5) | Self::WebSocket(Version::V5) | Self::Rest | Self::Json
         )
     }
 }
@@ -118,6 +125,7 @@ fn properties(payload: &Payload) -> Properties {
 enum Publisher {
     Mqtt(Box<Client>),
     Rest,
+    Json(Box<JsonSocket>),
 }
 
 impl Publisher {
@@ -131,6 +139,7 @@ impl Publisher {
                 Client::websocket(gateway, &Opening::new(version, &id)).await,
             )),
             Entry::Rest => Self::Rest,
+            Entry::Json => Self::Json(Box::new(JsonSocket::open(gateway.http).await)),
         }
     }
 
@@ -148,6 +157,10 @@ impl Publisher {
                     sent.topic
                 );
             }
+            Self::Json(socket) => {
+                let answer = socket.answered(json_frame(sent, &bytes)).await;
+                assert_eq!(answer["op"], "ok", "{}: {answer}", sent.topic);
+            }
             Self::Rest => {
                 let answer = rest_request(sent, bytes).send(gateway.http).await;
                 assert_eq!(answer.status, 200, "{}: {}", sent.topic, answer.text());
@@ -159,6 +172,34 @@ impl Publisher {
             }
         }
     }
+}
+
+/// The `pub` that publishes `sent` with all its properties.
+fn json_frame(sent: &Sent<'_>, bytes: &[u8]) -> serde_json::Value {
+    let text = |id| sent.properties.string(id);
+    let is_text = sent.properties.number(property::PAYLOAD_FORMAT) == Some(1);
+    let Some(Value::Binary(correlation)) = sent.properties.get(property::CORRELATION) else {
+        panic!("the table's properties have correlation data")
+    };
+    let mut frame = json!({
+        "op": "pub", "topic": sent.topic, "qos": sent.qos, "retain": sent.retain,
+        "properties": {
+            "content_type": text(property::CONTENT_TYPE),
+            "payload_format": if is_text { "utf8" } else { "bytes" },
+            "expiry": EXPIRY,
+            "response_topic": text(property::RESPONSE_TOPIC),
+            "correlation_data": STANDARD.encode(correlation),
+            "user": USER_PROPERTIES,
+        },
+    });
+    match std::str::from_utf8(bytes) {
+        Ok(text) => frame["payload"] = text.into(),
+        Err(_) => {
+            frame["payload"] = STANDARD.encode(bytes).into();
+            frame["encoding"] = "base64".into();
+        }
+    }
+    frame
 }
 
 /// The POST or, for every second retained message, the PUT that publishes `sent` with all its properties.
@@ -206,6 +247,7 @@ enum Receiver {
         retain_as_published: bool,
     },
     Web(Box<Stream>),
+    Json(Box<JsonSocket>),
 }
 
 impl Receiver {
@@ -245,19 +287,31 @@ impl Receiver {
                 check_publish(&got, sent, client.version, sent.qos.min(*granted), retain);
             }
             Self::Web(stream) => check_event(&stream.message().await, sent, false),
+            Self::Json(socket) => check_event(&heard(socket).await, sent, false),
         }
     }
 
     async fn expect_marker(&mut self) {
         let topic = match self {
             Self::Mqtt { client, .. } => client.receive().await.topic,
-            Self::Web(stream) => stream.message().await.data["topic"]
-                .as_str()
-                .unwrap_or_default()
-                .to_owned(),
+            Self::Web(stream) => topic_of(&stream.message().await),
+            Self::Json(socket) => topic_of(&heard(socket).await),
         };
         assert_eq!(topic, MARKER, "nothing arrives twice");
     }
+}
+
+/// The next message of a JSON WebSocket, as a stream would tell it.
+async fn heard(socket: &mut JsonSocket) -> Event {
+    Event {
+        name: "message".to_owned(),
+        last_id: String::new(),
+        data: socket.message().await,
+    }
+}
+
+fn topic_of(event: &Event) -> String {
+    event.data["topic"].as_str().unwrap_or_default().to_owned()
 }
 
 fn check_publish(got: &Publish, sent: &Sent<'_>, version: Version, qos: u8, retain: bool) {
@@ -453,6 +507,22 @@ async fn check_late_subscriber(
     }
 }
 
+/// As [`check_late_subscriber`], for a subscription of a JSON WebSocket.
+async fn check_late_socket(gateway: &Gateway, kept: &[Sent<'_>]) {
+    let mut socket = JsonSocket::open(gateway.http).await;
+    socket.subscribe(&["doors/+/+/+/kept"], json!({})).await;
+    let mut missing: Vec<&Sent<'_>> = kept.iter().collect();
+    while !missing.is_empty() {
+        let event = heard(&mut socket).await;
+        let at = missing
+            .iter()
+            .position(|sent| event.data["topic"] == sent.topic);
+        let sent =
+            missing.remove(at.unwrap_or_else(|| panic!("{} came uncalled", event.data["topic"])));
+        check_event(&event, sent, true);
+    }
+}
+
 /// As [`check_late_subscriber`], for a stream that starts with the retained snapshot.
 async fn check_late_stream(gateway: &Gateway, encoding: Encoding, kept: &[Sent<'_>]) {
     let mut stream = Stream::ready(gateway.http, encoding, &["doors/+/+/+/kept"], "").await;
@@ -487,6 +557,10 @@ async fn every_message_arrives_once_byte_for_byte_through_every_way_in_and_out()
             Stream::ready(gateway.http, encoding, &["doors/#"], "").await,
         )));
     }
+
+    let mut socket = JsonSocket::open(gateway.http).await;
+    socket.subscribe(&["doors/#"], json!({})).await;
+    receivers.push(Receiver::Json(Box::new(socket)));
 
     let payloads = payloads();
     let (mut cells, mut skipped, mut kept) = (0, 0, vec![]);
@@ -545,6 +619,8 @@ async fn every_message_arrives_once_byte_for_byte_through_every_way_in_and_out()
         check_late_stream(&gateway, encoding, &kept).await;
         cells += kept.len();
     }
+    check_late_socket(&gateway, &kept).await;
+    cells += kept.len();
     println!("doors: {cells} cells hold, {skipped} skipped (an empty payload cannot be retained)");
     gateway.stop();
 }

@@ -58,8 +58,26 @@ try {
     const message = await within(arrived, 'the message');
     const echo = await within(second, 'the second event');
     await client.endAsync();
+
+    // both over one WebSocket in JSON, which the browser has by itself
+    const third = new Promise(done => { events.onmessage = e => done(JSON.parse(e.data)); });
+    const socket = new WebSocket(`ws://${location.host}/api/v1/ws`, 'tidegate.v1');
+    const say = frame => socket.send(JSON.stringify(frame));
+    socket.onopen = () => {
+      say({ op: 'sub', ref: 1, topics: ['interop/browser/json'], retained: 'never' });
+      say({ op: 'pub', ref: 2, topic: 'interop/browser/json', payload: 'Grüße in JSON', retain: true });
+    };
+    const frames = [];
+    await within(new Promise(done => {
+      socket.onmessage = event => { if (frames.push(JSON.parse(event.data)) === 4) done(); };
+    }), 'ready, two answers and a message');
+    const overheard = await within(third, 'the third event');
+    const closed = new Promise(done => { socket.onclose = e => done({ code: e.code, clean: e.wasClean }); });
+    socket.close(1000);
+    const close = await within(closed, 'the close');
+
     events.close();
-    return { ready, event, status: posted.status, message, echo };
+    return { ready, event, status: posted.status, message, echo, frames, overheard, close, protocol: socket.protocol };
   });
 
   assert.deepEqual(seen.ready.filters, ['interop/browser/#']);
@@ -69,18 +87,26 @@ try {
   assert.equal(seen.status, 200);
   assert.deepEqual(seen.message, { topic: 'interop/browser/down', payload: 'from fetch', qos: 1 });
   assert.equal(seen.echo.payload, 'from fetch');
+  assert.equal(seen.protocol, 'tidegate.v1');
+  const frame = op => seen.frames.filter(frame => frame.op === op);
+  assert.deepEqual([seen.frames[0].op, seen.frames[1].op], ['ready', 'ok']);
+  assert.deepEqual([seen.frames[1].ref, frame('ok')[1].ref], [1, 2]);
+  assert.deepEqual([frame('msg')[0].payload, frame('msg')[0].sub], ['Grüße in JSON', seen.frames[1].sub]);
+  assert.equal(seen.overheard.payload, 'Grüße in JSON');
+  assert.deepEqual(seen.close, { code: 1000, clean: true });
   assert.deepEqual(complaints, [], 'the page complains about nothing');
 
-  // a page of another origin can neither open the WebSocket nor publish
+  // a page of another origin can neither open a WebSocket nor publish
   const foreign = await browser.newPage();
   await foreign.route('http://foreign.test/', route => route.fulfill({ contentType: 'text/html', body: '<!doctype html>' }));
   await foreign.goto('http://foreign.test/');
   const refused = await foreign.evaluate(async origin => {
-    const opened = await new Promise(done => {
-      const socket = new WebSocket(`${origin.replace('http', 'ws')}/mqtt`, 'mqtt');
+    const opens = (path, protocol) => new Promise(done => {
+      const socket = new WebSocket(origin.replace('http', 'ws') + path, protocol);
       socket.onopen = () => done(true);
       socket.onerror = () => done(false);
     });
+    const opened = await opens('/mqtt', 'mqtt') || await opens('/api/v1/ws', 'tidegate.v1');
     let readable = true;
     await fetch(`${origin}/api/v1/topics/interop/foreign?retain=true`, { method: 'POST', body: 'x' })
       .catch(() => { readable = false; });

@@ -10,6 +10,7 @@
 
 pub mod gateway;
 pub mod http;
+pub mod json_ws;
 pub mod mqtt;
 pub mod stream;
 pub mod wire;

@@ -12,3 +12,5 @@ mod state;
 mod stream_bytes;
 mod streaming;
 mod topics;
+mod ws_json;
+mod ws_json_closing;

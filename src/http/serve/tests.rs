@@ -1,44 +1,12 @@
 use super::*;
-use crate::{
-    broker::{self, Broker},
-    http::{State, config::Config, extract::TopicRules},
-    listener::refused::Notes,
-    message::Epoch,
-    mqtt::Qos,
-    session::limits::Limits,
-    store::memory::MemoryStore,
-};
+use crate::{broker::Broker, http};
 use memchr::memmem;
 use tokio::io::AsyncReadExt;
 
 /// A gateway's web side, and the broker behind it.
 async fn running(stop: &CancellationToken) -> (SocketAddr, Broker) {
-    let store = MemoryStore::new(Epoch(*b"testtest"), 1 << 20, 1 << 20);
-    let broker = Broker::new(
-        broker::config::Config::default(),
-        Limits::default(),
-        Box::new(store),
-    );
-    let state = State {
-        broker: broker.clone(),
-        config: Config {
-            drain: Duration::ZERO,
-            ..Config::default()
-        },
-        rules: TopicRules {
-            levels: 128,
-            bytes: 1024,
-            filters: 64,
-            user_properties: 64,
-            maximum_qos: Qos::ExactlyOnce,
-            allow_controls: false,
-        },
-        durability: String::new(),
-        mqtt_upgrade: Arc::new(|_, _| Box::pin(async {})),
-        notes: Arc::new(Notes::default()),
-        metrics: String::new,
-        shutdown: stop.clone(),
-    };
+    let state = http::tests::state(stop);
+    let broker = state.broker.clone();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (app, permits) = (Arc::new(App::new(state)), Arc::new(Semaphore::new(8)));

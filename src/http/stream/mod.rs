@@ -20,7 +20,7 @@ use crate::{
         problem::{Kind, Problem, ProblemBody},
         query::Query,
         serve::Connection,
-        since,
+        since::{self, RETAINED, Retained},
     },
     mqtt::topic::TopicFilter,
 };
@@ -40,16 +40,6 @@ use tokio_util::sync::CancellationToken;
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 static CURSOR: HeaderName = HeaderName::from_static("mqtt-cursor");
 static ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-
-/// Whether retained messages come first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Retained {
-    /// When the stream starts afresh, and after a gap.
-    Auto,
-    /// Also when it goes on where it was.
-    Always,
-    Never,
-}
 
 /// What a client asked for.
 #[derive(Debug)]
@@ -179,28 +169,16 @@ fn wishes(state: &State, request: &Request) -> Result<Wishes, Problem> {
     let mut query = Query::parse(request.uri().query())?;
     let filters = extract::filters(&mut query, &state.rules)?;
     let since = since::start(&mut query, state.broker.now())?;
-    if since != Start::Now && filters.iter().any(|filter| filter.share().is_some()) {
-        return Err(Problem::new(
-            Kind::SharedSubCursor,
-            "a message of a shared subscription goes to one of its members: leave since and last out",
-        ));
-    }
+    since::refuse_shared(&filters, since)?;
     // a browser repeats the URL it began with, and tells in the header how far it came
     let last_id = headers.get(&LAST_EVENT_ID).filter(|id| !id.is_empty());
     let start = last_id.map_or(since, |id| {
         Start::After(id.to_str().ok().and_then(|id| id.parse().ok()))
     });
-    let retained = [
-        ("auto", Retained::Auto),
-        ("always", Retained::Always),
-        ("never", Retained::Never),
-    ];
     let wishes = Wishes {
         filters,
         framing: Framing::negotiate(headers)?,
-        retained: query
-            .choice("retained", &retained)?
-            .unwrap_or(Retained::Auto),
+        retained: query.choice("retained", RETAINED)?.unwrap_or_default(),
         payload: query.choice("payload", PAYLOAD_FORMS)?.unwrap_or_default(),
         heartbeat: Duration::from_secs(query.number("heartbeat", 5..=60)?.unwrap_or(15)),
         heartbeat_ids: query.flag("heartbeat_ids")?.unwrap_or(true),

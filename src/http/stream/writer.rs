@@ -4,7 +4,7 @@
 //! from then on, wherever its stream stood.
 
 use super::{
-    Retained, Wishes,
+    Wishes,
     framing::{Frames, Framing},
     outgoing::Coding,
     random,
@@ -20,6 +20,7 @@ use crate::{
         envelope::{self, PayloadForm},
         handover::Socket,
         problem::Problem,
+        since::Retained,
     },
     message::{Delivery, Position},
 };
@@ -105,11 +106,7 @@ impl Writer {
         };
         if let Some(gap) = writer.source.take_gap() {
             writer.tell_gap(gap);
-        } else if match wishes.retained {
-            Retained::Auto => writer.source.is_fresh(),
-            Retained::Always => true,
-            Retained::Never => false,
-        } {
+        } else if wishes.retained.opens(writer.source.is_fresh()) {
             writer.begin_snapshot();
         }
         writer

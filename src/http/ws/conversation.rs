@@ -1,0 +1,330 @@
+//! What a client and the gateway have to say to each other, without the socket they say it over.
+//!
+//! What is heard is done at once; what is to be said waits until somebody asks for it. So everything here is bounded:
+//! a client that does not listen is not heard any further once enough answers are owed to it.
+
+use super::{
+    acks::{Ack, Acks},
+    frames::{self, Op, Ref, Wish},
+    goodbye::Goodbye,
+    subscription::{Said, Subscription},
+};
+use crate::{
+    auth::identity::Identity,
+    broker::{Refused, publish::Publisher, resume::Start},
+    http::{
+        State,
+        draft::Written,
+        extract, front,
+        probes::PublicLimits,
+        problem::{Kind, Problem},
+        since,
+    },
+    message::Millis,
+    mqtt::Qos,
+};
+use futures_util::{StreamExt, stream::SelectAll};
+use serde_json::Map;
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+/// Messages of one client whose publishing has not been answered.
+const MOST_ACKS: usize = 256;
+/// Other answers that a client has not taken.
+const MOST_ANSWERS: usize = 64;
+
+/// One client's conversation.
+pub struct Conversation {
+    state: Arc<State>,
+    peer: SocketAddr,
+    /// What the client is called in `ready` and in the log.
+    name: String,
+    /// On whose rights; nobody may do anything before it is known.
+    speaker: Option<Speaker>,
+    subscriptions: SelectAll<Subscription>,
+    last_sub: u64,
+    answers: VecDeque<String>,
+    acks: Acks,
+    /// Said when nothing else is left to say. Nothing is heard any more.
+    ending: Option<Goodbye>,
+}
+
+/// Somebody who is known.
+struct Speaker {
+    identity: Arc<Identity>,
+    publisher: Publisher,
+}
+
+/// Whom a token stands for. There are no users yet, so there are no tokens.
+fn identity_of(_token: &str) -> Result<Arc<Identity>, Problem> {
+    Err(Problem::new(
+        Kind::NotAuthenticated,
+        "this gateway takes no tokens: connect without auth, as anonymous",
+    ))
+}
+
+/// Where a subscription begins.
+fn start(wish: &Wish, now: Millis) -> Result<Start, Problem> {
+    match (&wish.since, wish.last) {
+        (Some(_), Some(_)) => Err(Problem::parameter("last", "not together with since")),
+        (Some(since), None) => Ok(since::parse(since, now)),
+        (None, Some(last)) if (1..=since::MOST).contains(&last) => Ok(Start::Last(last)),
+        (None, Some(_)) => {
+            let detail = format!("a whole number, 1 to {}", since::MOST);
+            Err(Problem::parameter("last", detail))
+        }
+        (None, None) => Ok(Start::Now),
+    }
+}
+
+impl Conversation {
+    /// With a client called `name`, who need not say who it is if `identity` is there.
+    pub fn new(
+        state: Arc<State>,
+        peer: SocketAddr,
+        name: String,
+        identity: Option<Arc<Identity>>,
+    ) -> Self {
+        let acks = Acks::new(state.broker.watermark().waiter());
+        let mut conversation = Conversation {
+            state,
+            peer,
+            name,
+            speaker: None,
+            subscriptions: SelectAll::new(),
+            last_sub: 0,
+            answers: VecDeque::new(),
+            acks,
+            ending: None,
+        };
+        if let Some(identity) = identity {
+            conversation.welcome(identity);
+        }
+        conversation
+    }
+
+    /// Whether the client is known.
+    pub fn is_known(&self) -> bool {
+        self.speaker.is_some()
+    }
+
+    /// Whether there is room for what the client may say next.
+    pub fn has_room(&self) -> bool {
+        self.ending.is_none() && self.acks.len() < MOST_ACKS && self.answers.len() < MOST_ANSWERS
+    }
+
+    /// Whether the client had better be heard: there is room, and the store can follow.
+    pub fn takes_more(&self, cx: &mut Context<'_>) -> bool {
+        let broker = &self.state.broker;
+        let store_follows = !broker.is_busy()
+            || self.acks.poll_progress(broker.watermark(), cx).is_ready()
+            // it may have written all it had in between, and then nothing would wake this
+            || !broker.is_busy();
+        self.has_room() && store_follows
+    }
+
+    /// Does what a frame asks for. [`Conversation::pause`] ends a series of them.
+    pub fn hear(&mut self, frame: &str) {
+        let (to, op) = frames::read(frame);
+        let done = op.and_then(|op| self.act(&to, op));
+        if let Err(problem) = done {
+            self.refuse(&to, &problem);
+        }
+    }
+
+    /// Nothing more is heard for now: what was held back, to be offered together, goes out.
+    pub fn pause(&mut self) {
+        if let Some(speaker) = &mut self.speaker {
+            self.state.broker.flush(&mut speaker.publisher);
+        }
+    }
+
+    /// Nothing was heard for a while.
+    pub fn idle(&mut self) {
+        if let Some(speaker) = &mut self.speaker {
+            speaker.publisher.rest();
+        }
+    }
+
+    /// Says what is owed, then goodbye.
+    pub fn leave(&mut self, goodbye: Goodbye) {
+        self.ending.get_or_insert(goodbye);
+    }
+
+    /// Notes why the gateway ends it.
+    pub fn note(&self, goodbye: Goodbye) {
+        if let Some(kind) = goodbye.refusal() {
+            let why = format_args!("{}: {}", goodbye.reason(), self.name);
+            let broker = &self.state.broker;
+            self.state
+                .notes
+                .refused(kind, self.peer, why, broker.uptime());
+        }
+    }
+
+    /// What is to be said next: answers first, then messages of the subscriptions in turn.
+    pub fn poll_say(&mut self, cx: &mut Context<'_>) -> Poll<Said> {
+        if let Some(answer) = self.answers.pop_front() {
+            return Poll::Ready(Said::Whole(answer.into()));
+        }
+        let watermark = self.state.broker.watermark();
+        if let Poll::Ready((ack, reached)) = self.acks.poll(watermark, cx) {
+            let answer = match reached {
+                Ok(()) => frames::published(&ack.to, ack.cursor),
+                Err(_) => {
+                    let problem = Refused::StorageFailed.into();
+                    self.note_refusal(&problem);
+                    frames::err(&ack.to, &problem, &self.name)
+                }
+            };
+            return Poll::Ready(Said::Whole(answer.into()));
+        }
+        match self.ending {
+            Some(goodbye) if self.acks.len() == 0 => return Poll::Ready(Said::End(goodbye)),
+            Some(_) => return Poll::Pending,
+            None => {}
+        }
+        match self.subscriptions.poll_next_unpin(cx) {
+            Poll::Ready(Some(said)) => Poll::Ready(said),
+            // none is open
+            Poll::Ready(None) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn act(&mut self, to: &Ref, op: Op<'_>) -> Result<(), Problem> {
+        if let Op::Auth { token } = &op {
+            return self.authenticate(to, token);
+        }
+        if !self.is_known() {
+            self.leave(Goodbye::Unauthenticated);
+            let detail = "the first frame must be auth";
+            return Err(Problem::new(Kind::NotAuthenticated, detail));
+        }
+        match op {
+            Op::Auth { .. } => {}
+            Op::Pub(written) => self.publish(to, written)?,
+            Op::Sub(wish) => self.subscribe(to, &wish)?,
+            Op::Unsub { sub } => self.unsubscribe(to, sub)?,
+            Op::Ping => self.answers.push_back(frames::pong(to)),
+        }
+        Ok(())
+    }
+
+    fn authenticate(&mut self, to: &Ref, token: &str) -> Result<(), Problem> {
+        match identity_of(token) {
+            Ok(identity) => {
+                self.pause();
+                self.answers.push_back(frames::ok(to));
+                self.welcome(identity);
+                Ok(())
+            }
+            Err(problem) => {
+                // who says that he is somebody must not go on as nobody
+                self.leave(Goodbye::Unauthenticated);
+                Err(problem)
+            }
+        }
+    }
+
+    /// From now on it is known who speaks. Said the first time.
+    fn welcome(&mut self, identity: Arc<Identity>) {
+        let broker = &self.state.broker;
+        let publisher = broker.publisher(identity.clone(), None);
+        let before = self.speaker.replace(Speaker {
+            identity,
+            publisher,
+        });
+        if before.is_none() {
+            let limits = serde_json::to_value(PublicLimits::of(&self.state));
+            let mut members = Map::new();
+            members.insert("client".to_owned(), self.name.as_str().into());
+            members.insert("limits".to_owned(), limits.unwrap_or_default());
+            members.insert("cursor".to_owned(), broker.head().to_string().into());
+            self.answers.push_back(frames::control("ready", members));
+        }
+    }
+
+    fn publish(&mut self, to: &Ref, written: Written<'_>) -> Result<(), Problem> {
+        let Some(speaker) = &mut self.speaker else {
+            return Ok(());
+        };
+        let draft = written.draft(&self.state.rules)?;
+        let waits = draft.qos != Qos::AtMostOnce;
+        let broker = &self.state.broker;
+        let receipt = broker.publish_in_batch(&mut speaker.publisher, draft, None, broker.now())?;
+        self.acks.push(Ack {
+            to: to.clone(),
+            cursor: receipt.position,
+            until: receipt.durable_at.filter(|_| waits),
+        });
+        Ok(())
+    }
+
+    fn subscribe(&mut self, to: &Ref, wish: &Wish) -> Result<(), Problem> {
+        // what was published before is not for this one
+        self.pause();
+        let Some(speaker) = &self.speaker else {
+            return Ok(());
+        };
+        let start = start(wish, self.state.broker.now())?;
+        let (wanted, most) = (wish.topics.len(), self.state.rules.filters);
+        if wanted == 0 || wanted > most {
+            let detail = format!("{wanted} filters: 1 to {most} are allowed");
+            return Err(Problem::parameter("topics", detail));
+        }
+        let filters = wish.topics.iter();
+        let filters = filters.map(|text| extract::topic_filter(text, &self.state.rules));
+        let filters = filters.collect::<Result<Vec<_>, _>>()?;
+        since::refuse_shared(&filters, start)?;
+        let (broker, held) = (&self.state.broker, self.subscriptions.iter());
+        let held: usize = held.map(Subscription::filters).sum();
+        if held + wanted > broker.limits().filters_per_session {
+            let most = broker.limits().filters_per_session;
+            let detail =
+                format!("one connection may have {most} filters (limits.filters_per_session)");
+            return Err(Problem::new(Kind::QuotaExceeded, detail));
+        }
+        let mut source = broker.stream(speaker.identity.clone(), &filters, start)?;
+        self.last_sub += 1;
+        let cursor = source.is_resumable().0.then(|| source.cursor());
+        let subscription = Subscription::new(self.last_sub, source, broker.clone(), wish);
+        self.subscriptions.push(subscription);
+        self.answers
+            .push_back(frames::subscribed(to, self.last_sub, cursor));
+        Ok(())
+    }
+
+    fn unsubscribe(&mut self, to: &Ref, sub: u64) -> Result<(), Problem> {
+        self.pause();
+        let before = self.subscriptions.len();
+        let all = std::mem::take(&mut self.subscriptions).into_iter();
+        self.subscriptions = all
+            .filter(|subscription| subscription.sub() != sub)
+            .collect();
+        if self.subscriptions.len() == before {
+            let detail = format!("there is no subscription {sub}");
+            return Err(Problem::new(Kind::NotFound, detail));
+        }
+        self.answers.push_back(frames::ok(to));
+        Ok(())
+    }
+
+    fn refuse(&mut self, to: &Ref, problem: &Problem) {
+        self.note_refusal(problem);
+        self.answers.push_back(frames::err(to, problem, &self.name));
+    }
+
+    fn note_refusal(&self, problem: &Problem) {
+        if let Some(kind) = front::refusal(problem) {
+            let why = format_args!("{}: {}", problem.kind().slug(), self.name);
+            let broker = &self.state.broker;
+            self.state
+                .notes
+                .refused(kind, self.peer, why, broker.uptime());
+        }
+    }
+}

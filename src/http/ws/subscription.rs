@@ -1,0 +1,174 @@
+//! One subscription of a conversation: a stream of the broker, written as frames.
+//!
+//! It gives a frame only when it is asked for one: what its client does not take stays in the stream's own ring.
+
+use super::{
+    frames::{self, Wish},
+    goodbye::Goodbye,
+};
+use crate::{
+    broker::{
+        Broker,
+        outbox::CloseReason,
+        resume::Gap,
+        stream::{self, Stream, StreamItem},
+    },
+    http::{
+        envelope::{self, PayloadForm},
+        since::Retained,
+    },
+    message::Delivery,
+};
+use bytes::{BufMut, Bytes};
+use futures_util::Stream as Frames;
+use serde_json::{Map, Value};
+use std::{
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
+};
+
+/// How many retained messages are asked for at a time.
+const SNAPSHOT_STEP: usize = 64;
+
+/// A message whose shared part is at least so large is not copied but sent from where it is; in bytes.
+const LARGE: usize = 16 * 1024;
+
+/// What goes to a client.
+#[derive(Debug)]
+pub enum Said {
+    /// A whole frame.
+    Whole(Vec<u8>),
+    /// A frame in three parts, of which the middle one is shared with other receivers.
+    Large([Bytes; 3]),
+    /// Nothing more: the conversation is to end.
+    End(Goodbye),
+}
+
+/// A stream of the broker under the number its client knows it by.
+pub struct Subscription {
+    sub: u64,
+    source: Stream,
+    broker: Broker,
+    payload: PayloadForm,
+    retained: Retained,
+    /// What is missing where it begins.
+    gap: Option<Gap>,
+    /// Retained messages fetched but not yet written.
+    snapshot: std::vec::IntoIter<Delivery>,
+    /// Whether there may be more of them.
+    in_snapshot: bool,
+}
+
+impl Subscription {
+    /// `source`, as `wish` wants it written.
+    pub fn new(sub: u64, mut source: Stream, broker: Broker, wish: &Wish) -> Self {
+        let gap = source.take_gap();
+        let in_snapshot = gap.is_none() && wish.retained.opens(source.is_fresh());
+        if in_snapshot {
+            source.read_retained();
+        }
+        Subscription {
+            gap,
+            sub,
+            source,
+            broker,
+            payload: wish.payload,
+            retained: wish.retained,
+            snapshot: Vec::new().into_iter(),
+            in_snapshot,
+        }
+    }
+
+    /// What its client calls it.
+    pub fn sub(&self) -> u64 {
+        self.sub
+    }
+
+    /// How many filters it has.
+    pub fn filters(&self) -> usize {
+        self.source.filters().len()
+    }
+
+    fn tell_gap(&mut self, gap: Gap) -> Said {
+        // what the client knows of the state may be outdated
+        if gap.to.is_some() && self.retained != Retained::Never {
+            self.source.read_retained();
+            self.in_snapshot = true;
+        }
+        let mut members = Map::new();
+        members.insert("sub".to_owned(), self.sub.into());
+        if let Value::Object(told) = envelope::gap(gap) {
+            members.extend(told);
+        }
+        Said::Whole(frames::control("gap", members).into())
+    }
+
+    /// Nothing if it has expired meanwhile.
+    fn message(&self, delivery: &Delivery, snapshot: bool) -> Option<Said> {
+        let message = &delivery.message;
+        // the clock is only read for those that it matters to
+        let now = match message.expires {
+            Some(_) => self.broker.now(),
+            None => message.time,
+        };
+        if message.is_expired(now) {
+            return None;
+        }
+        let matched = delivery.subscription_ids.as_deref().unwrap_or_default();
+        let copy = envelope::Copy {
+            snapshot,
+            position: stream::place(delivery),
+            matched: (self.filters() > 1).then_some(matched),
+            now,
+        };
+        let shared = envelope::shared(message, self.payload);
+        let head = frames::message_head(self.sub).into_bytes();
+        Some(match shared.len() {
+            0..LARGE => {
+                let mut frame = head;
+                frame.reserve_exact(shared.len() + 128);
+                frame.put_slice(&shared);
+                envelope::write_own(&mut frame, message, copy);
+                frame.put_u8(b'}');
+                Said::Whole(frame)
+            }
+            _ => {
+                let mut own = Vec::new();
+                envelope::write_own(&mut own, message, copy);
+                own.put_u8(b'}');
+                Said::Large([head.into(), shared, own.into()])
+            }
+        })
+    }
+}
+
+impl Frames for Subscription {
+    type Item = Said;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Said>> {
+        let this = self.get_mut();
+        loop {
+            let said = if let Some(gap) = this.gap.take() {
+                Some(this.tell_gap(gap))
+            } else if let Some(delivery) = this.snapshot.next() {
+                this.message(&delivery, true)
+            } else if this.in_snapshot {
+                this.snapshot = this.source.snapshot(SNAPSHOT_STEP).into_iter();
+                this.in_snapshot = this.snapshot.len() > 0;
+                None
+            } else {
+                let next = pin!(this.source.next()).poll(cx);
+                match ready!(next) {
+                    StreamItem::Message(delivery) => this.message(&delivery, false),
+                    StreamItem::Gap(gap) => Some(this.tell_gap(gap)),
+                    // the conversation hears of it, too, and chooses its moment
+                    StreamItem::Closed(CloseReason::ShuttingDown) => return Poll::Ready(None),
+                    StreamItem::Closed(reason) => Some(Said::End(reason.into())),
+                }
+            };
+            if said.is_some() {
+                return Poll::Ready(said);
+            }
+        }
+    }
+}
