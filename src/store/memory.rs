@@ -1,11 +1,14 @@
 //! The log in memory: gone with the process.
 
 use super::{
-    Appended, Page, Record, Store, StoreError, Urgency, Wanted, frame::Lsn, record::Change,
+    Appended, Page, Record, Store, StoreError, Urgency, Wanted,
+    frame::Lsn,
+    once::{Keys, Once},
+    record::Change,
     watermark::Watermark,
 };
 use crate::{
-    message::{Epoch, Message, Position},
+    message::{Epoch, Message, Millis, Position},
     mqtt::{PacketId, topic::TopicName},
 };
 use parking_lot::Mutex;
@@ -26,6 +29,26 @@ struct Log {
     bytes: usize,
     /// Ascending, with holes where a position was only passed.
     records: VecDeque<Record>,
+    keys: Keys,
+}
+
+impl Log {
+    fn append(&mut self, message: &Arc<Message>, epoch: Epoch) -> Appended {
+        let size = message.weight();
+        self.head += 1;
+        self.bytes += size;
+        let offset = self.head;
+        self.records.push_back(Record {
+            offset,
+            message: message.clone(),
+            size,
+        });
+        Appended {
+            position: Position { epoch, offset },
+            lsn: Lsn(0),
+            size,
+        }
+    }
 }
 
 impl MemoryStore {
@@ -64,27 +87,36 @@ impl Store for MemoryStore {
         _: Option<PacketId>,
         _: Urgency,
     ) -> Result<Appended, StoreError> {
-        let size = message.weight();
-        if size > self.max_bytes {
+        if message.weight() > self.max_bytes {
+            return Err(StoreError::TooLarge);
+        }
+        Ok(self.log.lock().append(message, self.epoch))
+    }
+
+    fn append_together(
+        &self,
+        messages: &[Arc<Message>],
+        once: Option<&Arc<Once>>,
+        _: Urgency,
+    ) -> Result<Vec<Appended>, StoreError> {
+        let fits = |message: &Arc<Message>| message.weight() <= self.max_bytes;
+        if !messages.iter().all(fits) {
             return Err(StoreError::TooLarge);
         }
         let mut log = self.log.lock();
-        log.head += 1;
-        log.bytes += size;
-        let offset = log.head;
-        log.records.push_back(Record {
-            offset,
-            message: message.clone(),
-            size,
-        });
-        Ok(Appended {
-            position: Position {
-                epoch: self.epoch,
-                offset,
-            },
-            lsn: Lsn(0),
-            size,
-        })
+        if let Some(once) = once {
+            log.keys.insert(once.clone(), 0);
+        }
+        let appended = messages.iter().map(|one| log.append(one, self.epoch));
+        Ok(appended.collect())
+    }
+
+    fn once(&self, user: &Option<Arc<str>>, key: &str) -> Option<Arc<Once>> {
+        self.log.lock().keys.get(user, key).cloned()
+    }
+
+    fn forget_once(&self, now: Millis) {
+        self.log.lock().keys.forget(now);
     }
 
     fn change(&self, _: Change, _: Urgency) -> Lsn {

@@ -1,8 +1,9 @@
 //! What the records of the log say, and their bytes. Format 1; a later one reads it, too.
 //!
-//! Everything that must be atomic with a message is in the message's own record: the publisher's packet identifier, and
-//! that it is its topic's retained message.
+//! Everything that must be atomic with a message is in the message's own record: the publisher's packet identifier, that
+//! it is its topic's retained message, and the key and the answer of a request that happens once.
 
+use super::once::{Fingerprint, Once};
 use crate::{
     message::{Message, Millis, Origin},
     mqtt::{
@@ -48,6 +49,18 @@ pub struct Logged {
     pub message: Message,
     /// The publisher's packet identifier, if the publisher has a session that is kept and sent it at QoS 2.
     pub inbound: Option<PacketId>,
+    /// What it begins, if it is the first of several that are kept together, or of a request that happens once.
+    pub begins: Option<Together>,
+}
+
+/// Messages that are kept all or none: their records stand next to each other in one segment, and whoever meets the first
+/// without the last passes them all over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Together {
+    /// How many they are, the first one included.
+    pub messages: u32,
+    /// The request that published them, if it happens once.
+    pub once: Option<Arc<Once>>,
 }
 
 /// One record.
@@ -193,10 +206,13 @@ pub enum Change {
         /// The whole filter.
         filter: Box<str>,
     },
+    /// A request that happens once, whose messages' record is gone.
+    Once(Arc<Once>),
 }
 
 const MESSAGE: u8 = 1;
 const RETAINED: u8 = 2;
+const FIRST: u8 = 3;
 const BATCH: u8 = 16;
 const RUN: u8 = 17;
 const RESERVED: u8 = 18;
@@ -217,11 +233,60 @@ const WILL: u8 = 48;
 const WILL_DONE: u8 = 49;
 const GROUP: u8 = 50;
 const GROUP_GONE: u8 = 51;
+const ONCE: u8 = 52;
 
 /// Appends the body of a message's record.
 pub fn put_message(out: &mut Vec<u8>, offset: u64, message: &Message, inbound: Option<PacketId>) {
     out.push(MESSAGE);
     put_logged(out, offset, message, inbound);
+}
+
+/// Appends the body of the record of the first of several messages that are kept together.
+pub fn put_first(out: &mut Vec<u8>, offset: u64, message: &Message, begins: &Together) {
+    out.push(FIRST);
+    put_u32(out, begins.messages);
+    out.push(begins.once.is_some().into());
+    if let Some(once) = &begins.once {
+        put_once(out, once);
+    }
+    put_logged(out, offset, message, None);
+}
+
+fn read_first(reader: &mut Reader<'_>) -> Result<Logged, Unreadable> {
+    let messages = reader.u32()?;
+    let has_once = reader.u8()? != 0;
+    let once = read_if(has_once, || Ok(Arc::new(read_once(reader)?)))?;
+    let begins = Some(Together { messages, once });
+    Ok(Logged {
+        begins,
+        ..read_logged(reader)?
+    })
+}
+
+fn put_once(out: &mut Vec<u8>, once: &Once) {
+    put_optional(out, once.user.as_deref());
+    put_text(out, &once.key);
+    out.extend_from_slice(&once.fingerprint);
+    put_u64(out, once.at.0);
+    put_u32(out, once.answer.len() as u32); // bounded by what one request may hold
+    out.extend_from_slice(&once.answer);
+}
+
+fn read_once(reader: &mut Reader<'_>) -> Result<Once, Unreadable> {
+    let user = read_optional(reader)?;
+    let key = reader.text()?.into();
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.copy_from_slice(reader.take(size_of::<Fingerprint>())?);
+    let at = Millis(read_u64(reader)?);
+    let length = reader.u32()?;
+    let answer = reader.take(length as usize)?.into();
+    Ok(Once {
+        user,
+        key,
+        fingerprint,
+        at,
+        answer,
+    })
 }
 
 /// Appends the body of a retained message's record.
@@ -303,6 +368,7 @@ fn read_logged(reader: &mut Reader<'_>) -> Result<Logged, Unreadable> {
         offset,
         message,
         inbound,
+        begins: None,
     })
 }
 
@@ -560,6 +626,10 @@ pub fn put_change(out: &mut Vec<u8>, change: &Change) {
             done.iter().for_each(|offset| put_u64(out, *offset));
         }
         Change::GroupGone { filter } => of_client(out, GROUP_GONE, filter),
+        Change::Once(once) => {
+            out.push(ONCE);
+            put_once(out, once);
+        }
     }
 }
 
@@ -598,6 +668,7 @@ pub fn read(body: &[u8]) -> Result<Entry, Unreadable> {
     let change = match kind {
         MESSAGE => return Ok(Entry::Message(read_logged(reader)?)),
         RETAINED => return Ok(Entry::Retained(read_logged(reader)?)),
+        FIRST => return Ok(Entry::Message(read_first(reader)?)),
         BATCH => Change::Batch {
             synced: read_u64(reader)?,
         },
@@ -625,6 +696,7 @@ pub fn read(body: &[u8]) -> Result<Entry, Unreadable> {
         GROUP_GONE => Change::GroupGone {
             filter: reader.text()?.into(),
         },
+        ONCE => Change::Once(Arc::new(read_once(reader)?)),
         _ => return Err(Unreadable),
     };
     match reader.is_empty() {

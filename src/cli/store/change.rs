@@ -36,6 +36,7 @@ pub fn kind(change: &Change) -> &'static str {
         Change::WillDone { .. } => "will-done",
         Change::Group { .. } => "group",
         Change::GroupGone { .. } => "group-gone",
+        Change::Once(_) => "once",
     }
 }
 
@@ -84,6 +85,11 @@ pub fn fields(change: &Change) -> Value {
             done,
         } => json!({ "filter": filter, "through": through, "done": done }),
         Change::GroupGone { filter } => json!({ "filter": filter }),
+        Change::Once(once) => json!({
+            "user": once.user,
+            "idempotency_key": once.key,
+            "done": rfc3339(once.at),
+        }),
     }
 }
 
