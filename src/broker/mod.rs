@@ -13,6 +13,7 @@ pub mod config;
 mod cursor;
 mod expiry;
 pub mod history;
+pub mod idempotency;
 pub mod keeping;
 pub mod outbox;
 pub mod publish;
@@ -68,6 +69,7 @@ struct Inner {
     moved: Mutex<Vec<(Arc<str>, Arc<Outbox>)>>,
     kept_groups: keeping::KeptGroups,
     history: History,
+    requests: idempotency::Requests,
     registry: registry::Registry,
     streams: stream::Streams,
     timers: expiry::Timers,
@@ -247,6 +249,7 @@ impl Broker {
             limits,
             routes: Routes::recording(history.filters()),
             history,
+            requests: idempotency::Requests::default(),
             retained: RetainedMessages::default(),
             store,
             order: Mutex::default(),

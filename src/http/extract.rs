@@ -75,7 +75,7 @@ pub fn topic(uri: &Uri, query: &mut Query<'_>, rules: &TopicRules) -> Result<Top
 }
 
 /// A topic name within what the web allows.
-fn name(text: &str, rules: &TopicRules) -> Result<TopicName, String> {
+pub fn name(text: &str, rules: &TopicRules) -> Result<TopicName, String> {
     let name = TopicName::parse(text).map_err(|error| error.to_string())?;
     within_web_limits(text, rules)?;
     Ok(name)

@@ -3,6 +3,7 @@
 //! This room turns HTTP into calls of the broker and back. It keeps no message and knows no MQTT packet. Its wire
 //! types are used nowhere below it.
 
+pub mod batch;
 pub mod body;
 pub mod config;
 pub mod dashboard;
@@ -12,6 +13,7 @@ pub mod extract;
 pub mod front;
 pub mod guards;
 pub mod handover;
+pub mod idempotency;
 pub mod negotiate;
 pub mod openapi;
 pub mod percent;
@@ -31,7 +33,7 @@ use axum::{
     extract::Request,
     http::Method,
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get},
+    routing::{MethodRouter, get, post},
 };
 use std::{convert::Infallible, sync::Arc};
 use tokio_util::sync::CancellationToken;
@@ -117,6 +119,7 @@ fn routes(state: Arc<State>) -> Router {
         .route("/ws", get(upgrade::mqtt))
         .route("/api/v1", get(probes::discovery))
         .route("/api/v1/stream", get(stream::get))
+        .route(batch::MESSAGES, post(batch::post))
         .route(extract::TOPICS, topic())
         .route("/api/v1/topics/", topic())
         .route("/api/v1/topics/{*topic}", topic())

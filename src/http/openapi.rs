@@ -1,6 +1,6 @@
 //! The OpenAPI 3.1 document, from the annotations beside the handlers.
 
-use crate::http::{envelope, probes, problem, retained, stream, topics, upgrade};
+use crate::http::{batch, envelope, probes, problem, retained, stream, topics, upgrade};
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
@@ -12,12 +12,16 @@ use utoipa::OpenApi;
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
     ),
     paths(
-        topics::post, topics::put, retained::get, topics::delete, stream::get, upgrade::mqtt,
+        topics::post, topics::put, retained::get, topics::delete, batch::post, stream::get, upgrade::mqtt,
         probes::discovery, probes::healthz, probes::readyz, probes::metrics,
     ),
-    components(schemas(envelope::Envelope, envelope::Properties, problem::ProblemBody, problem::Fault)),
+    components(schemas(
+        envelope::Envelope, envelope::Properties, batch::NewMessage, batch::NewProperties, batch::ItemProblem, batch::Summary,
+        problem::ProblemBody, problem::Fault,
+    )),
     tags(
         (name = "topics", description = "The mouth and the state of one topic."),
+        (name = "messages", description = "Messages of many topics."),
         (name = "stream", description = "The flow of messages."),
         (name = "mqtt", description = "MQTT over WebSocket."),
         (name = "operations", description = "What machines ask."),
