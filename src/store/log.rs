@@ -36,7 +36,7 @@ use std::{
 };
 
 /// Offsets reserved at a time.
-const RESERVE: u64 = 1 << 20;
+pub(super) const RESERVE: u64 = 1 << 20;
 
 /// Bytes that may wait to be written; then nothing is taken until some are.
 pub(super) const QUEUE: usize = 4 * 1024 * 1024;
@@ -327,6 +327,16 @@ impl Shared {
         self.log.lock()
     }
 
+    /// The disk failed: nothing is written or acknowledged from now on.
+    pub fn fail(&self, error: &io::Error) {
+        METRICS.store_failures.inc();
+        tracing::error!(%error, "the storage has failed: nothing is acknowledged any more until a new start");
+        self.watermark.fail();
+        // under its lock: the writer either sees it or hears this
+        let _log = self.log.lock();
+        self.work.notify_one();
+    }
+
     /// Blocks until `lsn` is durable, or never will be.
     pub fn wait(&self, lsn: Lsn) -> bool {
         struct Unpark(std::thread::Thread);
@@ -579,7 +589,7 @@ impl DiskStore {
         }
         // one that came back without those behind it would bring back what they had ended
         if let Err(error) = self.shared.disk.sync_names() {
-            self.shared.watermark.fail();
+            self.shared.fail(&error);
             return Err(error);
         }
         tracing::debug!(segment = number, "dropped");

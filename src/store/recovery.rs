@@ -8,7 +8,7 @@ use super::{
     disk::Disk,
     frame::{Frame, Lsn, Met, Walk},
     kept::{GroupCursor, Kept, OwedWill},
-    log::{DiskStore, Log, Options, Segment, Shared, file_name},
+    log::{DiskStore, Log, Options, RESERVE, Segment, Shared, file_name},
     record::{self, Change, Entry, Logged},
     tail::Tail,
     watermark::Watermark,
@@ -187,6 +187,13 @@ pub enum Seen<'a> {
         /// The checksum is right, the body says nothing.
         whole: bool,
     },
+    /// Records between this one and the one before are not there, and nothing is in their place.
+    Missing {
+        /// In which segment the next one stands.
+        segment: u64,
+        /// Where.
+        at: u64,
+    },
     /// A segment was read to its end.
     Segment {
         /// Its number.
@@ -272,6 +279,8 @@ pub fn scan_while(
 ) -> Result<(), OpenError> {
     let all = numbers(disk)?;
     let mut last = Lsn(0);
+    // what stood in front of the oldest segment was given back, what damage hides is told with it
+    let mut may_skip = true;
     for (nth, &segment) in all.iter().enumerate() {
         let bytes = read_all(disk, segment)?;
         let header = Header::read(&file_name(segment), &bytes)?;
@@ -287,10 +296,12 @@ pub fn scan_while(
         let headless = Seen::Damage {
             segment,
             at: 0,
-            end: HEADER as u64,
+            end: HEADER.min(bytes.len()) as u64,
             whole: false,
         };
-        if header.is_none() && bytes.len() > HEADER && !visit(headless) {
+        // the last one may be what a crash left of a file that had just been begun
+        let is_damage = bytes.len() > HEADER || nth + 1 < all.len();
+        if header.is_none() && is_damage && !visit(headless) {
             return Ok(());
         }
         let mut walk = Walk::new(&bytes, identity.secret, HEADER, last);
@@ -298,6 +309,11 @@ pub fn scan_while(
             let seen = match met {
                 Met::Frame(frame) => {
                     let (at, end) = (frame.at as u64, frame.end() as u64);
+                    let is_next = frame.lsn.0 == last.0 + 1;
+                    if !(may_skip || is_next || visit(Seen::Missing { segment, at })) {
+                        return Ok(());
+                    }
+                    may_skip = false;
                     last = frame.lsn;
                     let later = &all[nth + 1..];
                     match record::read(frame.body) {
@@ -333,6 +349,7 @@ pub fn scan_while(
                         });
                         return Ok(());
                     }
+                    may_skip = true;
                     Seen::Damage {
                         segment,
                         at: at as u64,
@@ -458,6 +475,17 @@ impl Collected<'_> {
         }
     }
 
+    fn damaged(&mut self, segment: u64, at: u64, end: u64) {
+        // a run may have begun there
+        self.kept.stopped_at = None;
+        self.damage.push(Damage {
+            file: file_name(segment),
+            at,
+            bytes: end - at,
+            after: self.last_offset,
+        });
+    }
+
     /// Of two, the higher position wins.
     fn retained(&mut self, offset: u64, message: Message) {
         let known = self.retained.get(&message.topic);
@@ -467,6 +495,23 @@ impl Collected<'_> {
                 .insert(message.topic.clone(), (offset, message));
         }
     }
+}
+
+/// Takes the files of a log that cannot be read out of the way, for a person to look at.
+fn set_aside(disk: &dyn Disk) -> io::Result<Vec<Damage>> {
+    let mut lost = Vec::new();
+    for number in numbers(disk)? {
+        let name = file_name(number);
+        let bytes = disk.open(&name)?.size()?;
+        disk.rename(&name, &format!("{name}.damaged"))?;
+        lost.push(Damage {
+            file: name,
+            at: 0,
+            bytes,
+            after: 0,
+        });
+    }
+    Ok(lost)
 }
 
 /// Opens the log of a folder, or begins one. `fresh` is the identity a new one gets. `rules` tells which history rules
@@ -481,18 +526,23 @@ pub fn open(
     let found = identify(&*disk)?;
     let is_new = found.is_none() && holds_nothing(&*disk)?;
     let identity = found.unwrap_or(fresh);
+    // without the secret of one header nothing of it can be told from what a publisher wrote
+    let lost = match found.is_none() && !is_new {
+        true => set_aside(&*disk)?,
+        false => Vec::new(),
+    };
     let mut collected = Collected {
         kept: Kept::default(),
         segments: BTreeMap::new(),
         retained: HashMap::new(),
-        damage: Vec::new(),
+        damage: lost,
         messages: Vec::new(),
         note: rules,
         last: Lsn(0),
         last_offset: 0,
     };
     let (mut foreign, mut torn) = (Vec::new(), None);
-    let mut highest = numbers(&*disk)?.last().copied().unwrap_or(0);
+    let highest = numbers(&*disk)?.last().copied().unwrap_or(0);
     scan(&*disk, identity, |seen| match seen {
         Seen::Entry {
             segment,
@@ -510,12 +560,8 @@ pub fn open(
         }
         Seen::Damage {
             segment, at, end, ..
-        } => collected.damage.push(Damage {
-            file: file_name(segment),
-            at,
-            bytes: end - at,
-            after: collected.last_offset,
-        }),
+        } => collected.damaged(segment, at, end),
+        Seen::Missing { segment, at } => collected.damaged(segment, at, at),
         Seen::Segment { segment, end, .. } => {
             let known = collected.segments.entry(segment).or_default();
             (known.end, known.written) = (end, end);
@@ -525,6 +571,8 @@ pub fn open(
             let known = collected.segments.entry(segment).or_default();
             (known.end, known.written) = (at, at);
             torn = Some((segment, at, later));
+            // a run had begun behind it
+            collected.kept.stopped_at = None;
         }
     })?;
     for segment in foreign {
@@ -538,19 +586,14 @@ pub fn open(
             after: collected.last_offset,
         });
     }
-    if found.is_none() && !is_new {
-        highest = 0;
-        for number in numbers(&*disk)? {
-            let name = file_name(number);
-            disk.rename(&name, &format!("{name}.damaged"))?;
-            collected.damage.push(Damage {
-                file: name,
-                at: 0,
-                bytes: 0,
-                after: 0,
-            });
-        }
-        collected.segments.clear();
+    let begun = collected.segments.last_key_value();
+    if let Some((&number, _)) = begun.filter(|(_, segment)| segment.end <= HEADER as u64)
+        && read_head(&*disk, number)?.len() < HEADER
+    {
+        // left by a crash before it had a header: later it would look like one that was cut
+        collected.segments.remove(&number);
+        disk.remove(&file_name(number))?;
+        disk.sync_names()?;
     }
     if let Some((segment, at, later)) = torn {
         let file = disk.open(&file_name(segment))?;
@@ -601,8 +644,13 @@ fn finish(
     let clean = kept.stopped_at.is_some() || is_new;
     let head = match kept.stopped_at {
         Some(head) => head.max(last_offset),
-        // what was given above the last record must not be given again
-        None => kept.reserved.max(last_offset),
+        // what was given above the last record must not be given again, nor what stood where damage is now: that took
+        // a byte for each at least, and may have been given out of a reservation that is gone, too
+        None => {
+            let damaged: u64 = damage.iter().map(|damage| damage.bytes).sum();
+            let lost = (!damage.is_empty()).then_some(2 * RESERVE + damaged);
+            kept.reserved.max(last_offset) + lost.unwrap_or(0)
+        }
     };
     let live = messages.into_iter();
     let live = live.filter(|(offset, ..)| *offset > kept.trimmed);

@@ -169,6 +169,10 @@ impl<W: Write> Printer<W> {
                 let bytes = serde_json::json!({ "bytes": end - at });
                 self.other("damage", segment, at, None, bytes);
             }
+            Seen::Missing { segment, at } => {
+                self.damaged += 1;
+                self.other("missing", segment, at, None, serde_json::json!({}));
+            }
             Seen::Foreign { segment } => {
                 self.damaged += 1;
                 self.other("foreign", segment, 0, None, serde_json::json!({}));
