@@ -13,6 +13,7 @@ pub mod config;
 mod cursor;
 mod expiry;
 pub mod history;
+pub mod idempotency;
 pub mod keeping;
 pub mod outbox;
 pub mod publish;
@@ -73,6 +74,7 @@ struct Inner {
     recording: recording::Recording,
     /// Positions behind which the start found damage.
     damaged: OnceLock<Vec<u64>>,
+    requests: idempotency::Requests,
     registry: registry::Registry,
     streams: stream::Streams,
     timers: expiry::Timers,
@@ -254,6 +256,7 @@ impl Broker {
             history,
             recording: recording::Recording::default(),
             damaged: OnceLock::new(),
+            requests: idempotency::Requests::default(),
             retained: RetainedMessages::default(),
             store,
             order: Mutex::default(),

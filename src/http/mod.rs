@@ -3,6 +3,7 @@
 //! This room turns HTTP into calls of the broker and back. It keeps no message and knows no MQTT packet. Its wire
 //! types are used nowhere below it.
 
+pub mod batch;
 pub mod body;
 pub mod config;
 pub mod dashboard;
@@ -14,6 +15,7 @@ pub mod front;
 pub mod guards;
 pub mod handover;
 pub mod history;
+pub mod idempotency;
 pub mod negotiate;
 pub mod openapi;
 pub mod percent;
@@ -120,7 +122,7 @@ fn routes(state: Arc<State>) -> Router {
         .route("/mqtt", get(upgrade::mqtt))
         .route("/ws", get(upgrade::mqtt))
         .route("/api/v1", get(probes::discovery))
-        .route("/api/v1/messages", get(history::get))
+        .route(batch::MESSAGES, get(history::get).post(batch::post))
         .route("/api/v1/stream", get(stream::get))
         .route("/api/v1/ws", get(ws::get))
         .route(extract::TOPICS, topic())

@@ -1,6 +1,8 @@
 //! The OpenAPI 3.1 document, from the annotations beside the handlers.
 
-use crate::http::{envelope, history, probes, problem, retained, stream, topics, upgrade, ws};
+use crate::http::{
+    batch, envelope, history, probes, problem, retained, stream, topics, upgrade, ws,
+};
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
@@ -12,14 +14,17 @@ use utoipa::OpenApi;
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
     ),
     paths(
-        topics::post, topics::put, retained::get, topics::delete, history::get, stream::get, ws::get,
+        topics::post, topics::put, retained::get, topics::delete, batch::post, history::get, stream::get, ws::get,
         upgrade::mqtt,
         probes::discovery, probes::healthz, probes::readyz, probes::metrics,
     ),
-    components(schemas(envelope::Envelope, envelope::Properties, problem::ProblemBody, problem::Fault, history::PageBody, history::GapBody)),
+    components(schemas(
+        envelope::Envelope, envelope::Properties, batch::NewMessage, batch::NewProperties, batch::ItemProblem, batch::Summary,
+        problem::ProblemBody, problem::Fault, history::PageBody, history::GapBody,
+    )),
     tags(
         (name = "topics", description = "The mouth and the state of one topic."),
-        (name = "messages", description = "The flow of messages, finite: pages of the log."),
+        (name = "messages", description = "Messages of many topics: published at once, or read in pages."),
         (name = "stream", description = "The flow of messages."),
         (name = "websocket", description = "Everything over one connection, in JSON."),
         (name = "mqtt", description = "MQTT over WebSocket."),

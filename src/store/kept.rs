@@ -1,10 +1,11 @@
-//! What the changes in the log add up to: sessions, wills, share groups, and where the log itself stands.
+//! What the changes in the log add up to: sessions, wills, share groups, requests that happen once, and where the log
+//! itself stands.
 //!
 //! The same code takes a change when it is written and when it is read at a start, so that what a start finds is what
 //! was there. It also knows in which segment each thing was last written whole, so that a segment can go once what it
 //! alone holds was written anew.
 
-use super::record::Change;
+use super::{once::Keys, record::Change};
 use crate::{
     message::Millis,
     mqtt::{PacketId, Qos, connect::Will},
@@ -22,6 +23,8 @@ pub struct Kept {
     pub wills: HashMap<Arc<str>, Placed<OwedWill>>,
     /// Share groups by their whole filter.
     pub groups: HashMap<Box<str>, Placed<GroupCursor>>,
+    /// Requests that happen once and were done.
+    pub keys: Keys,
     /// Offsets up to here may be in use.
     pub reserved: u64,
     /// Nobody needs the messages up to here.
@@ -199,6 +202,7 @@ impl Kept {
             Change::GroupGone { filter } => {
                 self.groups.remove(&filter);
             }
+            Change::Once(once) => self.keys.insert(once, segment),
         }
     }
 
@@ -256,6 +260,8 @@ impl Kept {
             through: placed.kept.through,
             done: placed.kept.done.iter().copied().collect(),
         });
+        let keys = self.keys.held_by(segment);
+        let keys = keys.map(|once| Change::Once(once.clone()));
         let runs = self.runs.iter().map(|run| Change::Run {
             at: run.at,
             first: run.first,
@@ -276,6 +282,7 @@ impl Kept {
             .chain(sessions)
             .chain(wills)
             .chain(groups)
+            .chain(keys)
             .collect()
     }
 
@@ -302,6 +309,7 @@ impl Kept {
                     done: now.kept.done.iter().copied().collect(),
                 }
             }
+            Change::Once(old) => Change::Once(self.keys.get(&old.user, &old.key)?.clone()),
             Change::Reserved { .. } => Change::Reserved {
                 through: self.reserved,
             },
@@ -320,6 +328,6 @@ impl Kept {
         let wills: usize = wills
             .map(|placed| 64 + placed.kept.will.payload.len())
             .sum();
-        sessions + wills + 64 * self.groups.len()
+        sessions + wills + 64 * self.groups.len() + self.keys.weight()
     }
 }

@@ -11,7 +11,8 @@ use super::{
     frame::{self, Lsn, Met, Walk},
     index::{self, Index},
     kept::{Kept, Run},
-    record::{self, Change, Entry, Logged},
+    once::Once,
+    record::{self, Change, Entry, Logged, Together},
     recovery::HEADER,
     tail::Tail,
     watermark::Watermark,
@@ -161,6 +162,11 @@ impl Log {
     /// The batch that waits gets one more record.
     fn put(&mut self, shared: &Shared, body: impl FnOnce(&mut Vec<u8>)) -> Put {
         let segment = self.segment_to_append(shared.options.segment_bytes as u64);
+        self.put_in(segment, shared, body)
+    }
+
+    /// As above, in this segment.
+    fn put_in(&mut self, segment: u64, shared: &Shared, body: impl FnOnce(&mut Vec<u8>)) -> Put {
         let end = self.segments.entry(segment).or_default();
         match self.pending.last() {
             Some(chunk) if chunk.segment == segment => {}
@@ -227,8 +233,14 @@ impl Log {
         put.lsn
     }
 
-    /// Offsets in use must never be behind what is durably reserved.
     fn next_offset(&mut self, shared: &Shared) -> Result<u64, StoreError> {
+        self.may_give(shared, 1)?;
+        self.head += 1;
+        Ok(self.head)
+    }
+
+    /// Offsets in use must never be behind what is durably reserved.
+    fn may_give(&mut self, shared: &Shared, offsets: u64) -> Result<(), StoreError> {
         if let Some((lsn, through)) = self.reserving
             && shared.watermark.durable() >= lsn
         {
@@ -238,11 +250,37 @@ impl Log {
         if self.reserving.is_none() && self.reserved - self.head.min(self.reserved) < RESERVE / 2 {
             self.reserve(shared);
         }
-        if self.head >= self.reserved {
-            return Err(StoreError::Busy);
+        match self.head + offsets <= self.reserved {
+            true => Ok(()),
+            false => Err(StoreError::Busy),
         }
-        self.head += 1;
-        Ok(self.head)
+    }
+
+    /// Takes note of a message that was put at `offset`.
+    fn appended(
+        &mut self,
+        put: Put,
+        offset: u64,
+        message: &Arc<Message>,
+        epoch: Epoch,
+    ) -> Appended {
+        let size = (put.end - put.at) as usize;
+        if let Some(segment) = self.segments.get_mut(&put.segment) {
+            segment.index.add(offset, &message.topic, put.at, put.end);
+        }
+        self.messages += 1;
+        self.bytes += size;
+        let record = Record {
+            offset,
+            message: message.clone(),
+            size,
+        };
+        self.tail.push(put.lsn, record);
+        Appended {
+            position: Position { epoch, offset },
+            lsn: put.lsn,
+            size,
+        }
     }
 
     /// Reserves offsets; they may be used when the record is durable.
@@ -526,6 +564,13 @@ impl DiskStore {
                 if let Some(now) = now {
                     log.change(&self.shared, now);
                 }
+                if log.pending_bytes > QUEUE / 2 {
+                    let last = log.last;
+                    log.hurry(&self.shared, Urgency::Now);
+                    drop(log);
+                    self.shared.wait(last);
+                    log = self.shared.locked();
+                }
             }
         }
         let end = self.shared.locked().segments.get(&number).map(|s| s.end);
@@ -625,27 +670,55 @@ impl Store for DiskStore {
         {
             log.kept.received(client, packet_id);
         }
-        let size = (put.end - put.at) as usize;
-        if let Some(segment) = log.segments.get_mut(&put.segment) {
-            segment.index.add(offset, &message.topic, put.at, put.end);
-        }
-        log.messages += 1;
-        log.bytes += size;
-        let record = Record {
-            offset,
-            message: message.clone(),
-            size,
-        };
-        log.tail.push(put.lsn, record);
+        let appended = log.appended(put, offset, message, self.shared.epoch);
         log.hurry(&self.shared, urgency);
-        Ok(Appended {
-            position: Position {
-                epoch: self.shared.epoch,
-                offset,
-            },
-            lsn: put.lsn,
-            size,
-        })
+        Ok(appended)
+    }
+
+    fn append_together(
+        &self,
+        messages: &[Arc<Message>],
+        once: Option<&Arc<Once>>,
+        urgency: Urgency,
+    ) -> Result<Vec<Appended>, StoreError> {
+        let shared = &*self.shared;
+        let is_large = |message: &Arc<Message>| message.weight() > shared.options.max_bytes;
+        if messages.iter().any(is_large) {
+            return Err(StoreError::TooLarge);
+        }
+        let mut log = shared.locked();
+        log.ready(shared)?;
+        log.may_give(shared, messages.len() as u64)?;
+        // one segment, one batch of the writer, no other record in between
+        let segment = log.segment_to_append(shared.options.segment_bytes as u64);
+        if let Some(once) = once {
+            log.kept.keys.insert(once.clone(), segment);
+        }
+        let mut begins = Some(Together {
+            messages: messages.len() as u32, // bounded by what one request may hold
+            once: once.cloned(),
+        });
+        let mut all = Vec::with_capacity(messages.len());
+        for message in messages {
+            log.head += 1;
+            let offset = log.head;
+            let begins = begins.take();
+            let put = log.put_in(segment, shared, |out| match &begins {
+                Some(begins) => record::put_first(out, offset, message, begins),
+                None => record::put_message(out, offset, message, None),
+            });
+            all.push(log.appended(put, offset, message, shared.epoch));
+        }
+        log.hurry(shared, urgency);
+        Ok(all)
+    }
+
+    fn once(&self, user: &Option<Arc<str>>, key: &str) -> Option<Arc<Once>> {
+        self.shared.locked().kept.keys.get(user, key).cloned()
+    }
+
+    fn forget_once(&self, now: Millis) {
+        self.shared.locked().kept.keys.forget(now);
     }
 
     fn change(&self, change: Change, urgency: Urgency) -> Lsn {

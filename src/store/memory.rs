@@ -1,8 +1,12 @@
 //! The log in memory: gone with the process.
 
 use super::{
-    Appended, Floor, Page, Record, Store, StoreError, Urgency, Wanted, frame::Lsn, record::Change,
-    tail::Tail, watermark::Watermark,
+    Appended, Floor, Page, Record, Store, StoreError, Urgency, Wanted,
+    frame::Lsn,
+    once::{Keys, Once},
+    record::Change,
+    tail::Tail,
+    watermark::Watermark,
 };
 use crate::{
     message::{Epoch, Message, Millis, Position},
@@ -27,6 +31,7 @@ struct Log {
     records: VecDeque<Record>,
     /// The newest of them, and those that are recorded and not kept.
     tail: Tail,
+    keys: Keys,
 }
 
 impl Log {
@@ -44,6 +49,16 @@ impl Log {
         self.tail.push(Lsn(0), record);
         self.tail.shrink(Lsn(0));
         self.head
+    }
+
+    fn append(&mut self, message: &Arc<Message>, epoch: Epoch) -> Appended {
+        let size = message.weight();
+        let offset = self.push(message, size);
+        Appended {
+            position: Position { epoch, offset },
+            lsn: Lsn(0),
+            size,
+        }
     }
 
     fn floor(&self) -> Floor {
@@ -83,6 +98,7 @@ impl MemoryStore {
                 bytes: 0,
                 records: VecDeque::new(),
                 tail: Tail::new(tail_bytes, 0),
+                keys: Keys::default(),
             }),
             watermark: Watermark::default(),
         }
@@ -113,19 +129,36 @@ impl Store for MemoryStore {
         _: Option<PacketId>,
         _: Urgency,
     ) -> Result<Appended, StoreError> {
-        let size = message.weight();
-        if size > self.max_bytes {
+        if message.weight() > self.max_bytes {
             return Err(StoreError::TooLarge);
         }
-        let offset = self.log.lock().push(message, size);
-        Ok(Appended {
-            position: Position {
-                epoch: self.epoch,
-                offset,
-            },
-            lsn: Lsn(0),
-            size,
-        })
+        Ok(self.log.lock().append(message, self.epoch))
+    }
+
+    fn append_together(
+        &self,
+        messages: &[Arc<Message>],
+        once: Option<&Arc<Once>>,
+        _: Urgency,
+    ) -> Result<Vec<Appended>, StoreError> {
+        let fits = |message: &Arc<Message>| message.weight() <= self.max_bytes;
+        if !messages.iter().all(fits) {
+            return Err(StoreError::TooLarge);
+        }
+        let mut log = self.log.lock();
+        if let Some(once) = once {
+            log.keys.insert(once.clone(), 0);
+        }
+        let appended = messages.iter().map(|one| log.append(one, self.epoch));
+        Ok(appended.collect())
+    }
+
+    fn once(&self, user: &Option<Arc<str>>, key: &str) -> Option<Arc<Once>> {
+        self.log.lock().keys.get(user, key).cloned()
+    }
+
+    fn forget_once(&self, now: Millis) {
+        self.log.lock().keys.forget(now);
     }
 
     fn change(&self, _: Change, _: Urgency) -> Lsn {

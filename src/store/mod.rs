@@ -1,5 +1,5 @@
-//! What survives: one log of messages with positions that are never used twice, and beside them sessions, wills and
-//! share groups, as changes in the same log.
+//! What survives: one log of messages with positions that are never used twice, and beside them sessions, wills, share
+//! groups and requests that happen once, as changes in the same log.
 //!
 //! The store keeps and gives back. It knows neither who a message is for nor who is online. An answer that promises
 //! something waits for [`Store::watermark`] to pass the record that keeps it.
@@ -15,6 +15,7 @@ mod index;
 pub mod kept;
 pub mod log;
 pub mod memory;
+pub mod once;
 pub mod record;
 pub mod recovery;
 mod tail;
@@ -28,6 +29,7 @@ use crate::{
 use frame::Lsn;
 pub use index::Wanted;
 use kept::Run;
+use once::Once;
 use record::Change;
 use std::{collections::BTreeSet, sync::Arc};
 use watermark::Watermark;
@@ -131,6 +133,21 @@ pub trait Store: Send + Sync {
         inbound: Option<PacketId>,
         urgency: Urgency,
     ) -> Result<Appended, StoreError>;
+
+    /// Appends messages that become durable all or none, at positions next to each other, with the request that
+    /// publishes them if it happens once: a later start knows it, and is told by [`Store::once`].
+    fn append_together(
+        &self,
+        messages: &[Arc<Message>],
+        once: Option<&Arc<Once>>,
+        urgency: Urgency,
+    ) -> Result<Vec<Appended>, StoreError>;
+
+    /// The request that was done under this key. It is durable when [`Store::newest`] is.
+    fn once(&self, user: &Option<Arc<str>>, key: &str) -> Option<Arc<Once>>;
+
+    /// Forgets requests that are too long ago at `now`.
+    fn forget_once(&self, now: Millis);
 
     /// Appends a change; it is durable when the watermark is there.
     fn change(&self, change: Change, urgency: Urgency) -> Lsn;

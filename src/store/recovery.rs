@@ -6,7 +6,7 @@
 
 use super::{
     disk::Disk,
-    frame::{Lsn, Met, Walk},
+    frame::{Frame, Lsn, Met, Walk},
     kept::{GroupCursor, Kept, OwedWill},
     log::{DiskStore, Log, Options, RESERVE, Segment, Shared, file_name},
     record::{self, Change, Entry, Logged},
@@ -317,7 +317,15 @@ pub fn scan_while(
                     }
                     may_skip = false;
                     last = frame.lsn;
+                    let later = &all[nth + 1..];
                     match record::read(frame.body) {
+                        Ok(entry)
+                            if !is_whole(disk, identity.secret, &bytes, frame, &entry, later)? =>
+                        {
+                            let later = later.to_vec();
+                            visit(Seen::Torn { segment, at, later });
+                            return Ok(());
+                        }
                         Ok(entry) => Seen::Entry {
                             segment,
                             at,
@@ -396,6 +404,37 @@ fn is_proven(
     Ok(false)
 }
 
+/// Whether all messages are there, or had been, that are kept together with this one: if a crash cut them off, nobody was
+/// ever told of the first ones either.
+fn is_whole(
+    disk: &dyn Disk,
+    secret: u32,
+    bytes: &[u8],
+    first: Frame<'_>,
+    entry: &Entry,
+    later: &[u64],
+) -> io::Result<bool> {
+    let Entry::Message(Logged {
+        begins: Some(begins),
+        ..
+    }) = entry
+    else {
+        return Ok(true);
+    };
+    let through = Lsn(first.lsn.0 + u64::from(begins.messages.saturating_sub(1)));
+    let mut walk = Walk::new(bytes, secret, first.end(), first.lsn);
+    while walk.last < through {
+        match walk.next() {
+            Some(Met::Frame(_)) => {}
+            // written by one call and synced by one: proof of the first is proof of all
+            Some(Met::Damage { .. }) | None => {
+                return is_proven(disk, secret, first.lsn, walk, later);
+            }
+        }
+    }
+    Ok(true)
+}
+
 /// What is collected on the way.
 struct Collected<'a> {
     kept: Kept,
@@ -415,7 +454,11 @@ impl Collected<'_> {
             offset,
             message,
             inbound,
+            begins,
         } = logged;
+        if let Some(once) = begins.and_then(|begins| begins.once) {
+            self.kept.keys.insert(once, segment);
+        }
         if let Some(packet_id) = inbound
             && let Some(client) = message.origin.as_ref().and_then(|o| o.client_id.as_deref())
         {

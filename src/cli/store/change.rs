@@ -37,6 +37,7 @@ pub fn kind(change: &Change) -> &'static str {
         Change::History { .. } => "history",
         Change::Group { .. } => "group",
         Change::GroupGone { .. } => "group-gone",
+        Change::Once(_) => "once",
     }
 }
 
@@ -86,6 +87,11 @@ pub fn fields(change: &Change) -> Value {
         } => json!({ "filter": filter, "through": through, "done": done }),
         Change::History { filters } => json!({ "filters": filters }),
         Change::GroupGone { filter } => json!({ "filter": filter }),
+        Change::Once(once) => json!({
+            "user": once.user,
+            "idempotency_key": once.key,
+            "done": rfc3339(once.at),
+        }),
     }
 }
 

@@ -167,8 +167,14 @@ impl Found {
 
     fn message(&mut self, logged: Logged, segment: u64) {
         let Logged {
-            offset, message, ..
+            offset,
+            message,
+            begins,
+            ..
         } = logged;
+        if let Some(once) = begins.and_then(|begins| begins.once) {
+            self.kept.keys.insert(once, segment);
+        }
         self.offsets.push(offset);
         if let Some(segment) = self.segment(segment) {
             segment.messages += 1;
