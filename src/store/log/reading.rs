@@ -1,0 +1,233 @@
+//! Reading the log: from the disk what is older, from the tail what is newer, and where a time stands.
+
+use super::{DiskStore, end::Log};
+use crate::{
+    message::Millis,
+    metrics::METRICS,
+    store::{
+        Floor, Page, Record, Store, Wanted,
+        frame::{Lsn, Met, Walk},
+        index,
+        record::{self, Entry, Logged},
+    },
+};
+use std::sync::Arc;
+
+/// Bytes read from a segment at a time.
+const STRIDE: u64 = 256 * 1024;
+
+impl DiskStore {
+    /// Messages of one stretch of the disk. `None`: nothing there is above `after`; the tail has the rest.
+    fn read_disk(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> Option<Page> {
+        let stride = if max <= index::BLOCK { 0 } else { STRIDE };
+        // where to read, found under the lock; read without it
+        let (segment, at, end, passed) = {
+            let log = self.shared.locked();
+            let tail = log.tail.gone() + 1;
+            let mut passed = after;
+            let mut found = None;
+            'search: for (number, segment) in &log.segments {
+                for block in segment.index.above(after) {
+                    if block.first >= tail {
+                        break 'search;
+                    }
+                    if wanted.is_some_and(|wanted| !block.may_have(wanted)) {
+                        // the tail begins in the middle of it
+                        passed = block.last.min(tail - 1);
+                        if found.is_some() {
+                            break 'search;
+                        }
+                        continue;
+                    }
+                    let block_end = block.end.min(segment.written);
+                    match &mut found {
+                        None => found = Some((*number, block.at, block_end, passed)),
+                        Some((same, at, end, _)) if same == number && block_end - *at <= stride => {
+                            *end = block_end;
+                        }
+                        Some(_) => break 'search,
+                    }
+                }
+            }
+            match found {
+                Some(found) => found,
+                None if passed > after => {
+                    return Some(Page {
+                        records: Vec::new(),
+                        through: passed,
+                    });
+                }
+                None => return None,
+            }
+        };
+        let mut page = Page {
+            records: Vec::new(),
+            through: passed.max(after),
+        };
+        let bytes = match self.shared.read_part(segment, at, end) {
+            Ok(bytes) => bytes,
+            // nobody needed it any more: it was given back meanwhile
+            Err(_) if !self.shared.locked().segments.contains_key(&segment) => {
+                page.through = page.through.max(self.trimmed());
+                return Some(page);
+            }
+            Err(error) => {
+                tracing::error!(segment, at, %error, "a part of the log cannot be read");
+                METRICS.store_damaged.inc();
+                page.through = self.last_below(segment, end).unwrap_or(page.through + 1);
+                return Some(page);
+            }
+        };
+        for met in Walk::new(&bytes, self.shared.secret, 0, Lsn(0)) {
+            let frame = match met {
+                Met::Frame(frame) => frame,
+                Met::Damage { at: from, end } => {
+                    let at = at + from as u64;
+                    tracing::error!(segment, at, bytes = end - from, "damage in the log");
+                    METRICS.store_damaged.inc();
+                    continue;
+                }
+            };
+            if let Ok(Entry::Message(logged)) = record::read(frame.body)
+                && logged.offset > page.through
+            {
+                if page.records.len() == max {
+                    return Some(page);
+                }
+                page.through = logged.offset;
+                page.records.push(loaded(logged, frame.end() - frame.at));
+            }
+        }
+        // whatever was damaged there is passed
+        page.through = self
+            .last_below(segment, end)
+            .map_or(page.through, |last| page.through.max(last));
+        Some(page)
+    }
+
+    /// The last position in front of a place in a segment's file.
+    fn last_below(&self, segment: u64, end: u64) -> Option<u64> {
+        let log = self.shared.locked();
+        let tail = log.tail.gone() + 1;
+        let blocks = log.segments.get(&segment)?.index.above(0);
+        let at = blocks.partition_point(|block| block.at < end);
+        let last = blocks.get(at.checked_sub(1)?)?.last;
+        Some(last.min(tail - 1))
+    }
+
+    /// The first position of the last block on the disk that begins below `before` and may have what is wanted.
+    fn block_below(&self, before: u64, wanted: &Wanted) -> Option<u64> {
+        let log = self.shared.locked();
+        let trimmed = log.kept.trimmed;
+        let blocks = log.segments.values().rev();
+        let mut blocks = blocks.flat_map(|segment| segment.index.above(trimmed).iter().rev());
+        let found = blocks.find(|block| block.first < before && block.may_have(wanted))?;
+        Some(found.first)
+    }
+
+    /// As [`Store::read`].
+    pub(super) fn read_kept(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> Page {
+        let after = after.max(self.trimmed());
+        let tail = |log: &Log| page(log.tail.read(after, max, Record::is_kept), after);
+        {
+            let log = self.shared.locked();
+            if after >= log.tail.gone() {
+                return tail(&log);
+            }
+        }
+        let disk = self.read_disk(after, max, wanted);
+        disk.unwrap_or_else(|| tail(&self.shared.locked()))
+    }
+
+    /// As [`Store::look`].
+    pub(super) fn read_recorded(
+        &self,
+        after: u64,
+        max: usize,
+        wanted: Option<&Wanted>,
+    ) -> (Page, Floor) {
+        let tail = |log: &Log| {
+            let records = log.tail.read(after, max, |_| true);
+            (page(records, after), log.floor())
+        };
+        {
+            let log = self.shared.locked();
+            if after >= log.tail.gone() {
+                return tail(&log);
+            }
+        }
+        match self.read_disk(after.max(self.trimmed()), max, wanted) {
+            Some(page) => (page, self.floor()),
+            None => tail(&self.shared.locked()),
+        }
+    }
+
+    /// As [`Store::look_back`].
+    pub(super) fn read_back(&self, before: u64, max: usize, wanted: &Wanted) -> Page {
+        let (mut before, trimmed) = {
+            let log = self.shared.locked();
+            let records = log.tail.read_back(before, max);
+            if let Some(oldest) = records.last() {
+                let through = oldest.offset;
+                return Page { records, through };
+            }
+            (before.min(log.tail.gone() + 1), log.kept.trimmed)
+        };
+        while let Some(first) = self.block_below(before, wanted).filter(|_| max > 0) {
+            let page = self.read_disk(first.max(trimmed + 1) - 1, index::BLOCK, None);
+            let records = page.map_or(Vec::new(), |page| page.records);
+            let below = records.into_iter().rev();
+            let records: Vec<_> = below
+                .filter(|record| (first..before).contains(&record.offset))
+                .collect();
+            if !records.is_empty() {
+                let through = first;
+                return Page { records, through };
+            }
+            before = first;
+        }
+        Page::default()
+    }
+
+    /// As [`Store::before`].
+    pub(super) fn find_time(&self, time: Millis) -> u64 {
+        let starts: Vec<u64> = {
+            let log = self.shared.locked();
+            if let Some(found) = log.tail.before(time) {
+                return found;
+            }
+            let trimmed = log.kept.trimmed;
+            let blocks = log.segments.values();
+            let blocks = blocks.flat_map(|segment| segment.index.above(trimmed));
+            blocks.map(|block| block.first.max(trimmed + 1)).collect()
+        };
+        let after = |offset: u64, max| self.look(offset, max, None).0.records;
+        let is_before = |record: &Record| record.message.time < time;
+        // a handful of reads, however long the log is
+        let nth =
+            starts.partition_point(|start| after(start - 1, 1).first().is_some_and(is_before));
+        let Some(start) = nth.checked_sub(1).map(|nth| starts[nth]) else {
+            return 0;
+        };
+        let block = after(start - 1, index::BLOCK);
+        let older = block.iter().take_while(|record| is_before(record));
+        older.last().map_or(0, |last| last.offset)
+    }
+}
+
+/// Of the records read, the last says how far that was.
+fn page(records: Vec<Record>, after: u64) -> Page {
+    Page {
+        through: records.last().map_or(after, |last| last.offset),
+        records,
+    }
+}
+
+/// A record as it was read.
+fn loaded(logged: Logged, size: usize) -> Record {
+    Record {
+        offset: logged.offset,
+        message: Arc::new(logged.message),
+        size,
+    }
+}
