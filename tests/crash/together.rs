@@ -124,8 +124,9 @@ fn whenever_it_crashes_a_request_is_there_whole_and_with_its_key_or_not_at_all()
             );
             let found = Model::found(&store, &recovered, trimmed).messages;
             for request in &requests {
-                let wanted = request.offsets.iter().filter(|at| **at > trimmed);
-                let (there, missing) = wanted.partition::<Vec<_>, _>(|at| found.contains_key(at));
+                let wanted = request.offsets.iter().copied().filter(|at| *at > trimmed);
+                let (there, missing): (Vec<u64>, Vec<u64>) =
+                    wanted.partition(|at| found.contains_key(at));
                 assert!(there.is_empty() || missing.is_empty(), "{what}: in part");
                 let was_told = request.lsn <= told;
                 assert!(!was_told || missing.is_empty(), "{what}: lost");
