@@ -203,7 +203,7 @@ async fn subscriptions_of_one_connection_are_streams_of_their_own() {
     assert_ne!(one, two);
     let mut publisher = Client::tcp(&gateway, &Opening::v311(&unique("ws"))).await;
     publisher.publish(&Publish::new(&a, "x", 1)).await;
-    let mut heard = vec![socket.message().await, socket.message().await];
+    let mut heard = [socket.message().await, socket.message().await];
     heard.sort_by_key(|frame| frame["sub"].as_u64());
     assert_eq!(
         (&heard[0]["sub"], &heard[0]["payload"]),
