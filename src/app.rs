@@ -261,7 +261,7 @@ fn open_store(
 ) -> Result<(Box<dyn Store>, Recovered), StartError> {
     let path = || config.path.display().to_string();
     if config.durability == Durability::Memory {
-        let store = MemoryStore::new(new_epoch()?, config.max_bytes);
+        let store = MemoryStore::new(new_epoch()?, config.max_bytes, config.tail_bytes);
         return Ok((Box::new(store), Recovered::default()));
     }
     let folder = Folder::open(config.path.clone()).map_err(|error| match error.kind() {

@@ -7,6 +7,7 @@ use crate::mqtt::{Qos, payload::Payload, property::MessageProperties, topic::Top
 use bytes::Bytes;
 use std::{
     fmt,
+    str::FromStr,
     sync::{Arc, OnceLock},
 };
 
@@ -50,10 +51,31 @@ pub struct Epoch(pub [u8; 8]);
 
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for byte in self.epoch.0 {
-            fmt::Write::write_char(f, byte as char)?;
-        }
+        // an epoch is made of letters and digits
+        f.write_str(std::str::from_utf8(&self.epoch.0).unwrap_or_default())?;
         write!(f, "-{}", self.offset)
+    }
+}
+
+/// Not a cursor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NoPosition;
+
+impl FromStr for Position {
+    type Err = NoPosition;
+
+    fn from_str(text: &str) -> Result<Self, NoPosition> {
+        let (epoch, offset) = text.split_once('-').ok_or(NoPosition)?;
+        let is_letter = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let epoch: [u8; 8] = epoch.as_bytes().try_into().map_err(|_| NoPosition)?;
+        // FromStr would also take a sign
+        let is_number = offset.len() <= 20 && offset.bytes().all(|byte| byte.is_ascii_digit());
+        if !(is_number && epoch.iter().all(is_letter)) {
+            return Err(NoPosition);
+        }
+        let offset = offset.parse().map_err(|_| NoPosition)?;
+        let epoch = Epoch(epoch);
+        Ok(Position { epoch, offset })
     }
 }
 

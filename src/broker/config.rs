@@ -17,6 +17,8 @@ pub struct Config {
     pub max_queued_bytes: usize,
     /// What is kept although nobody waits for it.
     pub history: Vec<Rule>,
+    /// How long what a web stream or a history read asked for is recorded after the last of them has left.
+    pub linger: Duration,
     /// How often the numbers under `$SYS/broker/` are published.
     pub sys_interval: Duration,
     /// Whether publishers on the web may use topics with control and format characters, as MQTT clients may.
@@ -31,6 +33,7 @@ impl Default for Config {
             max_queued_messages: 100_000,
             max_queued_bytes: 16 * 1024 * 1024,
             history: Vec::new(),
+            linger: Duration::from_secs(600),
             sys_interval: Duration::from_secs(10),
             allow_controls: false,
         }

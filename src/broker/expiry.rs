@@ -97,6 +97,8 @@ impl Broker {
                 _ = round.tick() => {
                     self.keep_cursors();
                     self.clean_log();
+                    self.stop_recording();
+                    self.forget_requests();
                     self.compact_aside(&mut compacting);
                     self.0.timers.thin_out(self.parked(), |id, number| self.is_parked(id, number));
                     swept = self.0.retained.sweep(swept.as_ref(), self.now());

@@ -5,10 +5,13 @@
 
 use crate::{
     message::{Message, Millis},
-    mqtt::topic::TopicFilter,
+    mqtt::topic::{self, TopicFilter},
 };
 use std::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -31,6 +34,8 @@ pub struct Rule {
 pub struct History {
     rules: Vec<Rule>,
     bytes: Vec<AtomicUsize>,
+    /// Above which position everything that matches was recorded.
+    since: OnceLock<Vec<u64>>,
 }
 
 /// The rules that match a topic, one bit each.
@@ -40,7 +45,34 @@ impl History {
     /// By these rules.
     pub fn new(rules: Vec<Rule>) -> Self {
         let bytes = rules.iter().map(|_| AtomicUsize::new(0)).collect();
-        History { rules, bytes }
+        History {
+            rules,
+            bytes,
+            since: OnceLock::new(),
+        }
+    }
+
+    /// Takes note of what the run before recorded by which rules, and tells the same of this one, which begins at `head`.
+    pub fn go_on(&self, before: &[(Box<str>, u64)], head: u64) -> Vec<(Box<str>, u64)> {
+        let known = |rule: &Rule| {
+            let same = before
+                .iter()
+                .find(|(filter, _)| **filter == *rule.filter.as_str());
+            same.map_or(head, |(_, since)| *since)
+        };
+        let since = self
+            .since
+            .get_or_init(|| self.rules.iter().map(known).collect());
+        let filters = self.rules.iter().map(|rule| rule.filter.as_str().into());
+        filters.zip(since.iter().copied()).collect()
+    }
+
+    /// Above which position everything that matches a filter was recorded, if a rule covers it.
+    pub fn since(&self, filter: &TopicFilter) -> Option<u64> {
+        let covers = |rule: &Rule| topic::covers(rule.filter.pattern(), filter.pattern());
+        let all = self.rules.iter().zip(self.since.get()?);
+        let covering = all.filter(|(rule, _)| covers(rule));
+        covering.map(|(_, since)| *since).min()
     }
 
     /// The rules' filters.

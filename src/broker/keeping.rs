@@ -249,6 +249,16 @@ impl Broker {
         for (offset, message) in recovered.retained.into_values() {
             self.0.retained.set(&message, self.position(offset));
         }
+        let filters = self
+            .0
+            .history
+            .go_on(&recovered.history, self.0.store.head());
+        if filters != recovered.history {
+            self.tell(Change::History { filters }, Urgency::Soon);
+        }
+        let damaged = recovered.damage.iter().map(|damage| damage.after).collect();
+        // a broker is restored once
+        let _ = self.0.damaged.set(damaged);
         for (rules, size) in recovered.recorded {
             self.0.history.added(rules, size);
         }

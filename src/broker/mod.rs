@@ -13,10 +13,13 @@ pub mod config;
 mod cursor;
 mod expiry;
 pub mod history;
+pub mod idempotency;
 pub mod keeping;
 pub mod outbox;
 pub mod publish;
+mod recording;
 pub mod registry;
+pub mod resume;
 pub mod stream;
 pub mod subscribe;
 
@@ -47,7 +50,7 @@ use publish::Publisher;
 use std::{
     collections::VecDeque,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -68,6 +71,10 @@ struct Inner {
     moved: Mutex<Vec<(Arc<str>, Arc<Outbox>)>>,
     kept_groups: keeping::KeptGroups,
     history: History,
+    recording: recording::Recording,
+    /// Positions behind which the start found damage.
+    damaged: OnceLock<Vec<u64>>,
+    requests: idempotency::Requests,
     registry: registry::Registry,
     streams: stream::Streams,
     timers: expiry::Timers,
@@ -247,6 +254,9 @@ impl Broker {
             limits,
             routes: Routes::recording(history.filters()),
             history,
+            recording: recording::Recording::default(),
+            damaged: OnceLock::new(),
+            requests: idempotency::Requests::default(),
             retained: RetainedMessages::default(),
             store,
             order: Mutex::default(),

@@ -53,8 +53,10 @@ pub struct Bounds {
 pub enum Kind {
     /// An MQTT session.
     Session,
-    /// A web stream: starts over after a gap.
+    /// A web stream: what it misses it reads from the log, and what has no place there is told as a gap.
     Stream,
+    /// The tail of the log: nobody reads it here.
+    Tail,
 }
 
 /// What [`Outbox::take`] saw of the rest, under the same lock.
@@ -134,6 +136,10 @@ impl Subscriber for Arc<Outbox> {
         self.inner.lock().is_held_up
     }
 
+    fn is_tail(&self) -> bool {
+        self.kind == Kind::Tail
+    }
+
     fn is_away(&self) -> bool {
         self.durable && self.inner.lock().mode == Mode::Offline
     }
@@ -166,7 +172,7 @@ impl Inner {
     }
 }
 
-/// Whether the log has it for its receiver, too.
+/// Whether the log has it for a session that is kept, too.
 fn is_logged(delivery: &Delivery) -> bool {
     delivery.qos > Qos::AtMostOnce && delivery.position.is_some() && delivery.share.is_none()
 }
@@ -214,10 +220,7 @@ impl Outbox {
     }
 
     fn offer_one(&self, inner: &mut Inner, delivery: Delivery) -> Option<Waker> {
-        let in_log = self.durable
-            && delivery.position.is_some()
-            && delivery.qos > Qos::AtMostOnce
-            && self.kind == Kind::Session;
+        let in_log = self.has_in_log(&delivery);
         match inner.mode {
             // away, or still reading older records: the log keeps what must be kept
             Mode::Offline => None,
@@ -230,13 +233,20 @@ impl Outbox {
         }
     }
 
+    /// Whether its receiver can read it from the log, too.
+    fn has_in_log(&self, delivery: &Delivery) -> bool {
+        match self.kind {
+            Kind::Session => self.durable && is_logged(delivery),
+            Kind::Stream => delivery.position.is_some() && delivery.share.is_none(),
+            Kind::Tail => true,
+        }
+    }
+
     fn overflow(&self, inner: &mut Inner, delivery: &Delivery, in_log: bool) {
         if in_log {
-            // forget what the log has anyway; the session reads it from there at its own speed
+            // forget what the log has anyway; the receiver reads it from there at its own speed
             inner.mode = Mode::Behind;
-            inner.retain(|queued| {
-                queued.qos == Qos::AtMostOnce || queued.position.is_none() || queued.share.is_some()
-            });
+            inner.retain(|queued| !self.has_in_log(queued));
             return;
         }
         METRICS.publishes_dropped.inc();
@@ -249,7 +259,7 @@ impl Outbox {
             Kind::Session if delivery.qos > Qos::AtMostOnce => {
                 self.close_locked(inner, CloseReason::TooSlow)
             }
-            Kind::Session => {}
+            Kind::Session | Kind::Tail => {}
         }
     }
 
@@ -388,6 +398,11 @@ impl Outbox {
         }
     }
 
+    /// A stream that begins in the past reads the log first. Under the order lock only.
+    pub(super) fn fall_behind(&self) {
+        self.inner.lock().mode = Mode::Behind;
+    }
+
     /// A connection reads again; what was missed is read from the log first.
     pub(super) fn go_online(&self) {
         let mut inner = self.inner.lock();
@@ -406,6 +421,12 @@ impl Outbox {
         inner.waker = None;
         inner.retain(|queued| queued.share.is_some() && queued.qos > Qos::AtMostOnce);
         up_to_date
+    }
+
+    /// Whether everything that was offered has been taken. Under the order lock only.
+    pub(super) fn is_up_to_date(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.mode == Mode::Live && inner.queue.is_empty()
     }
 
     /// Drops what is no longer wanted.

@@ -10,6 +10,8 @@
 //! A recorded message also takes the order lock and the log's, and is not held back. No clock is read here: a batch has
 //! one time. No system call is made but the wake of a sleeping worker.
 
+pub mod together;
+
 use super::{Broker, Draft, Receipt, Refused, outbox::Outbox};
 use crate::{
     auth::identity::Identity,
@@ -68,6 +70,17 @@ impl Publisher {
     /// From now on it publishes on the rights of `identity`.
     pub fn act_as(&mut self, identity: Arc<Identity>) {
         self.identity = identity;
+    }
+
+    /// What it remembers, from now on if it did not before.
+    fn lately(&mut self) -> &mut Box<Lately> {
+        let receiver = self.receiver.map(NonZeroU64::get);
+        self.lately.get_or_insert_with(|| {
+            Box::new(Lately {
+                memo: Memo::new(receiver),
+                batch: Batch::default(),
+            })
+        })
     }
 
     /// Lets go of what was remembered: a publisher that fell silent keeps nobody's queue alive.
@@ -206,7 +219,7 @@ impl Broker {
         });
         let targets = memo.targets(&self.0.routes, &draft.topic);
         let is_wanted_later =
-            targets.recorded != 0 || targets.durable && draft.qos > Qos::AtMostOnce;
+            targets.recorded != 0 || targets.tail || targets.durable && draft.qos > Qos::AtMostOnce;
         batch.published += 1;
         if !(draft.retain || is_wanted_later) {
             let offered = targets.direct.len() + targets.shared.len();
@@ -250,6 +263,9 @@ impl Broker {
             let appended = appended.map_err(Refused::Storage)?;
             self.0.history.added(targets.recorded, appended.size);
             (appended.position, must_survive.then_some(appended.lsn))
+        } else if targets.tail {
+            let position = self.0.store.remember(&message).map_err(Refused::Storage)?;
+            (position, self.note_received(origin, inbound))
         } else {
             (self.0.store.pass(), self.note_received(origin, inbound))
         };

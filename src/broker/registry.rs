@@ -425,7 +425,11 @@ impl Broker {
         let noted = outbox
             .is_durable()
             .then(|| self.keep_presence(&session, None));
-        let durable_at = noted.filter(|_| session.expiry() != before);
+        let durable_at = match session.is_sending_qos_2() {
+            // what is repeated behind CONNACK, a PUBLISH or a PUBREL, may have been noted a moment ago
+            true => noted.map(|_| self.everything_durable()),
+            false => noted.filter(|_| session.expiry() != before),
+        };
         let head = self.head();
         replays.iter_mut().for_each(|replay| replay.resume(head));
         slots.insert(

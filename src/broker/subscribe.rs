@@ -11,6 +11,7 @@ use crate::{
         subscribe::{RetainHandling, Subscribe, SubscriptionOptions, Unsubscribe},
         topic::{self, TopicFilter, TopicName},
     },
+    routing::retained::Retained,
     session::{Session, violation::Violation},
     store::frame::Lsn,
 };
@@ -238,20 +239,7 @@ impl Broker {
 
     /// The next retained messages of a replay, at most `max`.
     pub fn replay(&self, replay: &mut Replay, max: usize) -> Vec<Delivery> {
-        let pattern = replay.filter.pattern();
-        let chunk = self.0.retained.matching(
-            pattern,
-            replay.after.as_ref(),
-            replay.missed_through,
-            max,
-            self.now(),
-        );
-        replay.done = chunk.resume_after.is_none();
-        replay.after = chunk.resume_after;
-        let found = chunk.found.into_iter().filter(|retained| {
-            retained.position <= replay.through
-                || replay.qos.min(retained.message.qos) == Qos::AtMostOnce
-        });
+        let found = self.replay_retained(replay, max).into_iter();
         let deliveries = found.map(|retained| Delivery {
             qos: replay.qos.min(retained.message.qos),
             message: retained.message,
@@ -262,6 +250,26 @@ impl Broker {
             share: None,
         });
         deliveries.collect()
+    }
+
+    /// As [`Broker::replay`], with the place of each in the log.
+    pub(super) fn replay_retained(&self, replay: &mut Replay, max: usize) -> Vec<Retained> {
+        let pattern = replay.filter.pattern();
+        let chunk = self.0.retained.matching(
+            pattern,
+            replay.after.as_ref(),
+            replay.missed_through,
+            max,
+            self.now(),
+        );
+        replay.done = chunk.resume_after.is_none();
+        replay.after = chunk.resume_after;
+        let mut found = chunk.found;
+        found.retain(|retained| {
+            retained.position <= replay.through
+                || replay.qos.min(retained.message.qos) == Qos::AtMostOnce
+        });
+        found
     }
 }
 

@@ -172,6 +172,12 @@ pub fn keys() -> Vec<Key> {
             |s| &mut s.store.tail_bytes,
         ),
         key(
+            "history_defaults.linger",
+            "How long the messages of a filter are recorded after its last web stream has left.",
+            form::duration(Duration::ZERO..=DAY),
+            |s| &mut s.broker.linger,
+        ),
+        key(
             "session.max_expiry",
             "Longest time a session is kept after its connection ended.",
             form::duration(Duration::ZERO..=36_500 * DAY),
@@ -375,7 +381,6 @@ pub const LATER: &[&str] = &[
     "http.tls",
     "http.trusted_proxies",
     "admin",
-    "history_defaults.linger",
     "auth.passwd_file",
     "auth.acl_file",
     "auth.jwt",

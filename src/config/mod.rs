@@ -254,10 +254,6 @@ mod tests {
                 "mqtt.tls: not available in this version; remove it",
             ),
             (
-                "[history_defaults]\nlinger = '1m'",
-                "history_defaults.linger: not available in this version",
-            ),
-            (
                 "[auth.jwt]\nx = 1",
                 "auth.jwt: not available in this version",
             ),

@@ -21,13 +21,33 @@ const FORGIVEN: usize = 8 * 1024 * 1024;
 /// How long that may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Reads the whole body, at most `limit` bytes.
+/// How much of a body is read.
+#[derive(Debug, Clone, Copy)]
+pub struct Bound {
+    /// At most so many bytes.
+    pub bytes: usize,
+    /// What they are, for whoever sends more.
+    pub what: &'static str,
+}
+
+/// Reads the whole body, a payload of at most `limit` bytes.
 pub async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Payload, Problem> {
+    let what = "by limits.payload, a payload";
+    read_within(body, headers, Bound { bytes: limit, what }).await
+}
+
+/// Reads the whole body within `bound`.
+pub async fn read_within(
+    body: Body,
+    headers: &HeaderMap,
+    bound: Bound,
+) -> Result<Payload, Problem> {
     is_identity(headers)?;
+    let limit = bound.bytes;
     let announced = announced(headers);
     let mut frames = body.into_data_stream();
     if announced.is_some_and(|length| length > limit as u64) {
-        return Err(too_large(frames, headers, limit).await);
+        return Err(too_large(frames, headers, bound).await);
     }
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
@@ -35,7 +55,7 @@ pub async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Paylo
         && let Some(frame) = next(&mut frames).await?
     {
         if first.len() + rest.len() + frame.len() > limit {
-            return Err(too_large(frames, headers, limit).await);
+            return Err(too_large(frames, headers, bound).await);
         }
         if first.is_empty() && rest.is_empty() {
             first = frame;
@@ -57,7 +77,8 @@ pub async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Paylo
     })
 }
 
-async fn next(frames: &mut BodyDataStream) -> Result<Option<Bytes>, Problem> {
+/// The next bytes of a body; `None` at its end.
+pub async fn next(frames: &mut BodyDataStream) -> Result<Option<Bytes>, Problem> {
     match tokio::time::timeout(STALL, frames.next()).await {
         Ok(None) => Ok(None),
         Ok(Some(Ok(frame))) => Ok(Some(frame)),
@@ -70,7 +91,7 @@ async fn next(frames: &mut BodyDataStream) -> Result<Option<Bytes>, Problem> {
 }
 
 /// A payload is kept as it came; nothing is decompressed on the way.
-fn is_identity(headers: &HeaderMap) -> Result<(), Problem> {
+pub fn is_identity(headers: &HeaderMap) -> Result<(), Problem> {
     let identity = |value: &HeaderValue| {
         value
             .as_bytes()
@@ -103,7 +124,7 @@ fn announced(headers: &HeaderMap) -> Option<u64> {
         .ok()
 }
 
-async fn too_large(mut frames: BodyDataStream, headers: &HeaderMap, limit: usize) -> Problem {
+async fn too_large(mut frames: BodyDataStream, headers: &HeaderMap, bound: Bound) -> Problem {
     let waits_for_leave = headers.contains_key(header::EXPECT);
     if !waits_for_leave {
         let forget = async {
@@ -120,7 +141,7 @@ async fn too_large(mut frames: BodyDataStream, headers: &HeaderMap, limit: usize
     }
     Problem::new(
         Kind::PayloadTooLarge,
-        format!("a payload may have {limit} bytes (limits.payload)"),
+        format!("{} may have {} bytes", bound.what, bound.bytes),
     )
 }
 

@@ -5,12 +5,14 @@
 //! line of SSE and of NDJSON.
 
 use crate::{
+    broker::resume::Gap,
     message::{Message, Millis, Position},
     mqtt::property::MessageProperties,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use std::{collections::BTreeMap, io::Write};
 use time::{OffsetDateTime, macros::format_description};
 use utoipa::ToSchema;
@@ -113,6 +115,21 @@ pub fn write_own(out: &mut impl BufMut, message: &Message, copy: Copy<'_>) {
         }
         out.get_mut().put_u8(b']');
     }
+}
+
+/// What a reader is told of messages that may be missing.
+pub fn gap(gap: Gap) -> Value {
+    let text = |at: Option<Position>| at.map(|at| Value::from(at.to_string()));
+    let members = [
+        ("reason", Some(gap.reason.as_str().into())),
+        ("from", text(gap.from)),
+        ("to", text(gap.to)),
+        ("lost_at_most", gap.lost_at_most.map(Value::from)),
+    ];
+    let known = members.into_iter();
+    known
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
 }
 
 /// One message on its own, as a JSON object.

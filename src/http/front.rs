@@ -17,6 +17,7 @@ use axum::{
 use std::{
     any::Any,
     fmt::Write,
+    net::SocketAddr,
     sync::{
         LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -54,17 +55,24 @@ pub async fn receive<F: Future<Output = Response>>(
         let micros = begun.elapsed().as_micros() as u64;
         tracing::debug!(target: "tidegate::http", id, %method, path, status, refused, micros, "answered");
     }
-    if let (Some(problem), Some(peer)) = (problem, peer)
-        && let Some(kind) = refusal(problem)
-    {
-        let why = format_args!("{}: {}", problem.kind().slug(), id);
-        state.notes.refused(kind, peer, why, state.broker.uptime());
+    if let Some(problem) = problem {
+        count(state, peer, problem, &id);
     }
     let mut response = problem::finish(response, &id);
     if let Ok(value) = HeaderValue::try_from(id) {
         response.headers_mut().insert(REQUEST_ID.clone(), value);
     }
     response
+}
+
+/// Counts a refusal and notes it, with what it was about.
+pub fn count(state: &State, peer: Option<SocketAddr>, problem: &Problem, about: &str) {
+    if let Some(peer) = peer
+        && let Some(kind) = refusal(problem)
+    {
+        let why = format_args!("{}: {about}", problem.kind().slug());
+        state.notes.refused(kind, peer, why, state.broker.uptime());
+    }
 }
 
 /// The kind of refusal a problem is, if it is one.

@@ -24,7 +24,7 @@ const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 const REQUEST_HEADERS: &str =
     "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Prefer";
 const EXPOSED_HEADERS: &str = "ETag, Link, Location, Retry-After, Mqtt-Cursor, Mqtt-Topic, Mqtt-QoS, Mqtt-Expiry, \
-     Mqtt-Content-Type, Mqtt-User-Property, Request-Id";
+     Mqtt-Content-Type, Mqtt-User-Property, Idempotency-Replayed, Request-Id";
 
 /// The names and origins that are accepted.
 #[derive(Debug, Clone, Default)]

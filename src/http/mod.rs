@@ -3,6 +3,7 @@
 //! This room turns HTTP into calls of the broker and back. It keeps no message and knows no MQTT packet. Its wire
 //! types are used nowhere below it.
 
+pub mod batch;
 pub mod body;
 pub mod config;
 pub mod dashboard;
@@ -13,6 +14,8 @@ pub mod extract;
 pub mod front;
 pub mod guards;
 pub mod handover;
+pub mod history;
+pub mod idempotency;
 pub mod negotiate;
 pub mod openapi;
 pub mod percent;
@@ -21,6 +24,7 @@ pub mod problem;
 pub mod query;
 pub mod retained;
 pub mod serve;
+pub mod since;
 pub mod stall;
 pub mod stream;
 pub mod topics;
@@ -118,6 +122,7 @@ fn routes(state: Arc<State>) -> Router {
         .route("/mqtt", get(upgrade::mqtt))
         .route("/ws", get(upgrade::mqtt))
         .route("/api/v1", get(probes::discovery))
+        .route(batch::MESSAGES, get(history::get).post(batch::post))
         .route("/api/v1/stream", get(stream::get))
         .route("/api/v1/ws", get(ws::get))
         .route(extract::TOPICS, topic())
@@ -151,7 +156,7 @@ mod tests {
 
     /// What handlers need, over a broker of its own that keeps nothing on a disk.
     pub fn state(stop: &CancellationToken) -> State {
-        let store = MemoryStore::new(Epoch(*b"testtest"), 1 << 20);
+        let store = MemoryStore::new(Epoch(*b"testtest"), 1 << 20, 1 << 20);
         let config = broker::config::Config::default();
         State {
             broker: Broker::new(config, Limits::default(), Box::new(store)),

@@ -1,6 +1,8 @@
 //! The OpenAPI 3.1 document, from the annotations beside the handlers.
 
-use crate::http::{envelope, probes, problem, retained, stream, topics, upgrade, ws};
+use crate::http::{
+    batch, envelope, history, probes, problem, retained, stream, topics, upgrade, ws,
+};
 use serde_json::{Value, json};
 use utoipa::OpenApi;
 
@@ -12,13 +14,17 @@ use utoipa::OpenApi;
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
     ),
     paths(
-        topics::post, topics::put, retained::get, topics::delete, stream::get, ws::get,
+        topics::post, topics::put, retained::get, topics::delete, batch::post, history::get, stream::get, ws::get,
         upgrade::mqtt,
         probes::discovery, probes::healthz, probes::readyz, probes::metrics,
     ),
-    components(schemas(envelope::Envelope, envelope::Properties, problem::ProblemBody, problem::Fault)),
+    components(schemas(
+        envelope::Envelope, envelope::Properties, batch::NewMessage, batch::NewProperties, batch::ItemProblem, batch::Summary,
+        problem::ProblemBody, problem::Fault, history::PageBody, history::GapBody,
+    )),
     tags(
         (name = "topics", description = "The mouth and the state of one topic."),
+        (name = "messages", description = "Messages of many topics: published at once, or read in pages."),
         (name = "stream", description = "The flow of messages."),
         (name = "websocket", description = "Everything over one connection, in JSON."),
         (name = "mqtt", description = "MQTT over WebSocket."),
@@ -83,7 +89,9 @@ fn sse_events() -> Value {
                 "properties": {
                     "filters": {"type": "array", "items": {"type": "string"}},
                     "live": {"type": "boolean"},
-                    "resumable": {"type": "boolean"},
+                    "resumable": {"enum": [true, false, "partial"], "description": "Whether a client that presents a cursor goes on where it was; `partial` if some filters are shared."},
+                    "since": {"type": "string", "description": "Where the stream begins."},
+                    "not_recorded": {"type": "array", "items": {"type": "string"}, "description": "The filters that have no place in the log."},
                     "heartbeat": {"type": "integer"},
                     "expires": {"type": "string", "format": "date-time"},
                     "hint": {"type": "string"}
@@ -91,15 +99,20 @@ fn sse_events() -> Value {
             }
         },
         "gap": {
-            "description": "Something may be missing: `overflow` (the client was too slow) or `unknown` (its Last-Event-ID is not known here). Retained messages follow.",
+            "description": "Something may be missing between `from` and `to`: `expired` (the log has let go of it), `epoch` (the cursor of another log), `crash` (the gateway ended without a stop), `restart` (it was started anew, and no history rule covers the filter), `unknown` (no cursor that was ever given), `not-recorded` (nothing recorded it then), `overflow` (the client was too slow), `damaged` (the disk lost it). Retained messages follow.",
             "data": {
                 "type": "object",
                 "required": ["reason"],
-                "properties": {"reason": {"type": "string"}, "lost_at_most": {"type": "integer"}}
+                "properties": {
+                    "reason": {"type": "string"},
+                    "from": {"type": "string"},
+                    "to": {"type": "string"},
+                    "lost_at_most": {"type": "integer"}
+                }
             }
         },
         "heartbeat": {
-            "description": "A comment in SSE, an event in NDJSON."
+            "description": "A block with an id, without data, in SSE; an event with a cursor in NDJSON."
         },
         "bye": {
             "description": "Last: `max_age`, `shutting_down`, `overloaded`, `kicked`; and whether to come back.",

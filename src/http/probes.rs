@@ -7,7 +7,7 @@ use crate::{
         query::Query,
     },
     metrics::METRICS,
-    store::StoreError,
+    store::{StoreError, once},
 };
 use axum::{
     Extension, Json,
@@ -58,6 +58,8 @@ pub struct Discovery {
     limits: PublicLimits,
     /// What works, by name.
     features: Vec<&'static str>,
+    /// How long requests with an Idempotency-Key are remembered.
+    idempotency: Idempotency,
     /// Ways to say who one is.
     auth: &'static [&'static str],
     /// What an acknowledgement promises, as the gateway runs.
@@ -103,6 +105,17 @@ impl PublicLimits {
             maximum_qos: state.rules.maximum_qos as u8,
         }
     }
+}
+
+/// Requests with an Idempotency-Key are remembered until the first of these bounds is reached.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Idempotency {
+    /// For so many seconds.
+    seconds: u64,
+    /// So many of one principal.
+    keys: usize,
+    /// So many bytes of one principal's keys and answers.
+    bytes: usize,
 }
 
 /// Liveness.
@@ -174,6 +187,8 @@ pub async fn discovery(
         limits: PublicLimits::of(&state),
         features: [
             ("publish", true),
+            ("batch", true),
+            ("idempotency-key", true),
             ("retained", switched.retain),
             ("stream", true),
             ("ndjson", true),
@@ -185,6 +200,11 @@ pub async fn discovery(
         .into_iter()
         .filter_map(|(name, on)| on.then_some(name))
         .collect(),
+        idempotency: Idempotency {
+            seconds: once::REMEMBERED,
+            keys: once::MOST,
+            bytes: once::BYTES,
+        },
         auth: &["anonymous"],
         durability: state.durability.clone(),
         time: envelope::rfc3339(state.broker.now()),

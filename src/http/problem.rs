@@ -3,7 +3,9 @@
 //! A [`Problem`] travels in the response's extensions until the outermost layer knows the request's id and writes it
 //! out ([`finish`]). An error that the framework answered in its own words becomes a problem there, too.
 
-use crate::{broker::Refused, metrics::Refusal, mqtt::reason::ReasonCode};
+use crate::{
+    broker::Refused, http::idempotency::Remember, metrics::Refusal, mqtt::reason::ReasonCode,
+};
 use axum::{
     body::Body,
     http::{HeaderName, HeaderValue, Response, StatusCode, header},
@@ -30,6 +32,7 @@ pub enum Kind {
     NotAuthorized,
     TopicReserved,
     NotSupported,
+    SharedSubCursor,
     OriginRejected,
     NotFound,
     NotRetained,
@@ -46,6 +49,9 @@ pub enum Kind {
     StorageUnavailable,
     Overloaded,
     ShuttingDown,
+    IdempotencyInFlight,
+    IdempotencyMismatch,
+    BatchRejected,
 }
 
 /// Slug, status, title and the MQTT reason code that says the same, where one exists.
@@ -116,6 +122,12 @@ impl Kind {
                 "The operator switched this off",
                 Some(R::ImplementationSpecificError),
             ),
+            Kind::SharedSubCursor => (
+                "shared-sub-cursor",
+                S::BAD_REQUEST,
+                "A shared subscription has no place in the log",
+                Some(R::SharedSubscriptionsNotSupported),
+            ),
             Kind::OriginRejected => (
                 "origin-rejected",
                 S::FORBIDDEN,
@@ -166,6 +178,24 @@ impl Kind {
                 "The payload is not what it says it is",
                 Some(R::PayloadFormatInvalid),
             ),
+            Kind::IdempotencyInFlight => (
+                "idempotency-in-flight",
+                S::CONFLICT,
+                "The same request is under way",
+                None,
+            ),
+            Kind::IdempotencyMismatch => (
+                "idempotency-mismatch",
+                S::UNPROCESSABLE_ENTITY,
+                "The key belongs to another request",
+                None,
+            ),
+            Kind::BatchRejected => (
+                "batch-rejected",
+                S::UNPROCESSABLE_ENTITY,
+                "A message of the batch cannot be published",
+                None,
+            ),
             Kind::UpgradeRequired => (
                 "upgrade-required",
                 S::UPGRADE_REQUIRED,
@@ -215,6 +245,11 @@ impl Kind {
         self.row().1
     }
 
+    /// The kind for people.
+    pub fn title(self) -> &'static str {
+        self.row().2
+    }
+
     /// The absolute URI that names the kind.
     pub fn type_uri(self) -> String {
         match self {
@@ -245,10 +280,25 @@ impl Kind {
 /// One thing wrong with one part of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Fault {
-    /// The query parameter or header it is about.
-    pub parameter: String,
+    /// The query parameter, header or member of a message it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parameter: Option<String>,
+    /// The message of a batch it is about, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<usize>,
     /// What is wrong with it.
     pub detail: String,
+}
+
+impl Fault {
+    /// Of one message of a batch.
+    pub fn item(index: usize, problem: &Problem) -> Self {
+        Fault {
+            parameter: None,
+            index: Some(index),
+            detail: problem.detail.clone().into_owned(),
+        }
+    }
 }
 
 /// An error on its way to the client.
@@ -262,6 +312,8 @@ pub struct Problem {
     headers: Vec<(HeaderName, HeaderValue)>,
     /// Something may have been done all the same.
     outcome_unknown: bool,
+    /// Although the kind is for good, this one may pass.
+    may_pass: bool,
 }
 
 impl Problem {
@@ -275,6 +327,7 @@ impl Problem {
             errors: Vec::new(),
             headers: Vec::new(),
             outcome_unknown: false,
+            may_pass: false,
         }
     }
 
@@ -283,7 +336,8 @@ impl Problem {
         let detail = detail.into();
         Problem {
             errors: vec![Fault {
-                parameter: name.to_owned(),
+                parameter: Some(name.to_owned()),
+                index: None,
                 detail: detail.clone(),
             }],
             ..Problem::new(
@@ -299,6 +353,18 @@ impl Problem {
         self
     }
 
+    /// The same with what is wrong with the parts of the request.
+    pub fn with_errors(mut self, errors: Vec<Fault>) -> Self {
+        self.errors = errors;
+        self
+    }
+
+    /// The same; unless `is_final`, it may pass.
+    pub fn for_now_unless(mut self, is_final: bool) -> Self {
+        self.may_pass = !is_final;
+        self
+    }
+
     /// Which kind it is.
     pub fn kind(&self) -> Kind {
         self.kind
@@ -307,6 +373,31 @@ impl Problem {
     /// What it is counted as, where the broker refused; other problems are counted by their kind.
     pub fn counted(&self) -> Option<Refusal> {
         self.counted
+    }
+
+    /// What it was this time.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The MQTT reason code that says the same.
+    pub fn reason(&self) -> Option<ReasonCode> {
+        self.reason
+    }
+
+    /// Whether something may have been done all the same.
+    pub fn is_outcome_unknown(&self) -> bool {
+        self.outcome_unknown
+    }
+
+    /// Whether the same request of anybody would be refused again: it does not depend on who asks, nor when.
+    pub fn is_final(&self) -> bool {
+        let status = self.kind.status();
+        let passes = matches!(
+            status,
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::TOO_MANY_REQUESTS
+        );
+        status.is_client_error() && !passes && !self.may_pass
     }
 
     /// Whether waiting may help: what tells an `EventSource` to come back instead of giving up.
@@ -407,7 +498,8 @@ impl Problem {
         self
     }
 
-    fn retry_later(self) -> Self {
+    /// The same, and to be tried again in a moment.
+    pub fn retry_later(self) -> Self {
         self.with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
     }
 }
@@ -451,7 +543,11 @@ pub fn finish(mut response: axum::response::Response, id: &str) -> axum::respons
     for (name, value) in &problem.headers {
         head.headers.append(name, value.clone());
     }
-    Response::from_parts(head, Body::from(problem.render(id)))
+    let body = problem.render(id);
+    if let Some(remember) = head.extensions.remove::<Remember>() {
+        remember.as_written(head.status, &body);
+    }
+    Response::from_parts(head, Body::from(body))
 }
 
 /// The problem behind an error status that somebody else chose.

@@ -2,13 +2,16 @@
 
 use crate::{
     auth::identity::Identity,
-    broker::{Draft, Receipt},
+    broker::{Draft, Receipt, publish::together::Outcome},
     http::{
         State, body, extract,
+        idempotency::{self, Answer, First},
         problem::{Kind, Problem, ProblemBody},
         query::Query,
     },
+    message::Position,
     mqtt::{Qos, payload::Payload, topic::TopicName},
+    store::once::Fingerprint,
 };
 use axum::{
     Json,
@@ -27,8 +30,7 @@ static PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-appl
 
 /// Headers that change what a request means, and that this version does not obey. Silently doing something else
 /// would be worse than refusing.
-static NOT_YET: [HeaderName; 4] = [
-    HeaderName::from_static("idempotency-key"),
+static NOT_YET: [HeaderName; 3] = [
     header::IF_MATCH,
     header::IF_NONE_MATCH,
     header::IF_UNMODIFIED_SINCE,
@@ -70,6 +72,7 @@ pub struct Published {
         ("user" = Option<Vec<String>>, Query, description = "A user property, `name=value`; repeatable, in order."),
         ("Content-Type" = Option<String>, Header, description = "The content type property; `application/x-www-form-urlencoded` counts as none."),
         ("Prefer" = Option<String>, Header, description = "`return=minimal` asks for 204 without a body."),
+        ("Idempotency-Key" = Option<String>, Header, description = "A string of your choice, `\"8e03978e\"`: sent again with the same key, the request is done once and answered as before, with `Idempotency-Replayed: true`."),
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "Any bytes of any type."),
     responses(
@@ -77,9 +80,10 @@ pub struct Published {
         (status = 204, description = "Published, as `Prefer: return=minimal` asked."),
         (status = 400, description = "`topic-invalid`, `parameter-invalid`, `body-invalid`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, description = "`not-authorized`, `topic-reserved`, `origin-rejected`, `not-supported`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 409, description = "`idempotency-in-flight`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "`payload-too-large`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "`media-type-unsupported`: Content-Encoding", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`payload-format-invalid`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`payload-format-invalid`, `idempotency-mismatch`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 429, description = "`quota-exceeded`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`overloaded`, `shutting-down`, `storage-unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
@@ -88,8 +92,12 @@ pub async fn post(
     axum_extract::State(state): axum_extract::State<Arc<State>>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let key = idempotency::key(request.headers())?;
     let (head, draft) = draft(&state, request).await?;
-    publish(&state, &head, draft).await
+    match key {
+        None => publish(&state, &head, draft).await,
+        Some(key) => publish_once(&state, &head, draft, key).await,
+    }
 }
 
 /// Set the retained message.
@@ -151,6 +159,7 @@ pub async fn delete(
 ) -> Result<Response, Problem> {
     let (head, _) = request.into_parts();
     refuse_what_is_not_obeyed(&head.headers)?;
+    refuse_key(&head.headers)?;
     let mut query = Query::parse(head.uri.query())?;
     let topic = extract::topic(&head.uri, &mut query, &state.rules)?;
     query.finish()?;
@@ -176,6 +185,9 @@ async fn draft(state: &State, request: Request) -> Result<(Parts, Draft), Proble
     let options = extract::publish_options(&mut query, &head.headers, &state.rules)?;
     query.finish()?;
     let is_put = head.method == axum::http::Method::PUT;
+    if is_put {
+        refuse_key(&head.headers)?;
+    }
     if is_put && options.retain == Some(false) {
         return Err(Problem::parameter(
             "retain",
@@ -193,6 +205,69 @@ async fn draft(state: &State, request: Request) -> Result<(Parts, Draft), Proble
     Ok((head, draft))
 }
 
+/// Publishes, unless the same request was done before.
+async fn publish_once(
+    state: &State,
+    head: &Parts,
+    draft: Draft,
+    key: Arc<str>,
+) -> Result<Response, Problem> {
+    let identity = Identity::anonymous();
+    let running = match idempotency::begin(state, &identity, key, fingerprint(&draft)).await? {
+        First::Again(answer) => return Ok(answer),
+        First::Fresh(running) => running,
+    };
+    let (topic, qos, minimal) = (draft.topic.clone(), draft.qos, wants_minimal(&head.headers));
+    let answer = |each: &[Outcome]| {
+        let position = each.first().and_then(|one| one.ok().flatten());
+        let cursor = position.map(|position| position.to_string());
+        let (status, body) = match minimal {
+            true => (StatusCode::NO_CONTENT, Vec::new()),
+            // strings and numbers always have a JSON form
+            false => (
+                StatusCode::OK,
+                serde_json::to_vec(&published(position, &topic, qos)).unwrap_or_default(),
+            ),
+        };
+        Answer {
+            status,
+            cursor,
+            body,
+        }
+    };
+    let kept = |each: &[Outcome]| answer(each).kept();
+    let done = {
+        let mut publisher = state.broker.publisher(identity, None);
+        let answering = Some((&running, &kept as _));
+        let broker = &state.broker;
+        broker.publish_together(&mut publisher, vec![draft], false, answering)?
+    };
+    if let Some(refused) = done.each.iter().find_map(|one| one.err()) {
+        return Ok(idempotency::refused(running, refused.into()));
+    }
+    if let Some(durable_at) = done.durable_at {
+        state.broker.durable(durable_at).await?;
+    }
+    Ok(answer(&done.each).into_response())
+}
+
+/// What makes two publishes the same.
+fn fingerprint(draft: &Draft) -> Fingerprint {
+    let mut properties = Vec::new();
+    if let Some(some) = &draft.properties {
+        some.put_block(&mut properties);
+    }
+    let options = [draft.qos as u8, draft.retain.into()];
+    let parts: [&[u8]; 5] = [
+        b"POST topics",
+        draft.topic.as_bytes(),
+        &options,
+        &properties,
+        &draft.payload,
+    ];
+    idempotency::fingerprint(parts)
+}
+
 async fn publish(state: &State, head: &Parts, draft: Draft) -> Result<Response, Problem> {
     let (topic, qos) = (draft.topic.clone(), draft.qos);
     let receipt = send(state, draft).await?;
@@ -202,7 +277,7 @@ async fn publish(state: &State, head: &Parts, draft: Draft) -> Result<Response, 
             [(PREFERENCE_APPLIED.clone(), "return=minimal")],
         )
             .into_response(),
-        false => Json(published(&receipt, &topic, qos)).into_response(),
+        false => Json(published(receipt.position, &topic, qos)).into_response(),
     };
     add_cursor(response.headers_mut(), &receipt);
     Ok(response)
@@ -219,9 +294,9 @@ async fn send(state: &State, draft: Draft) -> Result<Receipt, Problem> {
     Ok(receipt)
 }
 
-fn published(receipt: &Receipt, topic: &TopicName, qos: Qos) -> Published {
+fn published(position: Option<Position>, topic: &TopicName, qos: Qos) -> Published {
     Published {
-        cursor: receipt.position.map(|position| position.to_string()),
+        cursor: position.map(|position| position.to_string()),
         topic: topic.to_string(),
         qos: qos as u8,
         // "no matching subscribers" would tell who listens
@@ -245,6 +320,17 @@ fn wants_minimal(headers: &HeaderMap) -> bool {
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
         .any(|preference| preference.trim().eq_ignore_ascii_case("return=minimal"))
+}
+
+/// To set or clear twice does no harm.
+fn refuse_key(headers: &HeaderMap) -> Result<(), Problem> {
+    match headers.contains_key(&idempotency::KEY) {
+        false => Ok(()),
+        true => Err(Problem::parameter(
+            "Idempotency-Key",
+            "PUT and DELETE can be sent again without",
+        )),
+    }
 }
 
 fn refuse_what_is_not_obeyed(headers: &HeaderMap) -> Result<(), Problem> {
@@ -275,7 +361,7 @@ mod tests {
 
     #[test]
     fn a_header_that_would_change_the_meaning_is_refused() {
-        for name in ["idempotency-key", "if-match", "if-none-match"] {
+        for name in ["if-match", "if-none-match"] {
             let mut headers = HeaderMap::new();
             headers.insert(
                 HeaderName::from_static(name),

@@ -220,6 +220,24 @@ impl fmt::Debug for TopicFilter {
     }
 }
 
+/// Whether every topic that `narrow` matches is one that `wide` matches, both patterns without a share name.
+pub fn covers(wide: &str, narrow: &str) -> bool {
+    // [MQTT-4.7.2-1]
+    if wide.starts_with(['#', '+']) && narrow.starts_with('$') {
+        return false;
+    }
+    let (mut wide, mut narrow) = (wide.split('/'), narrow.split('/'));
+    loop {
+        match (wide.next(), narrow.next()) {
+            (Some("#"), _) | (None, None) => return true,
+            (_, Some("#")) | (None, _) | (_, None) => return false,
+            (Some("+"), Some(_)) => {}
+            (Some(one), Some(other)) if one == other => {}
+            _ => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,5 +327,31 @@ mod tests {
             TopicName::parse(&"x".repeat(MAX_BYTES + 1)),
             Err(TopicError::TooLong)
         );
+    }
+
+    #[test]
+    fn a_pattern_covers_what_can_only_match_what_it_matches() {
+        for (wide, narrow) in [
+            ("#", "a/+/#"),
+            ("a/#", "a"),
+            ("a/#", "a/#"),
+            ("a/+", "a/b"),
+            ("+/b", "+/b"),
+            ("$SYS/#", "$SYS/+/x"),
+            ("a//+", "a//"),
+        ] {
+            assert!(covers(wide, narrow), "{wide} {narrow}");
+        }
+        for (wide, narrow) in [
+            ("#", "$SYS/#"),
+            ("+/x", "$SYS/x"),
+            ("a/+", "a/#"),
+            ("a/b", "a/+"),
+            ("a", "a/b"),
+            ("a/b", "a"),
+            ("a/+/#", "a"),
+        ] {
+            assert!(!covers(wide, narrow), "{wide} {narrow}");
+        }
     }
 }

@@ -43,6 +43,8 @@ pub trait Subscriber: Clone {
     /// Whether nobody reads what is offered to it: a log keeps what it must not miss. Whoever changes this tells
     /// [`Routes::presence_changed`].
     fn is_away(&self) -> bool;
+    /// Whether it stands for the tail of the log: what it subscribes to is recorded, and nothing is offered to it.
+    fn is_tail(&self) -> bool;
 }
 
 /// All subscriptions: a tree per hash of the first level, and one for filters that begin with a wildcard.
@@ -81,6 +83,8 @@ pub struct Targets<S> {
     pub durable: bool,
     /// Which of the filters match whose messages are recorded whoever subscribes, one bit each.
     pub recorded: u64,
+    /// Whether it is recorded for whoever reads the tail of the log.
+    pub tail: bool,
 }
 
 /// One subscriber, its overlapping subscriptions merged.
@@ -215,6 +219,7 @@ impl<S: Subscriber> Routes<S> {
             shared: Vec::new(),
             sources: 0,
             durable: false,
+            tail: false,
             publisher,
         };
         self.shard_of_topic(topic)
@@ -282,6 +287,7 @@ struct Found<S> {
     sources: usize,
     /// Somebody who must not miss it is away.
     durable: bool,
+    tail: bool,
     publisher: Option<u64>,
 }
 
@@ -290,6 +296,10 @@ impl<S: Subscriber> Found<S> {
         let before = self.targets.len();
         for entry in entries.iter() {
             if entry.options.no_local && self.publisher == Some(entry.subscriber.key()) {
+                continue;
+            }
+            if entry.subscriber.is_tail() {
+                self.tail = true;
                 continue;
             }
             if entry.subscriber.is_away() {
@@ -342,6 +352,7 @@ impl<S: Subscriber> Found<S> {
             shared: self.shared,
             durable,
             recorded: 0,
+            tail: self.tail,
         }
     }
 }

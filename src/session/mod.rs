@@ -294,6 +294,11 @@ impl Session {
         self.sending.oldest_unanswered()
     }
 
+    /// Whether a message is on its way to the client at QoS 2.
+    pub fn is_sending_qos_2(&self) -> bool {
+        self.sending.has_qos_2()
+    }
+
     /// Messages of share groups that were done with since this was last asked.
     pub fn take_settled(&mut self) -> Vec<(GroupId, u64)> {
         self.sending.take_settled()

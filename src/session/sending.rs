@@ -287,6 +287,14 @@ impl Sending {
         releases.map(|item| item.packet_id).collect()
     }
 
+    /// Whether an exchange at QoS 2 is under way.
+    pub fn has_qos_2(&self) -> bool {
+        self.window.iter().any(|item| match &item.phase {
+            Phase::Publish(delivery) => delivery.qos == Qos::ExactlyOnce,
+            Phase::Release => true,
+        })
+    }
+
     /// The oldest message still to be sent again, if the window has room for it.
     pub fn next_to_resend(&self) -> Option<(PacketId, &Delivery)> {
         if self.to_resend == 0 || self.unacknowledged >= self.maximum {

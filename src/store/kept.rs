@@ -1,10 +1,11 @@
-//! What the changes in the log add up to: sessions, wills, share groups, and where the log itself stands.
+//! What the changes in the log add up to: sessions, wills, share groups, requests that happen once, and where the log
+//! itself stands.
 //!
 //! The same code takes a change when it is written and when it is read at a start, so that what a start finds is what
 //! was there. It also knows in which segment each thing was last written whole, so that a segment can go once what it
 //! alone holds was written anew.
 
-use super::record::Change;
+use super::{once::Keys, record::Change};
 use crate::{
     message::Millis,
     mqtt::{PacketId, Qos, connect::Will},
@@ -22,10 +23,14 @@ pub struct Kept {
     pub wills: HashMap<Arc<str>, Placed<OwedWill>>,
     /// Share groups by their whole filter.
     pub groups: HashMap<Box<str>, Placed<GroupCursor>>,
+    /// Requests that happen once and were done.
+    pub keys: Keys,
     /// Offsets up to here may be in use.
     pub reserved: u64,
     /// Nobody needs the messages up to here.
     pub trimmed: u64,
+    /// The history rules of the last run, and above which position what matches them was recorded.
+    pub history: Vec<(Box<str>, u64)>,
     /// The runs of the gateway, oldest first.
     pub runs: Vec<Run>,
     /// The head at which the last run stopped by itself.
@@ -100,6 +105,7 @@ impl Kept {
             Change::Reserved { through } => self.reserved = self.reserved.max(through),
             Change::Stopped { head } => self.stopped_at = Some(head),
             Change::Trimmed { through } => self.trimmed = self.trimmed.max(through),
+            Change::History { filters } => self.history = filters,
             Change::Session(snapshot) => {
                 let client = snapshot.client_id.clone();
                 self.sessions.insert(
@@ -196,6 +202,7 @@ impl Kept {
             Change::GroupGone { filter } => {
                 self.groups.remove(&filter);
             }
+            Change::Once(once) => self.keys.insert(once, segment),
         }
     }
 
@@ -253,6 +260,8 @@ impl Kept {
             through: placed.kept.through,
             done: placed.kept.done.iter().copied().collect(),
         });
+        let keys = self.keys.held_by(segment);
+        let keys = keys.map(|once| Change::Once(once.clone()));
         let runs = self.runs.iter().map(|run| Change::Run {
             at: run.at,
             first: run.first,
@@ -265,11 +274,15 @@ impl Kept {
             Change::Trimmed {
                 through: self.trimmed,
             },
+            Change::History {
+                filters: self.history.clone(),
+            },
         ];
         runs.chain(marks)
             .chain(sessions)
             .chain(wills)
             .chain(groups)
+            .chain(keys)
             .collect()
     }
 
@@ -296,6 +309,7 @@ impl Kept {
                     done: now.kept.done.iter().copied().collect(),
                 }
             }
+            Change::Once(old) => Change::Once(self.keys.get(&old.user, &old.key)?.clone()),
             Change::Reserved { .. } => Change::Reserved {
                 through: self.reserved,
             },
@@ -314,6 +328,6 @@ impl Kept {
         let wills: usize = wills
             .map(|placed| 64 + placed.kept.will.payload.len())
             .sum();
-        sessions + wills + 64 * self.groups.len()
+        sessions + wills + 64 * self.groups.len() + self.keys.weight()
     }
 }

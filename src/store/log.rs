@@ -5,20 +5,21 @@
 //! messages and what it alone still holds was written anew at the end.
 
 use super::{
-    Appended, Page, Record, Store, StoreError, Urgency, Wanted,
+    Appended, Floor, Page, Record, Store, StoreError, Urgency, Wanted,
     config::Durability,
     disk::Disk,
     frame::{self, Lsn, Met, Walk},
     index::{self, Index},
-    kept::Kept,
-    record::{self, Change, Entry, Logged},
+    kept::{Kept, Run},
+    once::Once,
+    record::{self, Change, Entry, Logged, Together},
     recovery::HEADER,
     tail::Tail,
     watermark::Watermark,
     writer,
 };
 use crate::{
-    message::{Epoch, Message, Position},
+    message::{Epoch, Message, Millis, Position},
     metrics::METRICS,
     mqtt::{PacketId, topic::TopicName},
 };
@@ -35,7 +36,7 @@ use std::{
 };
 
 /// Offsets reserved at a time.
-const RESERVE: u64 = 1 << 20;
+pub(super) const RESERVE: u64 = 1 << 20;
 
 /// Bytes that may wait to be written; then nothing is taken until some are.
 pub(super) const QUEUE: usize = 4 * 1024 * 1024;
@@ -161,6 +162,11 @@ impl Log {
     /// The batch that waits gets one more record.
     fn put(&mut self, shared: &Shared, body: impl FnOnce(&mut Vec<u8>)) -> Put {
         let segment = self.segment_to_append(shared.options.segment_bytes as u64);
+        self.put_in(segment, shared, body)
+    }
+
+    /// As above, in this segment.
+    fn put_in(&mut self, segment: u64, shared: &Shared, body: impl FnOnce(&mut Vec<u8>)) -> Put {
         let end = self.segments.entry(segment).or_default();
         match self.pending.last() {
             Some(chunk) if chunk.segment == segment => {}
@@ -227,8 +233,14 @@ impl Log {
         put.lsn
     }
 
-    /// Offsets in use must never be behind what is durably reserved.
     fn next_offset(&mut self, shared: &Shared) -> Result<u64, StoreError> {
+        self.may_give(shared, 1)?;
+        self.head += 1;
+        Ok(self.head)
+    }
+
+    /// Offsets in use must never be behind what is durably reserved.
+    fn may_give(&mut self, shared: &Shared, offsets: u64) -> Result<(), StoreError> {
         if let Some((lsn, through)) = self.reserving
             && shared.watermark.durable() >= lsn
         {
@@ -238,11 +250,37 @@ impl Log {
         if self.reserving.is_none() && self.reserved - self.head.min(self.reserved) < RESERVE / 2 {
             self.reserve(shared);
         }
-        if self.head >= self.reserved {
-            return Err(StoreError::Busy);
+        match self.head + offsets <= self.reserved {
+            true => Ok(()),
+            false => Err(StoreError::Busy),
         }
-        self.head += 1;
-        Ok(self.head)
+    }
+
+    /// Takes note of a message that was put at `offset`.
+    fn appended(
+        &mut self,
+        put: Put,
+        offset: u64,
+        message: &Arc<Message>,
+        epoch: Epoch,
+    ) -> Appended {
+        let size = (put.end - put.at) as usize;
+        if let Some(segment) = self.segments.get_mut(&put.segment) {
+            segment.index.add(offset, &message.topic, put.at, put.end);
+        }
+        self.messages += 1;
+        self.bytes += size;
+        let record = Record {
+            offset,
+            message: message.clone(),
+            size,
+        };
+        self.tail.push(put.lsn, record);
+        Appended {
+            position: Position { epoch, offset },
+            lsn: put.lsn,
+            size,
+        }
     }
 
     /// Reserves offsets; they may be used when the record is durable.
@@ -271,6 +309,13 @@ impl Log {
         }
     }
 
+    fn floor(&self) -> Floor {
+        Floor {
+            tail: self.tail.gone(),
+            kept: self.kept.trimmed,
+        }
+    }
+
     fn ready(&self, shared: &Shared) -> Result<(), StoreError> {
         if shared.watermark.has_failed() || self.closing {
             Err(StoreError::Failed)
@@ -287,6 +332,16 @@ impl Log {
 impl Shared {
     fn locked(&self) -> MutexGuard<'_, Log> {
         self.log.lock()
+    }
+
+    /// The disk failed: nothing is written or acknowledged from now on.
+    pub fn fail(&self, error: &io::Error) {
+        METRICS.store_failures.inc();
+        tracing::error!(%error, "the storage has failed: nothing is acknowledged any more until a new start");
+        self.watermark.fail();
+        // under its lock: the writer either sees it or hears this
+        let _log = self.log.lock();
+        self.work.notify_one();
     }
 
     /// Blocks until `lsn` is durable, or never will be.
@@ -362,7 +417,7 @@ impl DiskStore {
         // where to read, found under the lock; read without it
         let (segment, at, end, passed) = {
             let log = self.shared.locked();
-            let tail = log.tail.first().unwrap_or(u64::MAX);
+            let tail = log.tail.gone() + 1;
             let mut passed = after;
             let mut found = None;
             'search: for (number, segment) in &log.segments {
@@ -447,11 +502,21 @@ impl DiskStore {
     /// The last position in front of a place in a segment's file.
     fn last_below(&self, segment: u64, end: u64) -> Option<u64> {
         let log = self.shared.locked();
-        let tail = log.tail.first().unwrap_or(u64::MAX);
+        let tail = log.tail.gone() + 1;
         let blocks = log.segments.get(&segment)?.index.above(0);
         let at = blocks.partition_point(|block| block.at < end);
         let last = blocks.get(at.checked_sub(1)?)?.last;
         Some(last.min(tail - 1))
+    }
+
+    /// The first position of the last block on the disk that begins below `before` and may have what is wanted.
+    fn block_below(&self, before: u64, wanted: &Wanted) -> Option<u64> {
+        let log = self.shared.locked();
+        let trimmed = log.kept.trimmed;
+        let blocks = log.segments.values().rev();
+        let mut blocks = blocks.flat_map(|segment| segment.index.above(trimmed).iter().rev());
+        let found = blocks.find(|block| block.first < before && block.may_have(wanted))?;
+        Some(found.first)
     }
 
     /// Whether the oldest segment is in the way: nobody needs its messages, and enough of the folder is dead.
@@ -499,6 +564,13 @@ impl DiskStore {
                 if let Some(now) = now {
                     log.change(&self.shared, now);
                 }
+                if log.pending_bytes > QUEUE / 2 {
+                    let last = log.last;
+                    log.hurry(&self.shared, Urgency::Now);
+                    drop(log);
+                    self.shared.wait(last);
+                    log = self.shared.locked();
+                }
             }
         }
         let end = self.shared.locked().segments.get(&number).map(|s| s.end);
@@ -534,11 +606,19 @@ impl DiskStore {
         }
         // one that came back without those behind it would bring back what they had ended
         if let Err(error) = self.shared.disk.sync_names() {
-            self.shared.watermark.fail();
+            self.shared.fail(&error);
             return Err(error);
         }
         tracing::debug!(segment = number, "dropped");
         Ok(())
+    }
+}
+
+/// Of the records read, the last says how far that was.
+fn page(records: Vec<Record>, after: u64) -> Page {
+    Page {
+        through: records.last().map_or(after, |last| last.offset),
+        records,
     }
 }
 
@@ -590,27 +670,55 @@ impl Store for DiskStore {
         {
             log.kept.received(client, packet_id);
         }
-        let size = (put.end - put.at) as usize;
-        if let Some(segment) = log.segments.get_mut(&put.segment) {
-            segment.index.add(offset, &message.topic, put.at, put.end);
-        }
-        log.messages += 1;
-        log.bytes += size;
-        let record = Record {
-            offset,
-            message: message.clone(),
-            size,
-        };
-        log.tail.push(put.lsn, record);
+        let appended = log.appended(put, offset, message, self.shared.epoch);
         log.hurry(&self.shared, urgency);
-        Ok(Appended {
-            position: Position {
-                epoch: self.shared.epoch,
-                offset,
-            },
-            lsn: put.lsn,
-            size,
-        })
+        Ok(appended)
+    }
+
+    fn append_together(
+        &self,
+        messages: &[Arc<Message>],
+        once: Option<&Arc<Once>>,
+        urgency: Urgency,
+    ) -> Result<Vec<Appended>, StoreError> {
+        let shared = &*self.shared;
+        let is_large = |message: &Arc<Message>| message.weight() > shared.options.max_bytes;
+        if messages.iter().any(is_large) {
+            return Err(StoreError::TooLarge);
+        }
+        let mut log = shared.locked();
+        log.ready(shared)?;
+        log.may_give(shared, messages.len() as u64)?;
+        // one segment, one batch of the writer, no other record in between
+        let segment = log.segment_to_append(shared.options.segment_bytes as u64);
+        if let Some(once) = once {
+            log.kept.keys.insert(once.clone(), segment);
+        }
+        let mut begins = Some(Together {
+            messages: messages.len() as u32, // bounded by what one request may hold
+            once: once.cloned(),
+        });
+        let mut all = Vec::with_capacity(messages.len());
+        for message in messages {
+            log.head += 1;
+            let offset = log.head;
+            let begins = begins.take();
+            let put = log.put_in(segment, shared, |out| match &begins {
+                Some(begins) => record::put_first(out, offset, message, begins),
+                None => record::put_message(out, offset, message, None),
+            });
+            all.push(log.appended(put, offset, message, shared.epoch));
+        }
+        log.hurry(shared, urgency);
+        Ok(all)
+    }
+
+    fn once(&self, user: &Option<Arc<str>>, key: &str) -> Option<Arc<Once>> {
+        self.shared.locked().kept.keys.get(user, key).cloned()
+    }
+
+    fn forget_once(&self, now: Millis) {
+        self.shared.locked().kept.keys.forget(now);
     }
 
     fn change(&self, change: Change, urgency: Urgency) -> Lsn {
@@ -650,30 +758,109 @@ impl Store for DiskStore {
         self.shared.queued.load(Ordering::Relaxed) > QUEUE / 2
     }
 
+    fn remember(&self, message: &Arc<Message>) -> Result<Position, StoreError> {
+        let mut log = self.shared.locked();
+        let offset = log.next_offset(&self.shared)?;
+        let record = Record {
+            offset,
+            message: message.clone(),
+            size: 0,
+        };
+        log.tail.push(Lsn(0), record);
+        let written = log.written;
+        log.tail.shrink(written);
+        Ok(Position {
+            epoch: self.shared.epoch,
+            offset,
+        })
+    }
+
     fn read(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> Page {
+        let after = after.max(self.trimmed());
+        let tail = |log: &Log| page(log.tail.read(after, max, Record::is_kept), after);
         {
             let log = self.shared.locked();
-            let after = after.max(log.kept.trimmed);
-            if log.tail.first().is_some_and(|first| first <= after + 1) {
-                let records = log.tail.read(after, max);
-                return Page {
-                    through: records.last().map_or(after, |last| last.offset),
-                    records,
-                };
+            if after >= log.tail.gone() {
+                return tail(&log);
             }
         }
-        let trimmed = self.trimmed();
-        match self.read_disk(after.max(trimmed), max, wanted) {
-            Some(page) => page,
-            None => {
-                let log = self.shared.locked();
-                let records = log.tail.read(after, max);
-                Page {
-                    through: records.last().map_or(after, |last| last.offset),
-                    records,
-                }
+        let disk = self.read_disk(after, max, wanted);
+        disk.unwrap_or_else(|| tail(&self.shared.locked()))
+    }
+
+    fn look(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> (Page, Floor) {
+        let tail = |log: &Log| {
+            let records = log.tail.read(after, max, |_| true);
+            (page(records, after), log.floor())
+        };
+        {
+            let log = self.shared.locked();
+            if after >= log.tail.gone() {
+                return tail(&log);
             }
         }
+        match self.read_disk(after.max(self.trimmed()), max, wanted) {
+            Some(page) => (page, self.floor()),
+            None => tail(&self.shared.locked()),
+        }
+    }
+
+    fn look_back(&self, before: u64, max: usize, wanted: &Wanted) -> Page {
+        let (mut before, trimmed) = {
+            let log = self.shared.locked();
+            let records = log.tail.read_back(before, max);
+            if let Some(oldest) = records.last() {
+                let through = oldest.offset;
+                return Page { records, through };
+            }
+            (before.min(log.tail.gone() + 1), log.kept.trimmed)
+        };
+        while let Some(first) = self.block_below(before, wanted).filter(|_| max > 0) {
+            let page = self.read_disk(first.max(trimmed + 1) - 1, index::BLOCK, None);
+            let records = page.map_or(Vec::new(), |page| page.records);
+            let below = records.into_iter().rev();
+            let records: Vec<_> = below
+                .filter(|record| (first..before).contains(&record.offset))
+                .collect();
+            if !records.is_empty() {
+                let through = first;
+                return Page { records, through };
+            }
+            before = first;
+        }
+        Page::default()
+    }
+
+    fn floor(&self) -> Floor {
+        self.shared.locked().floor()
+    }
+
+    fn before(&self, time: Millis) -> u64 {
+        let starts: Vec<u64> = {
+            let log = self.shared.locked();
+            if let Some(found) = log.tail.before(time) {
+                return found;
+            }
+            let trimmed = log.kept.trimmed;
+            let blocks = log.segments.values();
+            let blocks = blocks.flat_map(|segment| segment.index.above(trimmed));
+            blocks.map(|block| block.first.max(trimmed + 1)).collect()
+        };
+        let after = |offset: u64, max| self.look(offset, max, None).0.records;
+        let is_before = |record: &Record| record.message.time < time;
+        // a handful of reads, however long the log is
+        let nth =
+            starts.partition_point(|start| after(start - 1, 1).first().is_some_and(is_before));
+        let Some(start) = nth.checked_sub(1).map(|nth| starts[nth]) else {
+            return 0;
+        };
+        let block = after(start - 1, index::BLOCK);
+        let older = block.iter().take_while(|record| is_before(record));
+        older.last().map_or(0, |last| last.offset)
+    }
+
+    fn runs(&self) -> Vec<Run> {
+        self.shared.locked().kept.runs.clone()
     }
 
     fn trim(&self, through: u64, messages: usize, bytes: usize) {
@@ -681,8 +868,6 @@ impl Store for DiskStore {
         log.messages = log.messages.saturating_sub(messages);
         log.bytes = log.bytes.saturating_sub(bytes);
         log.kept.trimmed = log.kept.trimmed.max(through);
-        let written = log.written;
-        log.tail.trim(through, written);
     }
 
     fn trimmed(&self) -> u64 {

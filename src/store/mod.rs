@@ -1,5 +1,5 @@
-//! What survives: one log of messages with positions that are never used twice, and beside them sessions, wills and
-//! share groups, as changes in the same log.
+//! What survives: one log of messages with positions that are never used twice, and beside them sessions, wills, share
+//! groups and requests that happen once, as changes in the same log.
 //!
 //! The store keeps and gives back. It knows neither who a message is for nor who is online. An answer that promises
 //! something waits for [`Store::watermark`] to pass the record that keeps it.
@@ -15,6 +15,7 @@ mod index;
 pub mod kept;
 pub mod log;
 pub mod memory;
+pub mod once;
 pub mod record;
 pub mod recovery;
 mod tail;
@@ -22,11 +23,13 @@ pub mod watermark;
 mod writer;
 
 use crate::{
-    message::{Epoch, Message, Position},
+    message::{Epoch, Message, Millis, Position},
     mqtt::{PacketId, topic::TopicName},
 };
 use frame::Lsn;
 pub use index::Wanted;
+use kept::Run;
+use once::Once;
 use record::Change;
 use std::{collections::BTreeSet, sync::Arc};
 use watermark::Watermark;
@@ -38,8 +41,24 @@ pub struct Record {
     pub offset: u64,
     /// What was published.
     pub message: Arc<Message>,
-    /// What it takes of `store.max_bytes`.
+    /// What it takes of `store.max_bytes`; 0 if it stands in the tail alone.
     pub size: usize,
+}
+
+impl Record {
+    /// Whether it is kept for as long as somebody needs it.
+    pub fn is_kept(&self) -> bool {
+        self.size > 0
+    }
+}
+
+/// From where on everything is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Floor {
+    /// Everything recorded above this is in the tail.
+    pub tail: u64,
+    /// Everything kept above this is there.
+    pub kept: u64,
 }
 
 /// A part of the log.
@@ -115,6 +134,21 @@ pub trait Store: Send + Sync {
         urgency: Urgency,
     ) -> Result<Appended, StoreError>;
 
+    /// Appends messages that become durable all or none, at positions next to each other, with the request that
+    /// publishes them if it happens once: a later start knows it, and is told by [`Store::once`].
+    fn append_together(
+        &self,
+        messages: &[Arc<Message>],
+        once: Option<&Arc<Once>>,
+        urgency: Urgency,
+    ) -> Result<Vec<Appended>, StoreError>;
+
+    /// The request that was done under this key. It is durable when [`Store::newest`] is.
+    fn once(&self, user: &Option<Arc<str>>, key: &str) -> Option<Arc<Once>>;
+
+    /// Forgets requests that are too long ago at `now`.
+    fn forget_once(&self, now: Millis);
+
     /// Appends a change; it is durable when the watermark is there.
     fn change(&self, change: Change, urgency: Urgency) -> Lsn;
 
@@ -138,8 +172,30 @@ pub trait Store: Send + Sync {
     /// Whether so much waits to be written that publishers had better be read no further.
     fn is_busy(&self) -> bool;
 
-    /// Up to `max` messages above `after` that may be wanted, oldest first.
+    /// Takes a message into the tail alone: it is there for whoever reads soon, and nobody waits for it.
+    fn remember(&self, message: &Arc<Message>) -> Result<Position, StoreError>;
+
+    /// Up to `max` messages above `after` that are kept and may be wanted, oldest first.
     fn read(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> Page;
+
+    /// As [`Store::read`], with what stands in the tail alone and what nobody needs any more but is still there; and
+    /// from where on nothing is missing.
+    fn look(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> (Page, Floor);
+
+    /// Up to `max` messages below `before` that may be wanted, newest first. `through` is the oldest position that was
+    /// looked at; 0 at the beginning of the log.
+    fn look_back(&self, before: u64, max: usize, wanted: &Wanted) -> Page;
+
+    /// From where on everything is there.
+    fn floor(&self) -> Floor;
+
+    /// The newest position in front of the first message that was taken at `time` or later; 0 if there is none.
+    fn before(&self, time: Millis) -> u64;
+
+    /// The runs of the gateway that wrote this log, oldest first.
+    fn runs(&self) -> Vec<Run> {
+        Vec::new()
+    }
 
     /// The message at this position.
     fn get(&self, offset: u64) -> Option<Record> {

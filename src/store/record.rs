@@ -1,8 +1,9 @@
 //! What the records of the log say, and their bytes. Format 1; a later one reads it, too.
 //!
-//! Everything that must be atomic with a message is in the message's own record: the publisher's packet identifier, and
-//! that it is its topic's retained message.
+//! Everything that must be atomic with a message is in the message's own record: the publisher's packet identifier, that
+//! it is its topic's retained message, and the key and the answer of a request that happens once.
 
+use super::once::{Fingerprint, Once};
 use crate::{
     message::{Message, Millis, Origin},
     mqtt::{
@@ -48,6 +49,18 @@ pub struct Logged {
     pub message: Message,
     /// The publisher's packet identifier, if the publisher has a session that is kept and sent it at QoS 2.
     pub inbound: Option<PacketId>,
+    /// What it begins, if it is the first of several that are kept together, or of a request that happens once.
+    pub begins: Option<Together>,
+}
+
+/// Messages that are kept all or none: their records stand next to each other in one segment, and whoever meets the first
+/// without the last passes them all over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Together {
+    /// How many they are, the first one included.
+    pub messages: u32,
+    /// The request that published them, if it happens once.
+    pub once: Option<Arc<Once>>,
 }
 
 /// One record.
@@ -92,6 +105,11 @@ pub enum Change {
     Trimmed {
         /// The last of them.
         through: u64,
+    },
+    /// The history rules, and above which position everything that matches each of them was recorded.
+    History {
+        /// Filters and positions.
+        filters: Vec<(Box<str>, u64)>,
     },
     /// A session, whole; replaces what was known of it.
     Session(Box<Snapshot>),
@@ -193,15 +211,19 @@ pub enum Change {
         /// The whole filter.
         filter: Box<str>,
     },
+    /// A request that happens once, whose messages' record is gone.
+    Once(Arc<Once>),
 }
 
 const MESSAGE: u8 = 1;
 const RETAINED: u8 = 2;
+const FIRST: u8 = 3;
 const BATCH: u8 = 16;
 const RUN: u8 = 17;
 const RESERVED: u8 = 18;
 const STOPPED: u8 = 19;
 const TRIMMED: u8 = 20;
+const HISTORY: u8 = 21;
 const SESSION: u8 = 32;
 const ENDED: u8 = 33;
 const SUBSCRIBED: u8 = 34;
@@ -217,11 +239,60 @@ const WILL: u8 = 48;
 const WILL_DONE: u8 = 49;
 const GROUP: u8 = 50;
 const GROUP_GONE: u8 = 51;
+const ONCE: u8 = 52;
 
 /// Appends the body of a message's record.
 pub fn put_message(out: &mut Vec<u8>, offset: u64, message: &Message, inbound: Option<PacketId>) {
     out.push(MESSAGE);
     put_logged(out, offset, message, inbound);
+}
+
+/// Appends the body of the record of the first of several messages that are kept together.
+pub fn put_first(out: &mut Vec<u8>, offset: u64, message: &Message, begins: &Together) {
+    out.push(FIRST);
+    put_u32(out, begins.messages);
+    out.push(begins.once.is_some().into());
+    if let Some(once) = &begins.once {
+        put_once(out, once);
+    }
+    put_logged(out, offset, message, None);
+}
+
+fn read_first(reader: &mut Reader<'_>) -> Result<Logged, Unreadable> {
+    let messages = reader.u32()?;
+    let has_once = reader.u8()? != 0;
+    let once = read_if(has_once, || Ok(Arc::new(read_once(reader)?)))?;
+    let begins = Some(Together { messages, once });
+    Ok(Logged {
+        begins,
+        ..read_logged(reader)?
+    })
+}
+
+fn put_once(out: &mut Vec<u8>, once: &Once) {
+    put_optional(out, once.user.as_deref());
+    put_text(out, &once.key);
+    out.extend_from_slice(&once.fingerprint);
+    put_u64(out, once.at.0);
+    put_u32(out, once.answer.len() as u32); // bounded by what one request may hold
+    out.extend_from_slice(&once.answer);
+}
+
+fn read_once(reader: &mut Reader<'_>) -> Result<Once, Unreadable> {
+    let user = read_optional(reader)?;
+    let key = reader.text()?.into();
+    let mut fingerprint = Fingerprint::default();
+    fingerprint.copy_from_slice(reader.take(size_of::<Fingerprint>())?);
+    let at = Millis(read_u64(reader)?);
+    let length = reader.u32()?;
+    let answer = reader.take(length as usize)?.into();
+    Ok(Once {
+        user,
+        key,
+        fingerprint,
+        at,
+        answer,
+    })
 }
 
 /// Appends the body of a retained message's record.
@@ -303,6 +374,7 @@ fn read_logged(reader: &mut Reader<'_>) -> Result<Logged, Unreadable> {
         offset,
         message,
         inbound,
+        begins: None,
     })
 }
 
@@ -494,6 +566,14 @@ pub fn put_change(out: &mut Vec<u8>, change: &Change) {
         Change::Reserved { through } => of_offset(out, RESERVED, *through),
         Change::Stopped { head } => of_offset(out, STOPPED, *head),
         Change::Trimmed { through } => of_offset(out, TRIMMED, *through),
+        Change::History { filters } => {
+            out.push(HISTORY);
+            put_u32(out, filters.len() as u32);
+            for (filter, since) in filters {
+                put_text(out, filter);
+                put_u64(out, *since);
+            }
+        }
         Change::Session(snapshot) => {
             out.push(SESSION);
             put_snapshot(out, snapshot);
@@ -560,6 +640,10 @@ pub fn put_change(out: &mut Vec<u8>, change: &Change) {
             done.iter().for_each(|offset| put_u64(out, *offset));
         }
         Change::GroupGone { filter } => of_client(out, GROUP_GONE, filter),
+        Change::Once(once) => {
+            out.push(ONCE);
+            put_once(out, once);
+        }
     }
 }
 
@@ -598,6 +682,7 @@ pub fn read(body: &[u8]) -> Result<Entry, Unreadable> {
     let change = match kind {
         MESSAGE => return Ok(Entry::Message(read_logged(reader)?)),
         RETAINED => return Ok(Entry::Retained(read_logged(reader)?)),
+        FIRST => return Ok(Entry::Message(read_first(reader)?)),
         BATCH => Change::Batch {
             synced: read_u64(reader)?,
         },
@@ -615,6 +700,11 @@ pub fn read(body: &[u8]) -> Result<Entry, Unreadable> {
         TRIMMED => Change::Trimmed {
             through: read_u64(reader)?,
         },
+        HISTORY => Change::History {
+            filters: read_many(reader, |reader| {
+                Ok((reader.text()?.into(), read_u64(reader)?))
+            })?,
+        },
         SESSION => Change::Session(Box::new(read_snapshot(reader)?)),
         ENDED..=WILL_DONE => read_of_client(kind, reader)?,
         GROUP => Change::Group {
@@ -625,6 +715,7 @@ pub fn read(body: &[u8]) -> Result<Entry, Unreadable> {
         GROUP_GONE => Change::GroupGone {
             filter: reader.text()?.into(),
         },
+        ONCE => Change::Once(Arc::new(read_once(reader)?)),
         _ => return Err(Unreadable),
     };
     match reader.is_empty() {
@@ -682,4 +773,71 @@ fn read_of_client(kind: u8, reader: &mut Reader<'_>) -> Result<Change, Unreadabl
         WILL_DONE => Change::WillDone { client },
         _ => return Err(Unreadable),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> Message {
+        Message::new(
+            TopicName::parse("a/b").unwrap(),
+            b"payload".into(),
+            Qos::ExactlyOnce,
+            true,
+            None,
+            None,
+            Millis(5),
+        )
+    }
+
+    fn once(answer: usize) -> Arc<Once> {
+        Arc::new(Once {
+            user: Some("ann".into()),
+            key: "8e03978e".into(),
+            fingerprint: [9; 32],
+            at: Millis(7),
+            answer: vec![b'x'; answer].into(),
+        })
+    }
+
+    #[test]
+    fn the_first_of_several_messages_says_how_many_they_are_and_under_which_key() {
+        for once in [None, Some(once(0)), Some(once(200_000))] {
+            let begins = Together { messages: 3, once };
+            let mut body = Vec::new();
+            put_first(&mut body, 41, &message(), &begins);
+            let Ok(Entry::Message(logged)) = read(&body) else {
+                panic!("a message");
+            };
+            assert_eq!((logged.offset, logged.begins), (41, Some(begins)));
+            assert_eq!(&*logged.message.payload, b"payload");
+            assert!(logged.message.retain && logged.inbound.is_none());
+        }
+    }
+
+    #[test]
+    fn a_message_alone_is_written_as_ever() {
+        let mut body = Vec::new();
+        put_message(&mut body, 1, &message(), None);
+        let text = b"\x01\0\0\0\0\0\0\0\x01\x06\0\0\0\0\0\0\0\x05\0\x03a/bpayload";
+        assert_eq!(body, text);
+        let Ok(Entry::Message(logged)) = read(&body) else {
+            panic!("a message");
+        };
+        assert_eq!(logged.begins, None);
+    }
+
+    #[test]
+    fn a_request_that_happens_once_is_read_as_it_was_written_or_not_at_all() {
+        let mut body = Vec::new();
+        put_change(&mut body, &Change::Once(once(300)));
+        match read(&body) {
+            Ok(Entry::Change(change)) => assert_eq!(change, Change::Once(once(300))),
+            other => panic!("{other:?}"),
+        }
+        for cut in 0..body.len() {
+            assert!(read(&body[..cut]).is_err(), "cut at {cut}");
+        }
+    }
 }

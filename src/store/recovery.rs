@@ -6,9 +6,9 @@
 
 use super::{
     disk::Disk,
-    frame::{Lsn, Met, Walk},
+    frame::{Frame, Lsn, Met, Walk},
     kept::{GroupCursor, Kept, OwedWill},
-    log::{DiskStore, Log, Options, Segment, Shared, file_name},
+    log::{DiskStore, Log, Options, RESERVE, Segment, Shared, file_name},
     record::{self, Change, Entry, Logged},
     tail::Tail,
     watermark::Watermark,
@@ -91,6 +91,8 @@ pub struct Recovered {
     pub wills: Vec<(Arc<str>, OwedWill)>,
     /// Share groups that were kept, by their whole filters.
     pub groups: Vec<(Box<str>, GroupCursor)>,
+    /// The history rules of the run before, and above which position what matches them was recorded.
+    pub history: Vec<(Box<str>, u64)>,
     /// What was damaged.
     pub damage: Vec<Damage>,
     /// Whether the run before ended by itself, or there was none.
@@ -187,6 +189,13 @@ pub enum Seen<'a> {
         /// The checksum is right, the body says nothing.
         whole: bool,
     },
+    /// Records between this one and the one before are not there, and nothing is in their place.
+    Missing {
+        /// In which segment the next one stands.
+        segment: u64,
+        /// Where.
+        at: u64,
+    },
     /// A segment was read to its end.
     Segment {
         /// Its number.
@@ -272,6 +281,8 @@ pub fn scan_while(
 ) -> Result<(), OpenError> {
     let all = numbers(disk)?;
     let mut last = Lsn(0);
+    // what stood in front of the oldest segment was given back, what damage hides is told with it
+    let mut may_skip = true;
     for (nth, &segment) in all.iter().enumerate() {
         let bytes = read_all(disk, segment)?;
         let header = Header::read(&file_name(segment), &bytes)?;
@@ -287,10 +298,12 @@ pub fn scan_while(
         let headless = Seen::Damage {
             segment,
             at: 0,
-            end: HEADER as u64,
+            end: HEADER.min(bytes.len()) as u64,
             whole: false,
         };
-        if header.is_none() && bytes.len() > HEADER && !visit(headless) {
+        // the last one may be what a crash left of a file that had just been begun
+        let is_damage = bytes.len() > HEADER || nth + 1 < all.len();
+        if header.is_none() && is_damage && !visit(headless) {
             return Ok(());
         }
         let mut walk = Walk::new(&bytes, identity.secret, HEADER, last);
@@ -298,8 +311,21 @@ pub fn scan_while(
             let seen = match met {
                 Met::Frame(frame) => {
                     let (at, end) = (frame.at as u64, frame.end() as u64);
+                    let is_next = frame.lsn.0 == last.0 + 1;
+                    if !(may_skip || is_next || visit(Seen::Missing { segment, at })) {
+                        return Ok(());
+                    }
+                    may_skip = false;
                     last = frame.lsn;
+                    let later = &all[nth + 1..];
                     match record::read(frame.body) {
+                        Ok(entry)
+                            if !is_whole(disk, identity.secret, &bytes, frame, &entry, later)? =>
+                        {
+                            let later = later.to_vec();
+                            visit(Seen::Torn { segment, at, later });
+                            return Ok(());
+                        }
                         Ok(entry) => Seen::Entry {
                             segment,
                             at,
@@ -325,6 +351,7 @@ pub fn scan_while(
                         });
                         return Ok(());
                     }
+                    may_skip = true;
                     Seen::Damage {
                         segment,
                         at: at as u64,
@@ -377,6 +404,37 @@ fn is_proven(
     Ok(false)
 }
 
+/// Whether all messages are there, or had been, that are kept together with this one: if a crash cut them off, nobody was
+/// ever told of the first ones either.
+fn is_whole(
+    disk: &dyn Disk,
+    secret: u32,
+    bytes: &[u8],
+    first: Frame<'_>,
+    entry: &Entry,
+    later: &[u64],
+) -> io::Result<bool> {
+    let Entry::Message(Logged {
+        begins: Some(begins),
+        ..
+    }) = entry
+    else {
+        return Ok(true);
+    };
+    let through = Lsn(first.lsn.0 + u64::from(begins.messages.saturating_sub(1)));
+    let mut walk = Walk::new(bytes, secret, first.end(), first.lsn);
+    while walk.last < through {
+        match walk.next() {
+            Some(Met::Frame(_)) => {}
+            // written by one call and synced by one: proof of the first is proof of all
+            Some(Met::Damage { .. }) | None => {
+                return is_proven(disk, secret, first.lsn, walk, later);
+            }
+        }
+    }
+    Ok(true)
+}
+
 /// What is collected on the way.
 struct Collected<'a> {
     kept: Kept,
@@ -396,7 +454,11 @@ impl Collected<'_> {
             offset,
             message,
             inbound,
+            begins,
         } = logged;
+        if let Some(once) = begins.and_then(|begins| begins.once) {
+            self.kept.keys.insert(once, segment);
+        }
         if let Some(packet_id) = inbound
             && let Some(client) = message.origin.as_ref().and_then(|o| o.client_id.as_deref())
         {
@@ -415,6 +477,17 @@ impl Collected<'_> {
         }
     }
 
+    fn damaged(&mut self, segment: u64, at: u64, end: u64) {
+        // a run may have begun there
+        self.kept.stopped_at = None;
+        self.damage.push(Damage {
+            file: file_name(segment),
+            at,
+            bytes: end - at,
+            after: self.last_offset,
+        });
+    }
+
     /// Of two, the higher position wins.
     fn retained(&mut self, offset: u64, message: Message) {
         let known = self.retained.get(&message.topic);
@@ -424,6 +497,23 @@ impl Collected<'_> {
                 .insert(message.topic.clone(), (offset, message));
         }
     }
+}
+
+/// Takes the files of a log that cannot be read out of the way, for a person to look at.
+fn set_aside(disk: &dyn Disk) -> io::Result<Vec<Damage>> {
+    let mut lost = Vec::new();
+    for number in numbers(disk)? {
+        let name = file_name(number);
+        let bytes = disk.open(&name)?.size()?;
+        disk.rename(&name, &format!("{name}.damaged"))?;
+        lost.push(Damage {
+            file: name,
+            at: 0,
+            bytes,
+            after: 0,
+        });
+    }
+    Ok(lost)
 }
 
 /// Opens the log of a folder, or begins one. `fresh` is the identity a new one gets. `rules` tells which history rules
@@ -438,18 +528,23 @@ pub fn open(
     let found = identify(&*disk)?;
     let is_new = found.is_none() && holds_nothing(&*disk)?;
     let identity = found.unwrap_or(fresh);
+    // without the secret of one header nothing of it can be told from what a publisher wrote
+    let lost = match found.is_none() && !is_new {
+        true => set_aside(&*disk)?,
+        false => Vec::new(),
+    };
     let mut collected = Collected {
         kept: Kept::default(),
         segments: BTreeMap::new(),
         retained: HashMap::new(),
-        damage: Vec::new(),
+        damage: lost,
         messages: Vec::new(),
         note: rules,
         last: Lsn(0),
         last_offset: 0,
     };
     let (mut foreign, mut torn) = (Vec::new(), None);
-    let mut highest = numbers(&*disk)?.last().copied().unwrap_or(0);
+    let highest = numbers(&*disk)?.last().copied().unwrap_or(0);
     scan(&*disk, identity, |seen| match seen {
         Seen::Entry {
             segment,
@@ -467,12 +562,8 @@ pub fn open(
         }
         Seen::Damage {
             segment, at, end, ..
-        } => collected.damage.push(Damage {
-            file: file_name(segment),
-            at,
-            bytes: end - at,
-            after: collected.last_offset,
-        }),
+        } => collected.damaged(segment, at, end),
+        Seen::Missing { segment, at } => collected.damaged(segment, at, at),
         Seen::Segment { segment, end, .. } => {
             let known = collected.segments.entry(segment).or_default();
             (known.end, known.written) = (end, end);
@@ -482,6 +573,8 @@ pub fn open(
             let known = collected.segments.entry(segment).or_default();
             (known.end, known.written) = (at, at);
             torn = Some((segment, at, later));
+            // a run had begun behind it
+            collected.kept.stopped_at = None;
         }
     })?;
     for segment in foreign {
@@ -495,19 +588,14 @@ pub fn open(
             after: collected.last_offset,
         });
     }
-    if found.is_none() && !is_new {
-        highest = 0;
-        for number in numbers(&*disk)? {
-            let name = file_name(number);
-            disk.rename(&name, &format!("{name}.damaged"))?;
-            collected.damage.push(Damage {
-                file: name,
-                at: 0,
-                bytes: 0,
-                after: 0,
-            });
-        }
-        collected.segments.clear();
+    let begun = collected.segments.last_key_value();
+    if let Some((&number, _)) = begun.filter(|(_, segment)| segment.end <= HEADER as u64)
+        && read_head(&*disk, number)?.len() < HEADER
+    {
+        // left by a crash before it had a header: later it would look like one that was cut
+        collected.segments.remove(&number);
+        disk.remove(&file_name(number))?;
+        disk.sync_names()?;
     }
     if let Some((segment, at, later)) = torn {
         let file = disk.open(&file_name(segment))?;
@@ -558,8 +646,13 @@ fn finish(
     let clean = kept.stopped_at.is_some() || is_new;
     let head = match kept.stopped_at {
         Some(head) => head.max(last_offset),
-        // what was given above the last record must not be given again
-        None => kept.reserved.max(last_offset),
+        // what was given above the last record must not be given again, nor what stood where damage is now: that took
+        // a byte for each at least, and may have been given out of a reservation that is gone, too
+        None => {
+            let damaged: u64 = damage.iter().map(|damage| damage.bytes).sum();
+            let lost = (!damage.is_empty()).then_some(2 * RESERVE + damaged);
+            kept.reserved.max(last_offset) + lost.unwrap_or(0)
+        }
     };
     let live = messages.into_iter();
     let live = live.filter(|(offset, ..)| *offset > kept.trimmed);
@@ -583,7 +676,7 @@ fn finish(
         pending_bytes: 0,
         urgent: false,
         soon: None,
-        tail: Tail::new(options.tail_bytes),
+        tail: Tail::new(options.tail_bytes, head),
         messages: count,
         bytes,
         reserved: head,
@@ -611,6 +704,7 @@ fn finish(
     if !(begun && store.reserve()) {
         return Err(OpenError::NotDurable);
     }
+    let history = store.kept(|kept| kept.history.clone());
     let (sessions, wills, groups) = store.kept(|kept| {
         let sessions = kept.sessions.values().map(|placed| placed.kept.clone());
         let wills = kept.wills.iter();
@@ -623,6 +717,7 @@ fn finish(
         sessions,
         wills,
         groups,
+        history,
         retained,
         damage,
         clean,

@@ -41,15 +41,13 @@ pub(super) fn run(shared: &Shared) {
         current: None,
         dirty_since: None,
     };
-    loop {
+    // also whoever else met a failure ends this
+    while !shared.watermark.has_failed() {
         let Some((batch, through, closing)) = writer.next_batch() else {
             continue;
         };
         if let Err(error) = writer.keep(batch, through, closing) {
-            METRICS.store_failures.inc();
-            tracing::error!(%error, "the storage has failed: nothing is acknowledged any more until a new start");
-            shared.watermark.fail();
-            return;
+            shared.fail(&error);
         }
         if closing {
             return;
@@ -65,10 +63,10 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    /// Waits for something to do; `None` if it was to make room.
+    /// Waits for something to do; `None` if it was to make room, or the disk has failed.
     fn next_batch(&mut self) -> Option<(Vec<Chunk>, Lsn, bool)> {
         let mut log = self.shared.log.lock();
-        loop {
+        while !self.shared.watermark.has_failed() {
             let now = Instant::now();
             let sync_at = match self.shared.options.durability {
                 Durability::Interval(interval) => self.dirty_since.map(|since| since + interval),
@@ -95,6 +93,7 @@ impl Writer<'_> {
                 None => self.shared.work.wait(&mut log),
             }
         }
+        None
     }
 
     /// Writes a batch and makes it durable.
@@ -207,7 +206,7 @@ impl Writer<'_> {
     fn begin(&mut self, segment: u64) -> io::Result<()> {
         if let Some(former) = &self.current {
             former.file.set_len(former.end)?;
-            former.file.sync()?;
+            sync_once(|| former.file.sync())?;
             self.current = None;
         }
         let header = Header {
@@ -218,8 +217,8 @@ impl Writer<'_> {
         let header = header.bytes();
         let file = self.shared.disk.create(&file_name(segment))?;
         file.write_at(&header, 0)?;
-        file.sync()?;
-        self.shared.disk.sync_names()?;
+        sync_once(|| file.sync())?;
+        sync_once(|| self.shared.disk.sync_names())?;
         self.current = Some(Current {
             segment,
             file,
@@ -258,6 +257,12 @@ fn take(shared: &Shared, log: &mut Log) -> Vec<Chunk> {
     log.pending_bytes = 0;
     shared.queued.store(0, Ordering::Relaxed);
     std::mem::take(&mut log.pending)
+}
+
+/// A sync that fails has failed for good, also for want of room: what it was to keep may be gone, and the next one would
+/// say that all is well.
+fn sync_once(sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    sync().map_err(io::Error::other)
 }
 
 fn is_full(error: &io::Error) -> bool {

@@ -33,6 +33,8 @@ struct Inner {
     steps: Vec<Step>,
     /// The step that fails, and how; every later one of the same kind succeeds again.
     fault: Option<(usize, io::ErrorKind)>,
+    /// How the next sync of names fails.
+    names_fault: Option<io::ErrorKind>,
     /// What is said to be free.
     free: Option<u64>,
 }
@@ -78,6 +80,10 @@ impl MemoryDisk {
         self.0.lock().expect("no test thread panicked").free = free;
     }
 
+    pub fn fail_next_names(&self, kind: io::ErrorKind) {
+        self.0.lock().expect("no test thread panicked").names_fault = Some(kind);
+    }
+
     pub fn told(&self, lsn: u64) {
         self.0
             .lock()
@@ -93,6 +99,10 @@ impl MemoryDisk {
             && number == at
         {
             inner.fault = None;
+            return Err(kind.into());
+        }
+        if let (Step::SyncNames, Some(kind)) = (&step, inner.names_fault) {
+            inner.names_fault = None;
             return Err(kind.into());
         }
         apply(&mut inner.files, &step);

@@ -1,7 +1,7 @@
 //! A disk that fails or is full at every single step in turn.
 
 use crate::{
-    disk::MemoryDisk,
+    disk::{MemoryDisk, Step},
     random::Random,
     run::{self, Model, message, wait},
     states::seed,
@@ -28,7 +28,7 @@ fn with_faults(kind: io::ErrorKind) {
             continue;
         };
         let told = disk.steps().iter().rev().find_map(|step| match step {
-            crate::disk::Step::Told(lsn) => Some(*lsn),
+            Step::Told(lsn) => Some(*lsn),
             _ => None,
         });
         let trimmed = run.trims.iter().map(|(_, through)| *through).max();
@@ -113,4 +113,46 @@ fn a_disk_that_fills_up_refuses_messages_until_there_is_room_and_keeps_what_it_t
     };
     assert!(wait(&store, third.lsn));
     assert_eq!(store.read(0, 10, None).records.len(), 3);
+}
+
+#[test]
+fn a_sync_that_fails_for_want_of_room_is_not_repeated_and_trusted() {
+    let clean = MemoryDisk::default();
+    drop(run::open(clean.clone(), 4_000).expect("as the test made it"));
+    let steps = clean.steps();
+    let syncs = steps.iter().enumerate();
+    let syncs = syncs.filter(|(_, step)| matches!(step, Step::Sync(_) | Step::SyncNames));
+    for (at, step) in syncs {
+        let disk = MemoryDisk::failing_at(at, io::ErrorKind::StorageFull);
+        let opened = run::open(disk.clone(), 4_000);
+        if let Ok((store, _)) = opened {
+            drop(store);
+        }
+        // nothing was written behind it but the cut of the last file, which makes no promise
+        let after = &disk.steps()[at..];
+        assert!(
+            !after.iter().any(|step| matches!(step, Step::Write(..))),
+            "{step:?} failed, then {after:?}"
+        );
+    }
+}
+
+#[test]
+fn when_a_removed_segment_cannot_be_made_durable_nothing_is_acknowledged_any_more() {
+    let disk = MemoryDisk::default();
+    let (store, _) = run::open(disk.clone(), 2_000).expect("as the test made it");
+    let one = message("t", &[b'.'; 900], false, None);
+    for _ in 0..20 {
+        let appended = store.append(&one, None, Urgency::Now);
+        assert!(wait(&store, appended.expect("as the test made it").lsn));
+    }
+    let (messages, bytes) = store.size();
+    store.trim(store.head(), messages, bytes);
+    disk.fail_next_names(io::ErrorKind::Other);
+    store.compact(&|_, _| false, 0);
+    assert!(store.watermark().has_failed());
+    assert_eq!(
+        store.append(&one, None, Urgency::Now).unwrap_err(),
+        StoreError::Failed
+    );
 }

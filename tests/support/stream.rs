@@ -6,7 +6,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
 use super::{
-    http::{Body, Request, Response, encode},
+    http::{Body, Opened, Request, Response, encode},
     within,
 };
 
@@ -114,6 +114,11 @@ impl Stream {
             .header("Accept", accept)
             .open(address)
             .await;
+        Self::on(opened, encoding)
+    }
+
+    /// Reads an answer that has been asked for.
+    pub fn on(opened: Opened, encoding: Encoding) -> Self {
         Self {
             head: opened.head,
             encoding,

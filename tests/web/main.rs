@@ -3,10 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod batch;
 mod documents;
 mod foreign_pages;
+mod idempotency;
 mod problems;
 mod publishing;
+mod resuming;
 mod state;
 mod stream_bytes;
 mod streaming;

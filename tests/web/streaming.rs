@@ -333,7 +333,6 @@ async fn options_that_are_wrong_or_unknown_are_problems_that_name_them() {
         ("retained=maybe", "retained"),
         ("max_age=x", "max_age"),
         ("max_age=59", "max_age"),
-        ("since=yesterday", "since"),
         ("unknown=1", "unknown"),
         ("payload=auto&payload=none", "payload"),
     ] {

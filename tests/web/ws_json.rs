@@ -347,8 +347,16 @@ async fn what_is_wrong_is_told_and_the_conversation_goes_on() {
         (json!({"op": "sub", "topics": many}), "parameter-invalid"),
         (json!({"op": "sub", "topics": ["a/#/b"]}), "filter-invalid"),
         (
-            json!({"op": "sub", "topics": ["a"], "since": "yesterday"}),
+            json!({"op": "sub", "topics": ["a"], "since": "now", "last": 1}),
             "parameter-invalid",
+        ),
+        (
+            json!({"op": "sub", "topics": ["a"], "last": 1001}),
+            "parameter-invalid",
+        ),
+        (
+            json!({"op": "sub", "topics": ["$share/g/a"], "since": "earliest"}),
+            "shared-sub-cursor",
         ),
         (
             json!({"op": "sub", "topics": ["a"], "retained": "maybe"}),
@@ -510,4 +518,35 @@ async fn a_subscription_that_falls_behind_hears_of_the_gap_and_the_state_again()
     );
     publisher.disconnect().await;
     gateway.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_goes_on_where_another_way_out_was_given_up() {
+    let gateway = Gateway::shared();
+    let topic = unique("ws/resume");
+    let mut stream = Stream::ready(gateway.http, Encoding::Ndjson, &[&topic], "").await;
+    let mut publisher = Client::tcp(&gateway, &Opening::v5(&unique("in"))).await;
+    for text in ["1", "2", "3"] {
+        publisher.publish(&Publish::new(&topic, text, 1)).await;
+    }
+    let first = stream.message().await;
+    stream.abandon();
+    let mut client = JsonSocket::open(gateway.http).await;
+    let sub = json!({"op": "sub", "topics": [topic], "since": first.data["cursor"]});
+    let ok = client.answered(sub).await;
+    assert_eq!(
+        (&ok["op"], &ok["cursor"]),
+        (&json!("ok"), &first.data["cursor"])
+    );
+    for text in ["2", "3"] {
+        let message = client.message().await;
+        assert_eq!(payload(&message), text.as_bytes());
+    }
+    let forged = json!({"op": "sub", "topics": [topic], "since": "forged"});
+    let ok = client.answered(forged).await;
+    let gap = client.next().await;
+    assert_eq!(
+        (&gap["op"], &gap["sub"], &gap["reason"]),
+        (&json!("gap"), &ok["sub"], &json!("unknown"))
+    );
 }

@@ -29,7 +29,7 @@ async fn what_is_no_text_is_closed_with_the_code_that_says_so() {
     let continuation = Frame::message("x", OpCode::Data(Data::Continue), true);
     let not_utf8 = Frame::message(vec![0xFF], OpCode::Data(Data::Text), true);
     for (message, code) in [
-        (Message::binary("{\"op\":\"ping\"}"), 1003),
+        (Message::binary(b"{\"op\":\"ping\"}".to_vec()), 1003),
         (Message::Frame(not_utf8), 1007),
         (Message::Frame(continuation), 1002),
     ] {
@@ -193,8 +193,9 @@ async fn a_client_that_never_listens_delays_nobody() {
         assert!(payload(&neighbour.message().await) == bytes, "message {n}");
     }
     let grown = gateway.resident().saturating_sub(before);
+    // the tail of the log, 16 MiB, with what was rendered of it, and what waits in buffers
     assert!(
-        grown < 64 << 20,
+        grown < 96 << 20,
         "{} MiB more for one deaf client",
         grown >> 20
     );

@@ -34,8 +34,10 @@ pub fn kind(change: &Change) -> &'static str {
         Change::Cursor { .. } => "cursor",
         Change::Will { .. } => "will",
         Change::WillDone { .. } => "will-done",
+        Change::History { .. } => "history",
         Change::Group { .. } => "group",
         Change::GroupGone { .. } => "group-gone",
+        Change::Once(_) => "once",
     }
 }
 
@@ -83,7 +85,13 @@ pub fn fields(change: &Change) -> Value {
             through,
             done,
         } => json!({ "filter": filter, "through": through, "done": done }),
+        Change::History { filters } => json!({ "filters": filters }),
         Change::GroupGone { filter } => json!({ "filter": filter }),
+        Change::Once(once) => json!({
+            "user": once.user,
+            "idempotency_key": once.key,
+            "done": rfc3339(once.at),
+        }),
     }
 }
 

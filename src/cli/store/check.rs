@@ -118,6 +118,9 @@ impl Found {
                     false => "no record",
                 },
             ),
+            Seen::Missing { segment, at } => {
+                self.damaged(segment, at, 0, "records in front of it are gone");
+            }
             Seen::Foreign { segment } => {
                 let bytes = self.segment(segment).map_or(0, |segment| segment.bytes);
                 self.damaged(segment, 0, bytes, "a file of another log");
@@ -139,6 +142,8 @@ impl Found {
     }
 
     fn damaged(&mut self, segment: u64, at: u64, bytes: u64, what: &'static str) {
+        // a run may have begun there
+        self.kept.stopped_at = None;
         self.damage.push(Damage {
             file: file_name(segment),
             at,
@@ -162,8 +167,14 @@ impl Found {
 
     fn message(&mut self, logged: Logged, segment: u64) {
         let Logged {
-            offset, message, ..
+            offset,
+            message,
+            begins,
+            ..
         } = logged;
+        if let Some(once) = begins.and_then(|begins| begins.once) {
+            self.kept.keys.insert(once, segment);
+        }
         self.offsets.push(offset);
         if let Some(segment) = self.segment(segment) {
             segment.messages += 1;

@@ -109,6 +109,12 @@ struct Message<'a> {
     /// Of a QoS 2 publisher whose session is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     packet_id: Option<u16>,
+    /// Of so many messages that are kept all or none this is the first one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    together: Option<u32>,
+    /// Of the request that published it, if that happens once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,6 +169,10 @@ impl<W: Write> Printer<W> {
                 let bytes = serde_json::json!({ "bytes": end - at });
                 self.other("damage", segment, at, None, bytes);
             }
+            Seen::Missing { segment, at } => {
+                self.damaged += 1;
+                self.other("missing", segment, at, None, serde_json::json!({}));
+            }
             Seen::Foreign { segment } => {
                 self.damaged += 1;
                 self.other("foreign", segment, 0, None, serde_json::json!({}));
@@ -200,6 +210,7 @@ impl<W: Write> Printer<W> {
             offset,
             message,
             inbound,
+            begins,
         } = logged;
         let filter = self.args.topic.as_ref();
         let is_wanted = filter.is_none_or(|filter| filter.matches(&message.topic))
@@ -218,6 +229,13 @@ impl<W: Write> Printer<W> {
             publisher: origin.and_then(|origin| origin.client_id.as_deref()),
             user: origin.and_then(|origin| origin.user.as_deref()),
             packet_id: inbound.map(|id| id.get()),
+            together: begins
+                .as_ref()
+                .map(|begins| begins.messages)
+                .filter(|messages| *messages > 1),
+            idempotency_key: begins
+                .as_ref()
+                .and_then(|begins| Some(&*begins.once.as_ref()?.key)),
             expires: message.expires.map(rfc3339),
             properties: message
                 .properties

@@ -3,14 +3,17 @@
 //! Everything a client or publisher can choose is inside JSON, which has no raw newline: nothing can break out.
 
 use super::outgoing::Outgoing;
-use crate::http::{
-    negotiate,
-    problem::{Kind, Problem},
+use crate::{
+    http::{
+        negotiate,
+        problem::{Kind, Problem},
+    },
+    message::Position,
 };
 use axum::http::HeaderMap;
 use bytes::{BufMut, Bytes};
 use serde_json::{Map, Value};
-use std::time::Duration;
+use std::{io::Write, time::Duration};
 
 /// The media type of Server-Sent Events.
 pub const SSE_TYPE: &str = "text/event-stream";
@@ -80,11 +83,20 @@ impl Frames {
         }
     }
 
-    /// A control event: `ready`, `gap` or `bye`.
-    pub fn control(&mut self, event: &'static str, members: Map<String, Value>) {
+    /// A control event: `ready`, `gap` or `bye`. A browser remembers `id`; so must others, who find it in the members.
+    pub fn control(
+        &mut self,
+        event: &'static str,
+        id: Option<Position>,
+        members: Map<String, Value>,
+    ) {
         let json = Value::Object(members).to_string();
         match self.framing {
-            Framing::Sse => self.put(format!("event: {event}\ndata: {json}\n\n").as_bytes()),
+            Framing::Sse => {
+                self.put(format!("event: {event}\n").as_bytes());
+                self.id(id);
+                self.put(format!("data: {json}\n\n").as_bytes());
+            }
             Framing::Ndjson => {
                 let comma = if json.len() > 2 { "," } else { "" };
                 self.put(format!("{{\"event\":\"{event}\"{comma}{}\n", &json[1..]).as_bytes());
@@ -92,18 +104,37 @@ impl Frames {
         }
     }
 
-    /// A sign of life without news.
-    pub fn heartbeat(&mut self) {
-        match self.framing {
-            Framing::Sse => self.put(b": hb\n\n"),
-            Framing::Ndjson => self.put(b"{\"event\":\"heartbeat\"}\n"),
+    /// A sign of life without news, but for how far the client has got: an SSE block with an id and no data moves
+    /// what a browser remembers, and dispatches nothing.
+    pub fn heartbeat(&mut self, cursor: Option<Position>) {
+        match (self.framing, cursor) {
+            (Framing::Sse, cursor) => {
+                self.id(cursor);
+                self.put(b": hb\n\n");
+            }
+            (Framing::Ndjson, Some(cursor)) => {
+                let line = format!("{{\"event\":\"heartbeat\",\"cursor\":\"{cursor}\"}}\n");
+                self.put(line.as_bytes());
+            }
+            (Framing::Ndjson, None) => self.put(b"{\"event\":\"heartbeat\"}\n"),
         }
     }
 
-    /// A message: members that are shared with other receivers, then what `own` appends.
-    pub fn message(&mut self, shared: Bytes, own: impl FnOnce(&mut Vec<u8>)) {
+    fn id(&mut self, id: Option<Position>) {
+        if let Some(id) = id {
+            // writing to memory cannot fail
+            let _ = writeln!(self.out.buffer(), "id: {id}");
+        }
+    }
+
+    /// A message: members that are shared with other receivers, then what `own` appends. Only one with an `id` moves
+    /// what a browser remembers.
+    pub fn message(&mut self, id: Option<Position>, shared: Bytes, own: impl FnOnce(&mut Vec<u8>)) {
         match self.framing {
-            Framing::Sse => self.put(b"data: {"),
+            Framing::Sse => {
+                self.id(id);
+                self.put(b"data: {");
+            }
             Framing::Ndjson => self.put(b"{\"event\":\"message\","),
         }
         self.out.append(shared);
@@ -122,6 +153,7 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::Epoch;
     use axum::http::{HeaderValue, header};
     use serde_json::json;
 
@@ -134,10 +166,17 @@ mod tests {
     fn everything(frames: &mut Frames) {
         frames.greet();
         frames.retry_after(Duration::from_millis(2500));
-        frames.control("ready", json!({"live": true}).as_object().unwrap().clone());
-        frames.control("gap", Map::new());
-        frames.heartbeat();
-        frames.message(Bytes::from_static(b"\"topic\":\"a\""), |out| {
+        let at = |offset| {
+            Some(Position {
+                epoch: Epoch(*b"k7q2m9xa"),
+                offset,
+            })
+        };
+        let ready = json!({"live": true}).as_object().unwrap().clone();
+        frames.control("ready", at(1), ready);
+        frames.control("gap", None, Map::new());
+        frames.heartbeat(at(2));
+        frames.message(at(3), Bytes::from_static(b"\"topic\":\"a\""), |out| {
             out.put_slice(b",\"snapshot\":false")
         });
     }
@@ -146,8 +185,8 @@ mod tests {
     fn server_sent_events_are_blocks_with_an_empty_line() {
         assert_eq!(
             written(Framing::Sse, everything),
-            ": tidegate v1\nretry: 2500\n\nevent: ready\ndata: {\"live\":true}\n\nevent: gap\ndata: {}\n\n: hb\n\n\
-             data: {\"topic\":\"a\",\"snapshot\":false}\n\n"
+            ": tidegate v1\nretry: 2500\n\nevent: ready\nid: k7q2m9xa-1\ndata: {\"live\":true}\n\n\
+             event: gap\ndata: {}\n\nid: k7q2m9xa-2\n: hb\n\nid: k7q2m9xa-3\ndata: {\"topic\":\"a\",\"snapshot\":false}\n\n"
         );
     }
 
@@ -163,6 +202,7 @@ mod tests {
             .map(|event| event["event"].as_str().unwrap())
             .collect();
         assert_eq!(names, ["ready", "gap", "heartbeat", "message"]);
+        assert_eq!(events[2]["cursor"], "k7q2m9xa-2");
         assert_eq!(
             events[3],
             json!({"event": "message", "topic": "a", "snapshot": false})

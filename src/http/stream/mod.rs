@@ -1,7 +1,7 @@
 //! `GET /api/v1/stream`: messages as they come, as Server-Sent Events or NDJSON, over one code path.
 //!
-//! In this version a stream is live: its events carry no ids, so a browser that reconnects starts afresh, with the
-//! retained messages of its filters.
+//! Every event carries the place in the log up to which everything was delivered, so a browser that reconnects goes on
+//! exactly there; whatever may be missing nevertheless is told as a gap.
 
 mod framing;
 mod outgoing;
@@ -10,6 +10,7 @@ mod writer;
 
 use crate::{
     auth::identity::Identity,
+    broker::resume::Start,
     http::{
         State,
         envelope::{self, PAYLOAD_FORMS, PayloadForm},
@@ -19,6 +20,7 @@ use crate::{
         problem::{Kind, Problem, ProblemBody},
         query::Query,
         serve::Connection,
+        since::{self, RETAINED, Retained},
     },
     mqtt::topic::TopicFilter,
 };
@@ -36,15 +38,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+static CURSOR: HeaderName = HeaderName::from_static("mqtt-cursor");
 static ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
-
-/// Whether retained messages come first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Retained {
-    /// When the stream starts afresh and after a gap. Without ids every stream starts afresh.
-    Wanted,
-    Never,
-}
 
 /// What a client asked for.
 #[derive(Debug)]
@@ -54,9 +49,9 @@ struct Wishes {
     retained: Retained,
     payload: PayloadForm,
     heartbeat: Duration,
+    heartbeat_ids: bool,
     max_age: Duration,
-    /// The client says where it left off, which this version cannot know.
-    lost_track: bool,
+    start: Start,
     /// Real status codes also for conditions that pass.
     strict: bool,
 }
@@ -73,16 +68,20 @@ struct Wishes {
     tag = "stream",
     params(
         ("topic" = Vec<String>, Query, description = "A topic filter; repeatable. `#` must be written `%23`.", example = "home/%23"),
-        ("retained" = Option<String>, Query, description = "`auto`, `always` or `never`: whether retained messages come first."),
+        ("since" = Option<String>, Query, description = "Where to begin: a cursor, `earliest`, `now`, a time (RFC 3339), or how long ago (`45s`, `10m`, `2h`)."),
+        ("last" = Option<u64>, Query, description = "Begin with so many messages that are there.", minimum = 1, maximum = 1000),
+        ("Last-Event-ID" = Option<String>, Header, description = "As `since`, which it overrules: browsers send it when they come back."),
+        ("retained" = Option<String>, Query, description = "Whether retained messages come first: `auto` (when the stream starts afresh, and after a gap), `always`, `never`."),
         ("payload" = Option<String>, Query, description = "How payloads are written: `auto`, `base64` or `none`."),
         ("heartbeat" = Option<u64>, Query, description = "Seconds between signs of life.", minimum = 5, maximum = 60),
+        ("heartbeat_ids" = Option<bool>, Query, description = "Whether signs of life tell a cursor (the default)."),
         ("max_age" = Option<u64>, Query, description = "Seconds, at most, until the stream ends with `bye`.", minimum = 60, maximum = 86400),
         ("strict" = Option<bool>, Query, description = "Answer 503 when busy, also to an EventSource, which then never comes back."),
         ("Accept" = Option<String>, Header, description = "`text/event-stream` (the default) or `application/x-ndjson`."),
     ),
     responses(
         (status = 200, description = "Endless.", content((String = "text/event-stream"), (envelope::Envelope = "application/x-ndjson"))),
-        (status = 400, description = "`filter-invalid`, `parameter-invalid`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 400, description = "`filter-invalid`, `parameter-invalid`, `shared-sub-cursor`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, description = "`not-authorized`, `not-supported`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 406, description = "`not-acceptable`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`overloaded`, `shutting-down`", body = ProblemBody, content_type = "application/problem+json"),
@@ -97,7 +96,10 @@ pub async fn get(
     if request.method() == Method::HEAD {
         return Ok(headers.into_response());
     }
-    let source = match state.broker.stream(Identity::anonymous(), &wishes.filters) {
+    let opened = state
+        .broker
+        .stream(Identity::anonymous(), &wishes.filters, wishes.start);
+    let mut source = match opened {
         Ok(source) => source,
         Err(refused) => {
             return busy(refused.into(), &wishes, request.headers())
@@ -109,6 +111,11 @@ pub async fn get(
         let detail = "the connection cannot be handed over";
         return Err(Problem::new(Kind::Internal, detail));
     };
+    if source.is_resumable().0 {
+        // a cursor is ASCII
+        let cursor = HeaderValue::from_str(&source.cursor().to_string());
+        headers.extend(cursor.ok().map(|cursor| (CURSOR.clone(), cursor)));
+    }
     let writer = writer::Writer::new(source, &wishes, state.broker.clone(), state.config.drain);
     let mut course = Course {
         writer,
@@ -161,43 +168,26 @@ fn wishes(state: &State, request: &Request) -> Result<Wishes, Problem> {
     let headers = request.headers();
     let mut query = Query::parse(request.uri().query())?;
     let filters = extract::filters(&mut query, &state.rules)?;
-    refuse_history(&mut query)?;
-    let retained = [
-        ("auto", Retained::Wanted),
-        ("always", Retained::Wanted),
-        ("never", Retained::Never),
-    ];
+    let since = since::start(&mut query, state.broker.now())?;
+    since::refuse_shared(&filters, since)?;
+    // a browser repeats the URL it began with, and tells in the header how far it came
+    let last_id = headers.get(&LAST_EVENT_ID).filter(|id| !id.is_empty());
+    let start = last_id.map_or(since, |id| {
+        Start::After(id.to_str().ok().and_then(|id| id.parse().ok()))
+    });
     let wishes = Wishes {
         filters,
         framing: Framing::negotiate(headers)?,
-        retained: query
-            .choice("retained", &retained)?
-            .unwrap_or(Retained::Wanted),
+        retained: query.choice("retained", RETAINED)?.unwrap_or_default(),
         payload: query.choice("payload", PAYLOAD_FORMS)?.unwrap_or_default(),
         heartbeat: Duration::from_secs(query.number("heartbeat", 5..=60)?.unwrap_or(15)),
+        heartbeat_ids: query.flag("heartbeat_ids")?.unwrap_or(true),
         max_age: Duration::from_secs(query.number("max_age", 60..=86_400)?.unwrap_or(600)),
-        lost_track: headers.get(&LAST_EVENT_ID).is_some_and(|id| !id.is_empty()),
+        start,
         strict: query.flag("strict")?.unwrap_or(false),
     };
     query.finish()?;
     Ok(wishes)
-}
-
-/// `since=now` is what happens anyway; the rest must not look as if it worked.
-fn refuse_history(query: &mut Query<'_>) -> Result<(), Problem> {
-    if query.take("since")?.is_some_and(|since| since != "now") {
-        return Err(Problem::parameter(
-            "since",
-            "streams of this version are live only: leave it out or say now",
-        ));
-    }
-    match query.take("last")? {
-        Some(_) => Err(Problem::parameter(
-            "last",
-            "streams of this version are live only",
-        )),
-        None => Ok(()),
-    }
 }
 
 fn headers(framing: Framing) -> HeaderMap {

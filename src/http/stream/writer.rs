@@ -4,7 +4,7 @@
 //! from then on, wherever its stream stood.
 
 use super::{
-    Retained, Wishes,
+    Wishes,
     framing::{Frames, Framing},
     outgoing::Coding,
     random,
@@ -13,14 +13,16 @@ use crate::{
     broker::{
         Broker,
         outbox::CloseReason,
-        stream::{Stream, StreamItem},
+        resume::Gap,
+        stream::{self, Stream, StreamItem},
     },
     http::{
         envelope::{self, PayloadForm},
         handover::Socket,
         problem::Problem,
+        since::Retained,
     },
-    message::Delivery,
+    message::{Delivery, Position},
 };
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
@@ -60,6 +62,8 @@ pub struct Writer {
     /// Whether there may be more of them.
     in_snapshot: bool,
     heartbeat: Duration,
+    /// Whether signs of life tell how far the client has got.
+    heartbeat_ids: bool,
     next_heartbeat: Instant,
     end: Instant,
     ending: Ending,
@@ -70,35 +74,63 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// A stream that begins now.
-    pub fn new(source: Stream, wishes: &Wishes, broker: Broker, drain: Duration) -> Self {
+    /// A stream that begins where its source does.
+    pub fn new(mut source: Stream, wishes: &Wishes, broker: Broker, drain: Duration) -> Self {
         let age = random::between(wishes.max_age.mul_f64(0.8)..wishes.max_age);
         let mut frames = Frames::new(wishes.framing);
         frames.greet();
         frames.retry_after(retry());
         let expires = broker.now().plus_seconds(age.as_secs());
-        frames.control("ready", ready(wishes, &envelope::rfc3339(expires)));
-        if wishes.lost_track {
-            frames.control("gap", object(json!({"reason": "unknown"})));
-        }
+        let cursor = source.is_resumable().0.then(|| source.cursor());
+        let ready = ready(&source, wishes, cursor, &envelope::rfc3339(expires));
+        frames.control("ready", cursor, ready);
+        let many_filters = source.filters().len() > 1;
         let now = Instant::now();
-        Writer {
+        let mut writer = Writer {
+            in_snapshot: false,
+            payload: wishes.payload,
+            retained: wishes.retained,
+            many_filters,
             source,
             broker,
             frames,
-            payload: wishes.payload,
-            retained: wishes.retained,
-            many_filters: wishes.filters.len() > 1,
             snapshot: Vec::new().into_iter(),
-            in_snapshot: wishes.retained != Retained::Never,
             heartbeat: wishes.heartbeat,
+            heartbeat_ids: wishes.heartbeat_ids,
             next_heartbeat: now + wishes.heartbeat,
             end: now + age,
             ending: Ending::MaxAge,
             drain,
             exhausted: false,
             finished: false,
+        };
+        if let Some(gap) = writer.source.take_gap() {
+            writer.tell_gap(gap);
+        } else if wishes.retained.opens(writer.source.is_fresh()) {
+            writer.begin_snapshot();
         }
+        writer
+    }
+
+    fn begin_snapshot(&mut self) {
+        self.source.read_retained();
+        self.in_snapshot = true;
+    }
+
+    fn tell_gap(&mut self, gap: Gap) {
+        let members = object(envelope::gap(gap));
+        let id = self.cursor();
+        self.frames.control("gap", id, members);
+        // what the client knows of the state may be outdated
+        if gap.to.is_some() && self.retained != Retained::Never {
+            self.begin_snapshot();
+        }
+    }
+
+    /// What a client that comes back presents, so that it misses nothing.
+    fn cursor(&mut self) -> Option<Position> {
+        let has_place = self.source.is_resumable().0;
+        has_place.then(|| self.source.cursor())
     }
 
     /// What can be said at once, for whoever writes the head of the answer.
@@ -165,7 +197,11 @@ impl Writer {
             self.leave();
         } else if self.next_heartbeat <= now {
             self.next_heartbeat = now + self.heartbeat;
-            self.frames.heartbeat();
+            let cursor = match self.heartbeat_ids {
+                true => self.cursor(),
+                false => None,
+            };
+            self.frames.heartbeat(cursor);
         }
     }
 
@@ -194,17 +230,7 @@ impl Writer {
     fn take(&mut self, item: StreamItem) {
         match item {
             StreamItem::Message(delivery) => self.write(&delivery, false),
-            StreamItem::Overflow { lost } => {
-                self.frames.control(
-                    "gap",
-                    object(json!({"reason": "overflow", "lost_at_most": lost})),
-                );
-                // what the client knows of the state may be outdated
-                if self.retained != Retained::Never {
-                    self.source.read_retained();
-                    self.in_snapshot = true;
-                }
-            }
+            StreamItem::Gap(gap) => self.tell_gap(gap),
             StreamItem::Closed(CloseReason::ShuttingDown) => {
                 self.exhausted = true;
                 if self.ending != Ending::ShuttingDown {
@@ -229,15 +255,18 @@ impl Writer {
             return;
         }
         let matched = delivery.subscription_ids.as_deref().unwrap_or_default();
+        let place = stream::place(delivery);
         let copy = envelope::Copy {
             snapshot,
-            position: delivery.position,
+            position: place,
             matched: self.many_filters.then_some(matched),
             now,
         };
         let shared = envelope::shared(message, self.payload);
+        // what is retained was written before the stream began
+        let id = place.filter(|_| !snapshot);
         self.frames
-            .message(shared, |out| envelope::write_own(out, message, copy));
+            .message(id, shared, |out| envelope::write_own(out, message, copy));
     }
 
     /// The gateway stops: leave at a moment of our own within the drain, so that not all clients return at once.
@@ -260,6 +289,7 @@ impl Writer {
     fn close(&mut self, reason: &str, reconnect: bool) {
         self.frames.control(
             "bye",
+            None,
             object(json!({"reason": reason, "reconnect": reconnect})),
         );
         self.finished = true;
@@ -277,6 +307,7 @@ pub fn busy_goodbye(problem: &Problem) -> Bytes {
     );
     frames.control(
         "bye",
+        None,
         object(json!({"reason": reason, "status": status, "reconnect": true})),
     );
     frames.out.take()
@@ -286,16 +317,33 @@ fn retry() -> Duration {
     random::between(Duration::from_secs(2)..Duration::from_secs(5))
 }
 
-fn ready(wishes: &Wishes, expires: &str) -> Map<String, Value> {
+fn ready(
+    source: &Stream,
+    wishes: &Wishes,
+    cursor: Option<Position>,
+    expires: &str,
+) -> Map<String, Value> {
     let filters: Vec<_> = wishes.filters.iter().map(ToString::to_string).collect();
     let cut_off = filters.iter().any(|filter| filter.ends_with('/'));
     let mut ready = object(json!({
         "filters": filters,
         "live": true,
-        "resumable": false,
+        "resumable": match source.is_resumable() {
+            (_, true) => json!(true),
+            (true, false) => json!("partial"),
+            (false, false) => json!(false),
+        },
         "heartbeat": wishes.heartbeat.as_secs(),
         "expires": expires,
     }));
+    if let Some(cursor) = cursor {
+        ready.insert("since".to_owned(), cursor.to_string().into());
+    }
+    if let (true, false) = source.is_resumable() {
+        let shared = wishes.filters.iter().filter(|one| one.share().is_some());
+        let shared: Vec<_> = shared.map(ToString::to_string).collect();
+        ready.insert("not_recorded".to_owned(), shared.into());
+    }
     if cut_off {
         let hint = "filter ends with '/': if you meant '#', send it as %23";
         ready.insert("hint".to_owned(), hint.into());

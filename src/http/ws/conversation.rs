@@ -11,14 +11,16 @@ use super::{
 };
 use crate::{
     auth::identity::Identity,
-    broker::{Refused, publish::Publisher},
+    broker::{Refused, publish::Publisher, resume::Start},
     http::{
         State,
         draft::Written,
         extract, front,
         probes::PublicLimits,
         problem::{Kind, Problem},
+        since,
     },
+    message::Millis,
     mqtt::Qos,
 };
 use futures_util::{StreamExt, stream::SelectAll};
@@ -65,14 +67,17 @@ fn identity_of(_token: &str) -> Result<Arc<Identity>, Problem> {
     ))
 }
 
-/// Where a subscription begins. Streams of this version are live, which is what `now` asks for.
-fn begins_now(since: Option<&str>) -> Result<(), Problem> {
-    match since {
-        None | Some("now") => Ok(()),
-        Some(_) => Err(Problem::parameter(
-            "since",
-            "subscriptions of this version are live only: leave it out or say now",
-        )),
+/// Where a subscription begins.
+fn start(wish: &Wish, now: Millis) -> Result<Start, Problem> {
+    match (&wish.since, wish.last) {
+        (Some(_), Some(_)) => Err(Problem::parameter("last", "not together with since")),
+        (Some(since), None) => Ok(since::parse(since, now)),
+        (None, Some(last)) if (1..=since::MOST).contains(&last) => Ok(Start::Last(last)),
+        (None, Some(_)) => {
+            let detail = format!("a whole number, 1 to {}", since::MOST);
+            Err(Problem::parameter("last", detail))
+        }
+        (None, None) => Ok(Start::Now),
     }
 }
 
@@ -265,7 +270,7 @@ impl Conversation {
         let Some(speaker) = &self.speaker else {
             return Ok(());
         };
-        begins_now(wish.since.as_deref())?;
+        let start = start(wish, self.state.broker.now())?;
         let (wanted, most) = (wish.topics.len(), self.state.rules.filters);
         if wanted == 0 || wanted > most {
             let detail = format!("{wanted} filters: 1 to {most} are allowed");
@@ -274,6 +279,7 @@ impl Conversation {
         let filters = wish.topics.iter();
         let filters = filters.map(|text| extract::topic_filter(text, &self.state.rules));
         let filters = filters.collect::<Result<Vec<_>, _>>()?;
+        since::refuse_shared(&filters, start)?;
         let (broker, held) = (&self.state.broker, self.subscriptions.iter());
         let held: usize = held.map(Subscription::filters).sum();
         if held + wanted > broker.limits().filters_per_session {
@@ -282,12 +288,13 @@ impl Conversation {
                 format!("one connection may have {most} filters (limits.filters_per_session)");
             return Err(Problem::new(Kind::QuotaExceeded, detail));
         }
-        let source = broker.stream(speaker.identity.clone(), &filters)?;
+        let mut source = broker.stream(speaker.identity.clone(), &filters, start)?;
         self.last_sub += 1;
+        let cursor = source.is_resumable().0.then(|| source.cursor());
         let subscription = Subscription::new(self.last_sub, source, broker.clone(), wish);
         self.subscriptions.push(subscription);
         self.answers
-            .push_back(frames::subscribed(to, self.last_sub));
+            .push_back(frames::subscribed(to, self.last_sub, cursor));
         Ok(())
     }
 

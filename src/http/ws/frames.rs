@@ -7,6 +7,7 @@ use crate::{
         draft::Written,
         envelope::{PAYLOAD_FORMS, PayloadForm},
         problem::{Kind, Problem},
+        since::{RETAINED, Retained},
     },
     message::Position,
 };
@@ -49,8 +50,10 @@ pub struct Wish {
     pub topics: Vec<String>,
     /// Where to begin.
     pub since: Option<String>,
+    /// Or so many messages back.
+    pub last: Option<usize>,
     /// Whether retained messages come first.
-    pub retained: bool,
+    pub retained: Retained,
     /// How payloads are written.
     pub payload: PayloadForm,
 }
@@ -72,6 +75,7 @@ struct Auth {
 struct Sub {
     topics: Vec<String>,
     since: Option<String>,
+    last: Option<usize>,
     retained: Option<String>,
     payload: Option<String>,
 }
@@ -122,9 +126,11 @@ fn op<'a>(name: &str, text: &'a str) -> Result<Op<'a>, Problem> {
 
 fn wish(sub: Sub) -> Result<Wish, Problem> {
     let retained = match sub.retained.as_deref() {
-        None | Some("auto" | "always") => true,
-        Some("never") => false,
-        Some(_) => return Err(Problem::parameter("retained", "one of auto, always, never")),
+        None => Retained::default(),
+        Some(word) => match RETAINED.iter().find(|(name, _)| *name == word) {
+            Some((_, retained)) => *retained,
+            None => return Err(Problem::parameter("retained", "one of auto, always, never")),
+        },
     };
     let payload = match sub.payload.as_deref() {
         None => PayloadForm::default(),
@@ -136,6 +142,7 @@ fn wish(sub: Sub) -> Result<Wish, Problem> {
     Ok(Wish {
         topics: sub.topics,
         since: sub.since,
+        last: sub.last,
         retained,
         payload,
     })
@@ -177,9 +184,13 @@ pub fn ok(to: &Ref) -> String {
 }
 
 /// From now on there is a subscription of this name.
-pub fn subscribed(to: &Ref, sub: u64) -> String {
+pub fn subscribed(to: &Ref, sub: u64, cursor: Option<Position>) -> String {
     let mut frame = to.begin("ok");
-    let _ = write!(frame, r#","sub":{sub}}}"#);
+    // writing to memory cannot fail
+    let _ = match cursor {
+        Some(cursor) => write!(frame, r#","sub":{sub},"cursor":"{cursor}"}}"#),
+        None => write!(frame, r#","sub":{sub}}}"#),
+    };
     frame
 }
 
@@ -258,7 +269,8 @@ mod tests {
         let wanted = Wish {
             topics: vec!["a/#".to_owned(), "b".to_owned()],
             since: Some("now".to_owned()),
-            retained: false,
+            last: None,
+            retained: Retained::Never,
             payload: PayloadForm::None,
         };
         assert_eq!(wish, wanted);
@@ -313,7 +325,7 @@ mod tests {
             (ok(&reference), json!({"op": "ok", "ref": "A\""})),
             (pong(&Ref::default()), json!({"op": "pong"})),
             (
-                subscribed(&reference, 3),
+                subscribed(&reference, 3, None),
                 json!({"op": "ok", "ref": "A\"", "sub": 3}),
             ),
             (

@@ -10,9 +10,13 @@ use crate::{
     broker::{
         Broker,
         outbox::CloseReason,
-        stream::{Stream, StreamItem},
+        resume::Gap,
+        stream::{self, Stream, StreamItem},
     },
-    http::envelope::{self, PayloadForm},
+    http::{
+        envelope::{self, PayloadForm},
+        since::Retained,
+    },
     message::Delivery,
 };
 use bytes::{BufMut, Bytes};
@@ -46,7 +50,9 @@ pub struct Subscription {
     source: Stream,
     broker: Broker,
     payload: PayloadForm,
-    retained: bool,
+    retained: Retained,
+    /// What is missing where it begins.
+    gap: Option<Gap>,
     /// Retained messages fetched but not yet written.
     snapshot: std::vec::IntoIter<Delivery>,
     /// Whether there may be more of them.
@@ -55,15 +61,21 @@ pub struct Subscription {
 
 impl Subscription {
     /// `source`, as `wish` wants it written.
-    pub fn new(sub: u64, source: Stream, broker: Broker, wish: &Wish) -> Self {
+    pub fn new(sub: u64, mut source: Stream, broker: Broker, wish: &Wish) -> Self {
+        let gap = source.take_gap();
+        let in_snapshot = gap.is_none() && wish.retained.opens(source.is_fresh());
+        if in_snapshot {
+            source.read_retained();
+        }
         Subscription {
+            gap,
             sub,
             source,
             broker,
             payload: wish.payload,
             retained: wish.retained,
             snapshot: Vec::new().into_iter(),
-            in_snapshot: wish.retained,
+            in_snapshot,
         }
     }
 
@@ -77,11 +89,17 @@ impl Subscription {
         self.source.filters().len()
     }
 
-    fn gap(&self, lost: u64) -> Said {
+    fn tell_gap(&mut self, gap: Gap) -> Said {
+        // what the client knows of the state may be outdated
+        if gap.to.is_some() && self.retained != Retained::Never {
+            self.source.read_retained();
+            self.in_snapshot = true;
+        }
         let mut members = Map::new();
         members.insert("sub".to_owned(), self.sub.into());
-        members.insert("reason".to_owned(), "overflow".into());
-        members.insert("lost_at_most".to_owned(), Value::from(lost));
+        if let Value::Object(told) = envelope::gap(gap) {
+            members.extend(told);
+        }
         Said::Whole(frames::control("gap", members).into())
     }
 
@@ -99,7 +117,7 @@ impl Subscription {
         let matched = delivery.subscription_ids.as_deref().unwrap_or_default();
         let copy = envelope::Copy {
             snapshot,
-            position: delivery.position,
+            position: stream::place(delivery),
             matched: (self.filters() > 1).then_some(matched),
             now,
         };
@@ -130,7 +148,9 @@ impl Frames for Subscription {
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Said>> {
         let this = self.get_mut();
         loop {
-            let said = if let Some(delivery) = this.snapshot.next() {
+            let said = if let Some(gap) = this.gap.take() {
+                Some(this.tell_gap(gap))
+            } else if let Some(delivery) = this.snapshot.next() {
                 this.message(&delivery, true)
             } else if this.in_snapshot {
                 this.snapshot = this.source.snapshot(SNAPSHOT_STEP).into_iter();
@@ -140,14 +160,7 @@ impl Frames for Subscription {
                 let next = pin!(this.source.next()).poll(cx);
                 match ready!(next) {
                     StreamItem::Message(delivery) => this.message(&delivery, false),
-                    StreamItem::Overflow { lost } => {
-                        // what the client knows of the state may be outdated
-                        if this.retained {
-                            this.source.read_retained();
-                            this.in_snapshot = true;
-                        }
-                        Some(this.gap(lost))
-                    }
+                    StreamItem::Gap(gap) => Some(this.tell_gap(gap)),
                     // the conversation hears of it, too, and chooses its moment
                     StreamItem::Closed(CloseReason::ShuttingDown) => return Poll::Ready(None),
                     StreamItem::Closed(reason) => Some(Said::End(reason.into())),

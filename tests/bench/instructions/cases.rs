@@ -359,7 +359,7 @@ fn subscribe(broker: &Broker, to: &mut Attached, filter: &str, qos: Qos) -> Vec<
 }
 
 fn broker() -> Broker {
-    let store = MemoryStore::new(Epoch(*b"benchmrk"), 1 << 30);
+    let store = MemoryStore::new(Epoch(*b"benchmrk"), 1 << 30, 1 << 24);
     Broker::new(Default::default(), Limits::default(), Box::new(store))
 }
 

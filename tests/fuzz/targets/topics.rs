@@ -65,6 +65,10 @@ impl Subscriber for Someone {
     fn is_held_up(&self) -> bool {
         false
     }
+    fn is_tail(&self) -> bool {
+        false
+    }
+
     fn is_away(&self) -> bool {
         false
     }

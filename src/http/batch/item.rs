@@ -1,0 +1,336 @@
+//! A message to be published, as JSON: the envelope that readers get, less what only the gateway can say.
+
+use crate::{
+    broker::Draft,
+    http::{
+        extract::{self, TopicRules},
+        problem::{Kind, Problem},
+    },
+    mqtt::{Qos, payload::Payload, property::MessageProperties, topic::TopicName},
+};
+use base64::{
+    Engine,
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
+};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+/// base64, with or without padding.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+/// A message to be published. What an envelope has beside this (`size`, `cursor`, `time` and others) is passed over.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewMessage {
+    /// Where to: a topic name, without wildcards.
+    #[schema(example = "home/kitchen/temp")]
+    topic: String,
+    /// The payload, written as `encoding` says; nothing is an empty one.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<serde_json::Value>, example = "21.5")]
+    payload: Option<Box<RawValue>>,
+    /// `utf8` (the default) and `base64`: a string. `json`: any JSON, whose text as it stands here is the payload.
+    /// `none`: there is no payload.
+    #[schema(example = "utf8")]
+    encoding: Option<String>,
+    /// Quality of service; 1 if not said.
+    #[schema(minimum = 0, maximum = 2)]
+    qos: Option<u8>,
+    /// Also keep it as the topic's retained message; with an empty payload, clear that.
+    #[serde(default)]
+    retain: bool,
+    /// What travels with it.
+    #[serde(default)]
+    properties: NewProperties,
+    #[schema(ignore)]
+    size: Option<u64>,
+    #[serde(rename = "snapshot")]
+    #[schema(ignore)]
+    _snapshot: Option<IgnoredAny>,
+    #[serde(rename = "cursor")]
+    #[schema(ignore)]
+    _cursor: Option<IgnoredAny>,
+    #[serde(rename = "time")]
+    #[schema(ignore)]
+    _time: Option<IgnoredAny>,
+    #[serde(rename = "matched")]
+    #[schema(ignore)]
+    _matched: Option<IgnoredAny>,
+    #[schema(ignore)]
+    idempotency_key: Option<IgnoredAny>,
+}
+
+/// MQTT 5.0 properties of a message to be published.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewProperties {
+    /// Any text, usually a media type.
+    content_type: Option<String>,
+    /// `utf8`, which is checked, or `bytes`.
+    payload_format: Option<String>,
+    /// Seconds after which it is not delivered any more.
+    #[schema(minimum = 1)]
+    expiry: Option<u32>,
+    /// Where to answer.
+    response_topic: Option<String>,
+    /// What to answer with, in base64.
+    correlation_data: Option<String>,
+    /// Pairs of name and value: order and duplicates count.
+    #[serde(default)]
+    user: Vec<(String, String)>,
+}
+
+/// Whatever is there, also `null`.
+fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::<RawValue>::deserialize(from).map(Some)
+}
+
+/// Reads one message out of its JSON text.
+pub fn read(text: &str, rules: &TopicRules) -> Result<Draft, Problem> {
+    let read: Result<NewMessage, _> = serde_json::from_str(text);
+    let message = read.map_err(|error| Problem::new(Kind::BodyInvalid, error.to_string()))?;
+    if message.idempotency_key.is_some() {
+        return Err(wrong(
+            "idempotency_key",
+            "the key is the whole request's: send it as Idempotency-Key",
+        ));
+    }
+    let topic = extract::name(&message.topic, rules)
+        .map_err(|detail| Problem::new(Kind::TopicInvalid, detail))?;
+    Ok(Draft {
+        topic,
+        payload: message.payload()?,
+        qos: message.qos(rules)?,
+        retain: message.retain,
+        properties: message.properties.read(rules)?,
+    })
+}
+
+fn wrong(name: &str, detail: impl Into<String>) -> Problem {
+    Problem::parameter(name, detail)
+}
+
+impl NewMessage {
+    fn qos(&self, rules: &TopicRules) -> Result<Qos, Problem> {
+        match self.qos {
+            None => Ok(Qos::AtLeastOnce.min(rules.maximum_qos)),
+            Some(qos) => Qos::from_wire(qos).ok_or_else(|| wrong("qos", "0, 1 or 2")),
+        }
+    }
+
+    fn payload(&self) -> Result<Payload, Problem> {
+        let encoding = self.encoding.as_deref().unwrap_or("utf8");
+        let Some(written) = &self.payload else {
+            // an envelope that was read without its payload must not become an empty message
+            return match self.size.unwrap_or(0) {
+                0 => Ok(Payload::EMPTY),
+                _ => Err(wrong("payload", "it was left out, but its size is not 0")),
+            };
+        };
+        let text = || -> Result<String, Problem> {
+            let text = serde_json::from_str(written.get());
+            text.map_err(|_| wrong("payload", "a string, unless encoding is json"))
+        };
+        match encoding {
+            "utf8" => Ok(text()?.into_bytes().into()),
+            "base64" => match BASE64.decode(text()?) {
+                Ok(bytes) => Ok(bytes.into()),
+                Err(_) => Err(wrong("payload", "it is not base64")),
+            },
+            "json" => Ok(Payload::copy_from_slice(written.get().as_bytes())),
+            "none" => Err(wrong("payload", "there is one, although encoding is none")),
+            _ => Err(wrong("encoding", "one of utf8, base64, json, none")),
+        }
+    }
+}
+
+impl NewProperties {
+    fn read(self, rules: &TopicRules) -> Result<Option<Box<MessageProperties>>, Problem> {
+        if self.user.len() > rules.user_properties {
+            let (many, most) = (self.user.len(), rules.user_properties);
+            let detail = format!("{many} user properties, at most {most} are allowed");
+            return Err(wrong("user", detail));
+        }
+        let pair = |(name, value): (String, String)| {
+            Ok((mqtt_text("user", name)?, mqtt_text("user", value)?))
+        };
+        let properties = MessageProperties {
+            payload_is_utf8: match self.payload_format.as_deref() {
+                None => None,
+                Some("utf8") => Some(true),
+                Some("bytes") => Some(false),
+                Some(_) => return Err(wrong("payload_format", "one of utf8, bytes")),
+            },
+            message_expiry: match self.expiry {
+                Some(0) => return Err(wrong("expiry", "a whole number, 1 to 4294967295")),
+                expiry => expiry,
+            },
+            content_type: self
+                .content_type
+                .map(|text| mqtt_text("content_type", text))
+                .transpose()?,
+            response_topic: self
+                .response_topic
+                .map(|text| response_topic(&text, rules))
+                .transpose()?,
+            correlation_data: match self.correlation_data.map(|text| BASE64.decode(text)) {
+                None => None,
+                Some(Ok(bytes)) if bytes.len() <= usize::from(u16::MAX) => Some(bytes.into()),
+                Some(Ok(_)) => {
+                    return Err(wrong("correlation_data", "it is longer than 65535 bytes"));
+                }
+                Some(Err(_)) => return Err(wrong("correlation_data", "it is not base64")),
+            },
+            user: self
+                .user
+                .into_iter()
+                .map(pair)
+                .collect::<Result<_, Problem>>()?,
+        };
+        Ok((properties != MessageProperties::default()).then(|| Box::new(properties)))
+    }
+}
+
+fn response_topic(text: &str, rules: &TopicRules) -> Result<Box<str>, Problem> {
+    // [MQTT-3.3.2-14]
+    let name: Result<TopicName, String> = extract::name(text, rules);
+    name.map_err(|detail| wrong("response_topic", detail))?;
+    Ok(text.into())
+}
+
+/// Text that MQTT can carry [MQTT-1.5.4-2].
+fn mqtt_text(name: &str, text: String) -> Result<Box<str>, Problem> {
+    if text.contains('\0') {
+        return Err(wrong(name, "it contains U+0000"));
+    }
+    if text.len() > usize::from(u16::MAX) {
+        return Err(wrong(name, "it is longer than 65535 bytes"));
+    }
+    Ok(text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: TopicRules = TopicRules {
+        levels: 8,
+        bytes: 100,
+        filters: 64,
+        user_properties: 2,
+        maximum_qos: Qos::ExactlyOnce,
+        allow_controls: false,
+    };
+
+    fn payload(members: &str) -> Result<Vec<u8>, Kind> {
+        match read(&format!(r#"{{"topic":"a",{members}}}"#), &RULES) {
+            Ok(draft) => Ok(draft.payload.to_vec()),
+            Err(problem) => Err(problem.kind()),
+        }
+    }
+
+    #[test]
+    fn payloads_are_written_in_four_ways() {
+        for (members, bytes) in [
+            (r#""payload":"21.5""#, &b"21.5"[..]),
+            (
+                r#""payload":"k\u00e4se\n","encoding":"utf8""#,
+                "käse\n".as_bytes(),
+            ),
+            (r#""payload":"/wA=","encoding":"base64""#, &[0xFF, 0]),
+            (r#""payload":"/wA","encoding":"base64""#, &[0xFF, 0]),
+            (
+                r#""payload":{"b":1.50, "a":1e2},"encoding":"json""#,
+                br#"{"b":1.50, "a":1e2}"#,
+            ),
+            (r#""payload":"x","encoding":"json""#, br#""x""#),
+            (r#""payload":null,"encoding":"json""#, b"null"),
+            (r#""encoding":"none""#, b""),
+            (r#""encoding":"none","size":0"#, b""),
+            (r#""qos":0"#, b""),
+        ] {
+            assert_eq!(payload(members).as_deref(), Ok(bytes), "{members}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_none_is_refused() {
+        for members in [
+            r#""payload":21.5"#,
+            r#""payload":null"#,
+            r#""payload":{},"encoding":"utf8""#,
+            r#""payload":"_","encoding":"base64""#,
+            r#""payload":"x","encoding":"none""#,
+            r#""encoding":"none","size":4"#,
+            r#""payload":"x","encoding":"hex""#,
+            r#""qos":3"#,
+            r#""properties":{"expiry":0}"#,
+            r#""properties":{"payload_format":"text"}"#,
+            r#""properties":{"response_topic":"a/#"}"#,
+            r#""properties":{"correlation_data":"_"}"#,
+            r#""properties":{"user":[["a","\u0000"]]}"#,
+            r#""properties":{"user":[["a","1"],["b","2"],["c","3"]]}"#,
+            r#""idempotency_key":"x""#,
+        ] {
+            assert_eq!(payload(members), Err(Kind::ParameterInvalid), "{members}");
+        }
+        for members in [
+            r#""retian":true"#,
+            r#""retain":1"#,
+            r#""qos":"1""#,
+            r#""properties":{"type":"x"}"#,
+            r#""properties":{"user":[["a"]]}"#,
+            r#""properties":{"user":{"a":"b"}}"#,
+        ] {
+            assert_eq!(payload(members), Err(Kind::BodyInvalid), "{members}");
+        }
+        for text in ["{}", "[]", "1", r#""a""#, "null"] {
+            assert_eq!(
+                read(text, &RULES).unwrap_err().kind(),
+                Kind::BodyInvalid,
+                "{text}"
+            );
+        }
+        for topic in ["", "a/#", "+", "a\\u0000b", "a\\nb", "1/2/3/4/5/6/7/8/9"] {
+            let text = format!(r#"{{"topic":"{topic}"}}"#);
+            assert_eq!(
+                read(&text, &RULES).unwrap_err().kind(),
+                Kind::TopicInvalid,
+                "{topic}"
+            );
+        }
+    }
+
+    #[test]
+    fn everything_that_travels_reaches_the_message_and_what_readers_see_is_passed_over() {
+        let text = r#"{"topic":"home//temp","payload":"21.5","encoding":"utf8","size":4,"qos":2,"retain":true,
+            "snapshot":false,"cursor":"k7q2m9xa-10482","time":"2026-11-22T16:05:00.123Z","matched":[0],
+            "properties":{"content_type":"text/plain","payload_format":"utf8","expiry":57,"response_topic":"r/1",
+            "correlation_data":"AAE=","user":[["room","kitchen"],["room","2"]]}}"#;
+        let draft = read(text, &RULES).unwrap();
+        assert_eq!(
+            (&*draft.topic, draft.qos, draft.retain),
+            ("home//temp", Qos::ExactlyOnce, true)
+        );
+        let properties = *draft.properties.unwrap();
+        assert_eq!(
+            properties,
+            MessageProperties {
+                payload_is_utf8: Some(true),
+                message_expiry: Some(57),
+                content_type: Some("text/plain".into()),
+                response_topic: Some("r/1".into()),
+                correlation_data: Some(vec![0, 1].into()),
+                user: vec![
+                    ("room".into(), "kitchen".into()),
+                    ("room".into(), "2".into())
+                ],
+            }
+        );
+    }
+}
