@@ -105,7 +105,8 @@ fn whenever_it_crashes_a_request_is_there_whole_and_with_its_key_or_not_at_all()
         let steps = disk.steps();
         let is_removal = |step: &&Step| matches!(step, Step::Remove(_));
         given_back += steps.iter().filter(is_removal).count();
-        for cut in (0..150).map(|_| random.between(0, steps.len() as u64) as usize) {
+        for _ in 0..150 {
+            let cut = random.between(0, steps.len() as u64) as usize;
             let what = format!("seed {seed}, run {nth}, cut {cut}");
             let files = after_crash(&steps[..cut], &mut random);
             let told = steps[..cut].iter().rev().find_map(|step| match step {
