@@ -37,7 +37,7 @@ impl Image {
         let file = fs::File::create(image.path()).expect("the folder is ours");
         file.set_len(megabytes << 20).expect("a sparse file");
         run(Command::new("mkfs.ext4")
-            .args(["-q", "-F"])
+            .args(["-q", "-F", "-m", "0"])
             .arg(image.path()))?;
         image.mount()?;
         Ok(image)
@@ -63,6 +63,12 @@ impl Image {
         run(Command::new("umount").arg(self.root()))?;
         self.is_mounted = false;
         Ok(())
+    }
+
+    /// Whoever writes waits until the answer is dropped.
+    pub fn freeze(&self) -> Frozen {
+        run(Command::new("fsfreeze").arg("-f").arg(self.root())).expect("ext4 can be frozen");
+        Frozen(self.root())
     }
 
     /// The power is cut now. From here on nothing reaches the image, whose state is put aside.
@@ -116,6 +122,15 @@ impl Drop for Image {
         if self.is_mounted {
             let _ = self.unmount();
         }
+    }
+}
+
+/// A file system that stands still.
+pub struct Frozen(PathBuf);
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        let _ = run(Command::new("fsfreeze").arg("-u").arg(&self.0));
     }
 }
 
