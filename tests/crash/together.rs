@@ -58,6 +58,7 @@ fn appended(random: &mut Random) -> Appended {
         requests: Vec::new(),
         trims: vec![(0, 0)],
     };
+    let mut sizes = Vec::new();
     for number in 0..80 {
         let count = 1 + random.below(6);
         let messages: Vec<_> = (0..count)
@@ -75,6 +76,7 @@ fn appended(random: &mut Random) -> Appended {
         let offsets: Vec<_> = appended.iter().map(|one| one.position.offset).collect();
         let lsn = appended.last().expect("at least one").lsn.0;
         let head = *offsets.last().expect("at least one");
+        sizes.extend(appended.iter().map(|one| (one.position.offset, one.size)));
         all.requests.push(Request { key, offsets, lsn });
         if random.once_in(3) {
             let newest = store.newest();
@@ -82,7 +84,12 @@ fn appended(random: &mut Random) -> Appended {
             disk.told(newest.0);
         }
         if random.once_in(8) {
-            store.trim(random.between(store.trimmed(), head), 0, 0);
+            let (before, through) = (store.trimmed(), random.between(store.trimmed(), head));
+            let gone = sizes
+                .iter()
+                .filter(|(at, _)| (before + 1..=through).contains(at));
+            let bytes = gone.clone().map(|(_, size)| size).sum();
+            store.trim(through, gone.count(), bytes);
             all.trims.push((disk.steps().len(), store.trimmed()));
             store.compact(&|_, _| false, 0);
         }
