@@ -31,10 +31,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub struct Written<'a> {
     #[serde(borrow)]
     topic: Cow<'a, str>,
-    /// Absent, or `null`: no bytes.
+    /// Absent: no bytes.
     #[serde(borrow, default, deserialize_with = "whatever")]
     payload: Option<&'a RawValue>,
     encoding: Option<String>,
+    size: Option<u64>,
     qos: Option<u64>,
     retain: Option<bool>,
     properties: Option<Properties>,
@@ -47,61 +48,105 @@ fn whatever<'de, D: Deserializer<'de>>(from: D) -> Result<Option<&'de RawValue>,
     <&RawValue>::deserialize(from).map(Some)
 }
 
+/// What makes a message, as it was written.
+pub struct Parts<'a> {
+    /// Where to.
+    pub topic: &'a str,
+    /// Any value, as `encoding` says.
+    pub payload: Option<&'a RawValue>,
+    /// `utf8` if not said.
+    pub encoding: Option<&'a str>,
+    /// Bytes of the payload, if it was written by a gateway.
+    pub size: Option<u64>,
+    /// 1 if not said.
+    pub qos: Option<u64>,
+    /// Whether it becomes the topic's retained message.
+    pub retain: bool,
+    /// What travels with it.
+    pub properties: Properties,
+}
+
 impl Written<'_> {
     /// What it asks to publish, if it can be.
     pub fn draft(self, rules: &TopicRules) -> Result<Draft, Problem> {
         if self.idempotency_key.is_some() {
             return Err(Problem::parameter(
                 "idempotency_key",
-                "this version does not support it",
+                "here a message has none: send it over HTTP, with Idempotency-Key",
             ));
         }
-        let topic = extract::name(&self.topic, rules)
+        let parts = Parts {
+            topic: &self.topic,
+            payload: self.payload,
+            encoding: self.encoding.as_deref(),
+            size: self.size,
+            qos: self.qos,
+            retain: self.retain.unwrap_or(false),
+            properties: self.properties.unwrap_or_default(),
+        };
+        parts.draft(rules)
+    }
+}
+
+impl Parts<'_> {
+    /// What is asked to be published, if it can be.
+    pub fn draft(self, rules: &TopicRules) -> Result<Draft, Problem> {
+        let topic = extract::name(self.topic, rules)
             .map_err(|detail| Problem::new(Kind::TopicInvalid, detail))?;
-        let payload = payload(self.payload, self.encoding.as_deref().unwrap_or("utf8"))?;
+        let payload = self.payload()?;
         let qos = match self.qos {
             None => Qos::AtLeastOnce.min(rules.maximum_qos),
-            Some(0) => Qos::AtMostOnce,
-            Some(1) => Qos::AtLeastOnce,
-            Some(2) => Qos::ExactlyOnce,
-            Some(_) => return Err(Problem::parameter("qos", "one of 0, 1, 2")),
+            Some(qos) => u8::try_from(qos)
+                .ok()
+                .and_then(Qos::from_wire)
+                .ok_or_else(|| Problem::parameter("qos", "one of 0, 1, 2"))?,
         };
-        let properties = match self.properties {
-            Some(properties) => properties_of(properties, rules)?,
-            None => MessageProperties::default(),
-        };
+        let properties = properties_of(self.properties, rules)?;
         Ok(Draft {
             topic,
             payload,
             qos,
-            retain: self.retain.unwrap_or(false),
+            retain: self.retain,
             properties: (properties != MessageProperties::default()).then(|| Box::new(properties)),
         })
     }
-}
 
-fn payload(written: Option<&RawValue>, encoding: &str) -> Result<Payload, Problem> {
-    let written = written.map(RawValue::get);
-    if encoding == "json" {
-        // byte for byte as it was written: numbers keep their spelling
-        return match written {
-            Some(json) => Ok(json.into()),
-            None => Err(Problem::parameter("payload", "encoding json needs a value")),
+    fn payload(&self) -> Result<Payload, Problem> {
+        let Some(written) = self.payload else {
+            return match (self.size, self.encoding) {
+                (_, Some("json")) => {
+                    Err(Problem::parameter("payload", "encoding json needs a value"))
+                }
+                (None | Some(0), _) => Ok(Payload::EMPTY),
+                // an envelope that was read without its payload must not become an empty message
+                (Some(_), _) => {
+                    let detail = "it was left out, but its size is not 0";
+                    Err(Problem::parameter("payload", detail))
+                }
+            };
         };
-    }
-    let text: Cow<'_, str> = match written {
-        None | Some("null") => Cow::Borrowed(""),
-        Some(json) => serde_json::from_str(json).map_err(|_| {
-            Problem::parameter("payload", "a string of Unicode, unless encoding is json")
-        })?,
-    };
-    match encoding {
-        "utf8" => Ok(text.as_ref().into()),
-        "base64" => match BASE64.decode(text.as_bytes()) {
-            Ok(bytes) => Ok(bytes.into()),
-            Err(_) => Err(Problem::parameter("payload", "it is not base64")),
-        },
-        _ => Err(Problem::parameter("encoding", "one of utf8, base64, json")),
+        let text = || -> Result<String, Problem> {
+            let text = serde_json::from_str(written.get());
+            let detail = "a string of Unicode, unless encoding is json";
+            text.map_err(|_| Problem::parameter("payload", detail))
+        };
+        match self.encoding.unwrap_or("utf8") {
+            "utf8" => Ok(text()?.into_bytes().into()),
+            "base64" => match BASE64.decode(text()?) {
+                Ok(bytes) => Ok(bytes.into()),
+                Err(_) => Err(Problem::parameter("payload", "it is not base64")),
+            },
+            // byte for byte as it was written: numbers keep their spelling
+            "json" => Ok(written.get().into()),
+            "none" => {
+                let detail = "there is one, although encoding is none";
+                Err(Problem::parameter("payload", detail))
+            }
+            _ => {
+                let detail = "one of utf8, base64, json, none";
+                Err(Problem::parameter("encoding", detail))
+            }
+        }
     }
 }
 
@@ -203,7 +248,7 @@ mod tests {
         };
         for (written, bytes) in [
             (r#""qos":1"#, &b""[..]),
-            (r#""payload":null"#, b""),
+            (r#""encoding":"none""#, b""),
             (r#""payload":"\u0000\ud83d\ude00""#, "\0😀".as_bytes()),
             (r#""payload":"/wA=","encoding":"base64""#, b"\xff\0"),
             (r#""payload":"/wA","encoding":"base64""#, b"\xff\0"),
@@ -219,7 +264,9 @@ mod tests {
             r#""payload":"\ud800""#,
             r#""payload":"*","encoding":"base64""#,
             r#""encoding":"json""#,
-            r#""encoding":"none""#,
+            r#""payload":null"#,
+            r#""encoding":"none","size":3"#,
+            r#""payload":"x","encoding":"none""#,
             r#""payload":"x","encoding":"xml""#,
         ] {
             assert_eq!(

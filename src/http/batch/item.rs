@@ -3,25 +3,15 @@
 use crate::{
     broker::Draft,
     http::{
-        extract::{self, TopicRules},
+        draft::Parts,
+        envelope::Properties,
+        extract::TopicRules,
         problem::{Kind, Problem},
     },
-    mqtt::{Qos, payload::Payload, property::MessageProperties, topic::TopicName},
-};
-use base64::{
-    Engine,
-    alphabet::STANDARD,
-    engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
-
-/// base64, with or without padding.
-const BASE64: GeneralPurpose = GeneralPurpose::new(
-    &STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
 
 /// A message to be published. What an envelope has beside this (`size`, `cursor`, `time` and others) is passed over.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -40,7 +30,7 @@ pub struct NewMessage {
     encoding: Option<String>,
     /// Quality of service; 1 if not said.
     #[schema(minimum = 0, maximum = 2)]
-    qos: Option<u8>,
+    qos: Option<u64>,
     /// Also keep it as the topic's retained message; with an empty payload, clear that.
     #[serde(default)]
     retain: bool,
@@ -95,128 +85,35 @@ pub fn read(text: &str, rules: &TopicRules) -> Result<Draft, Problem> {
     let read: Result<NewMessage, _> = serde_json::from_str(text);
     let message = read.map_err(|error| Problem::new(Kind::BodyInvalid, error.to_string()))?;
     if message.idempotency_key.is_some() {
-        return Err(wrong(
+        return Err(Problem::parameter(
             "idempotency_key",
             "the key is the whole request's: send it as Idempotency-Key",
         ));
     }
-    let topic = extract::name(&message.topic, rules)
-        .map_err(|detail| Problem::new(Kind::TopicInvalid, detail))?;
-    Ok(Draft {
-        topic,
-        payload: message.payload()?,
-        qos: message.qos(rules)?,
+    let written = message.properties;
+    let parts = Parts {
+        topic: &message.topic,
+        payload: message.payload.as_deref(),
+        encoding: message.encoding.as_deref(),
+        size: message.size,
+        qos: message.qos,
         retain: message.retain,
-        properties: message.properties.read(rules)?,
-    })
-}
-
-fn wrong(name: &str, detail: impl Into<String>) -> Problem {
-    Problem::parameter(name, detail)
-}
-
-impl NewMessage {
-    fn qos(&self, rules: &TopicRules) -> Result<Qos, Problem> {
-        match self.qos {
-            None => Ok(Qos::AtLeastOnce.min(rules.maximum_qos)),
-            Some(qos) => Qos::from_wire(qos).ok_or_else(|| wrong("qos", "0, 1 or 2")),
-        }
-    }
-
-    fn payload(&self) -> Result<Payload, Problem> {
-        let encoding = self.encoding.as_deref().unwrap_or("utf8");
-        let Some(written) = &self.payload else {
-            // an envelope that was read without its payload must not become an empty message
-            return match self.size.unwrap_or(0) {
-                0 => Ok(Payload::EMPTY),
-                _ => Err(wrong("payload", "it was left out, but its size is not 0")),
-            };
-        };
-        let text = || -> Result<String, Problem> {
-            let text = serde_json::from_str(written.get());
-            text.map_err(|_| wrong("payload", "a string, unless encoding is json"))
-        };
-        match encoding {
-            "utf8" => Ok(text()?.into_bytes().into()),
-            "base64" => match BASE64.decode(text()?) {
-                Ok(bytes) => Ok(bytes.into()),
-                Err(_) => Err(wrong("payload", "it is not base64")),
-            },
-            "json" => Ok(Payload::copy_from_slice(written.get().as_bytes())),
-            "none" => Err(wrong("payload", "there is one, although encoding is none")),
-            _ => Err(wrong("encoding", "one of utf8, base64, json, none")),
-        }
-    }
-}
-
-impl NewProperties {
-    fn read(self, rules: &TopicRules) -> Result<Option<Box<MessageProperties>>, Problem> {
-        if self.user.len() > rules.user_properties {
-            let (many, most) = (self.user.len(), rules.user_properties);
-            let detail = format!("{many} user properties, at most {most} are allowed");
-            return Err(wrong("user", detail));
-        }
-        let pair = |(name, value): (String, String)| {
-            Ok((mqtt_text("user", name)?, mqtt_text("user", value)?))
-        };
-        let properties = MessageProperties {
-            payload_is_utf8: match self.payload_format.as_deref() {
-                None => None,
-                Some("utf8") => Some(true),
-                Some("bytes") => Some(false),
-                Some(_) => return Err(wrong("payload_format", "one of utf8, bytes")),
-            },
-            message_expiry: match self.expiry {
-                Some(0) => return Err(wrong("expiry", "a whole number, 1 to 4294967295")),
-                expiry => expiry,
-            },
-            content_type: self
-                .content_type
-                .map(|text| mqtt_text("content_type", text))
-                .transpose()?,
-            response_topic: self
-                .response_topic
-                .map(|text| response_topic(&text, rules))
-                .transpose()?,
-            correlation_data: match self.correlation_data.map(|text| BASE64.decode(text)) {
-                None => None,
-                Some(Ok(bytes)) if bytes.len() <= usize::from(u16::MAX) => Some(bytes.into()),
-                Some(Ok(_)) => {
-                    return Err(wrong("correlation_data", "it is longer than 65535 bytes"));
-                }
-                Some(Err(_)) => return Err(wrong("correlation_data", "it is not base64")),
-            },
-            user: self
-                .user
-                .into_iter()
-                .map(pair)
-                .collect::<Result<_, Problem>>()?,
-        };
-        Ok((properties != MessageProperties::default()).then(|| Box::new(properties)))
-    }
-}
-
-fn response_topic(text: &str, rules: &TopicRules) -> Result<Box<str>, Problem> {
-    // [MQTT-3.3.2-14]
-    let name: Result<TopicName, String> = extract::name(text, rules);
-    name.map_err(|detail| wrong("response_topic", detail))?;
-    Ok(text.into())
-}
-
-/// Text that MQTT can carry [MQTT-1.5.4-2].
-fn mqtt_text(name: &str, text: String) -> Result<Box<str>, Problem> {
-    if text.contains('\0') {
-        return Err(wrong(name, "it contains U+0000"));
-    }
-    if text.len() > usize::from(u16::MAX) {
-        return Err(wrong(name, "it is longer than 65535 bytes"));
-    }
-    Ok(text.into())
+        properties: Properties {
+            content_type: written.content_type,
+            payload_format: written.payload_format,
+            expiry: written.expiry,
+            response_topic: written.response_topic,
+            correlation_data: written.correlation_data,
+            user: written.user,
+        },
+    };
+    parts.draft(rules)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mqtt::{Qos, property::MessageProperties};
 
     const RULES: TopicRules = TopicRules {
         levels: 8,

@@ -55,7 +55,7 @@ const BESIDE_PAYLOAD: usize = 64 * 1024;
 #[serde(untagged)]
 #[expect(dead_code, reason = "names the two forms of a body")]
 enum Batch {
-    One(#[serde(skip)] NewMessage),
+    One(#[serde(skip)] Box<NewMessage>),
     Many(#[serde(skip)] Vec<NewMessage>),
 }
 
