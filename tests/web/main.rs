@@ -1,10 +1,15 @@
 //! The web API as `openapi.json` and the README promise it, seen from a bare socket.
 
+#[path = "../support/random.rs"]
+mod random;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod documents;
+mod dying_readers;
 mod foreign_pages;
+mod got;
+mod killed_gateway;
 mod problems;
 mod publishing;
 mod resuming;
