@@ -7,6 +7,7 @@ mod support;
 
 mod documents;
 mod dying_readers;
+mod fidelity;
 mod foreign_pages;
 mod got;
 mod killed_gateway;
