@@ -259,6 +259,14 @@ pub struct Body {
 }
 
 impl Body {
+    /// Ends the connection with a reset, as a machine does that has forgotten it: what is on the way is lost.
+    pub fn reset(self) {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket
+            .set_linger(Some(std::time::Duration::ZERO))
+            .expect("SO_LINGER");
+    }
+
     async fn more(&mut self) -> bool {
         self.stream
             .read_buf(&mut self.buffer)

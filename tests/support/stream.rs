@@ -180,6 +180,11 @@ impl Stream {
     /// Ends the connection without a word.
     pub fn abandon(self) {}
 
+    /// Ends the connection with a reset.
+    pub fn reset(self) {
+        self.body.reset();
+    }
+
     /// Cuts complete lines out of the buffer; SSE ends lines with CR, LF or CRLF, NDJSON with LF.
     fn split_lines(&mut self) {
         let mut start = 0;

@@ -1,12 +1,18 @@
 //! The web API as `openapi.json` and the README promise it, seen from a bare socket.
 
+#[path = "../support/random.rs"]
+mod random;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod batch;
 mod documents;
+mod dying_readers;
+mod fidelity;
 mod foreign_pages;
 mod idempotency;
+mod got;
+mod killed_gateway;
 mod problems;
 mod publishing;
 mod resuming;
