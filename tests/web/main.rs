@@ -3,8 +3,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod catalogue;
+mod conditions;
 mod documents;
+mod draining;
 mod foreign_pages;
+mod headers;
+mod listing;
 mod problems;
 mod publishing;
 mod state;
