@@ -41,8 +41,9 @@ if [ ! -e tests/interop/node_modules/.package-lock.json ] ||
     npm ci --prefix tests/interop --no-fund --no-audit
 fi
 
-if [ ! -x tests/.venv/bin/python ] || ! tests/.venv/bin/python -c 'import paho.mqtt' 2>/dev/null; then
-    say "installing the Python client"
+if [ ! -x tests/.venv/bin/python ] ||
+    ! tests/.venv/bin/python -c 'import paho.mqtt, openapi_spec_validator, schemathesis' 2>/dev/null; then
+    say "installing the Python clients"
     python3 -m venv tests/.venv
     tests/.venv/bin/pip install --quiet --disable-pip-version-check -r tests/interop/requirements.txt
 fi

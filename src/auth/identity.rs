@@ -6,6 +6,9 @@ use std::sync::Arc;
 /// Where a bridge tells its state; a bridge may write there although it is below `$SYS`.
 const BRIDGE_STATE: &str = "$SYS/broker/connection/";
 
+/// Where answers to requests go.
+const REPLIES: &str = "$reply/";
+
 /// Somebody who publishes and subscribes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Identity {
@@ -67,10 +70,19 @@ impl Identity {
         Ok(())
     }
 
+    /// Whether what is published on `topic` may be read.
+    pub fn may_read(&self, topic: &TopicName) -> Result<(), Denied> {
+        // as below
+        if topic.starts_with(REPLIES) {
+            return Err(Denied::Reserved);
+        }
+        Ok(())
+    }
+
     /// Whether `filter` may be subscribed to.
     pub fn may_subscribe(&self, filter: &TopicFilter) -> Result<(), Denied> {
         // a reply address is a capability: nobody but the gateway listens there
-        if filter.pattern().starts_with("$reply/") {
+        if filter.pattern().starts_with(REPLIES) {
             return Err(Denied::Reserved);
         }
         Ok(())
@@ -104,6 +116,11 @@ mod tests {
         let anyone = Identity::anonymous();
         assert!(anyone.may_subscribe(&filter("$reply/x")).is_err());
         assert!(anyone.may_subscribe(&filter("$share/g/$reply/x")).is_err());
+        assert!(
+            anyone
+                .may_read(&TopicName::parse("$reply/x").unwrap())
+                .is_err()
+        );
         assert!(anyone.may_subscribe(&filter("$SYS/#")).is_ok());
     }
 }

@@ -15,6 +15,7 @@ mod expiry;
 pub mod history;
 pub mod idempotency;
 pub mod keeping;
+pub mod listing;
 pub mod outbox;
 pub mod publish;
 mod recording;
@@ -178,6 +179,9 @@ pub enum Refused {
     /// The disk failed when the message had been routed already: whether it survives is unknown.
     #[error("the storage has failed: whether the message is kept is unknown")]
     StorageFailed,
+    /// What is retained is not what it must be.
+    #[error("the topic's state is not the one that the condition names")]
+    PreconditionFailed,
     /// The gateway goes down.
     #[error("the gateway is shutting down")]
     ShuttingDown,
@@ -199,7 +203,9 @@ impl Refused {
             Refused::QuotaExceeded | Refused::RetainedFull { .. } | Refused::Storage(_) => {
                 ReasonCode::QuotaExceeded
             }
-            Refused::StorageFailed => ReasonCode::ImplementationSpecificError,
+            Refused::StorageFailed | Refused::PreconditionFailed => {
+                ReasonCode::ImplementationSpecificError
+            }
             Refused::ShuttingDown => ReasonCode::ServerShuttingDown,
         }
     }
@@ -217,6 +223,7 @@ impl Refused {
             | Refused::RetainNotSupported
             | Refused::WildcardsNotSupported
             | Refused::SharedNotSupported => Refusal::NotSupported,
+            Refused::PreconditionFailed => Refusal::Request,
             Refused::RetainedFull { .. } => Refusal::Retained,
             Refused::QuotaExceeded | Refused::Storage(_) => Refusal::Quota,
             Refused::ShuttingDown | Refused::StorageFailed => Refusal::Busy,
@@ -342,9 +349,7 @@ impl Broker {
         identity: &Identity,
         topic: &TopicName,
     ) -> Result<Option<Retained>, Refused> {
-        if let Ok(filter) = crate::mqtt::topic::TopicFilter::parse(topic) {
-            identity.may_subscribe(&filter)?;
-        }
+        identity.may_read(topic)?;
         Ok(self.0.retained.get(topic, self.now()))
     }
 

@@ -20,6 +20,7 @@ use crate::{
     mqtt::{PacketId, Qos, topic},
     routing::{
         Target, Targets,
+        condition::Condition,
         memo::Memo,
         shared::{Group, Member},
     },
@@ -145,7 +146,26 @@ impl Broker {
     ) -> Result<Receipt, Refused> {
         publisher.identity.may_publish(&draft.topic)?;
         self.admit(&draft)?;
-        self.route(publisher, draft, inbound, Some(&self.0.limits), now)
+        self.route(publisher, draft, inbound, None, Some(&self.0.limits), now)
+    }
+
+    /// Publishes a message that is to be retained, if `condition` holds of what its topic retains; else nothing is done.
+    /// Between the look and the write nobody else writes, whichever way he comes.
+    pub fn publish_if(
+        &self,
+        condition: &Condition,
+        publisher: &mut Publisher,
+        draft: Draft,
+    ) -> Result<Receipt, Refused> {
+        let identity = &publisher.identity;
+        identity.may_publish(&draft.topic)?;
+        // what came of it tells of what is retained
+        identity.may_read(&draft.topic)?;
+        self.admit(&draft)?;
+        let (limits, now) = (Some(&self.0.limits), self.now());
+        let receipt = self.route(publisher, draft, None, Some(condition), limits, now);
+        self.flush(publisher);
+        receipt
     }
 
     /// Offers what a batch still holds back.
@@ -163,7 +183,7 @@ impl Broker {
         mut draft: Draft,
     ) -> Result<Receipt, Refused> {
         draft.retain &= self.0.limits.features.retain;
-        let receipt = self.route(publisher, draft, None, None, self.now());
+        let receipt = self.route(publisher, draft, None, None, None, self.now());
         self.flush(publisher);
         receipt
     }
@@ -202,6 +222,7 @@ impl Broker {
         publisher: &mut Publisher,
         draft: Draft,
         inbound: Option<PacketId>,
+        condition: Option<&Condition>,
         limits: Option<&Limits>,
         now: Millis,
     ) -> Result<Receipt, Refused> {
@@ -241,6 +262,13 @@ impl Broker {
         let (qos, retain) = (draft.qos, draft.retain);
         let message = Arc::new(draft.into_message(Some(origin.clone()), now));
         let mut order = self.0.order.lock();
+        // nobody sets what is retained but under the order lock: what holds now holds when it is set
+        if let Some(condition) = condition {
+            let current = self.0.retained.get(&message.topic, now);
+            if !condition.holds(current.map(|retained| retained.position)) {
+                return Err(Refused::PreconditionFailed);
+            }
+        }
         // nobody subscribes while the order lock is held: what matches now is what matches at this position
         if let Some(limits) = limits.filter(|_| retain) {
             // before anything is done with it: a message is taken whole or not at all

@@ -62,7 +62,6 @@ pub fn file(method: &Method, path: &str, headers: &HeaderMap) -> Result<Response
 pub fn protect(headers: &mut HeaderMap, content_policy: &'static str) {
     let fixed = [
         (header::CONTENT_SECURITY_POLICY, content_policy),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (
             HeaderName::from_static("cross-origin-opener-policy"),

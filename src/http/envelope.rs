@@ -134,10 +134,11 @@ pub fn gap(gap: Gap) -> Value {
 
 /// One message on its own, as a JSON object.
 pub fn object(message: &Message, form: PayloadForm, copy: Copy<'_>) -> Bytes {
-    let shared = shared(message, form);
-    let mut out = BytesMut::with_capacity(shared.len() + 128);
+    // not kept: a message that is asked for once is not held twice from then on
+    let members = render(message, form);
+    let mut out = BytesMut::with_capacity(members.len() + 128);
     out.put_u8(b'{');
-    out.put_slice(&shared);
+    out.put_slice(&members);
     write_own(&mut out, message, copy);
     out.put_u8(b'}');
     out.freeze()
@@ -220,7 +221,7 @@ impl Properties {
 }
 
 /// One message. Clients ignore members they do not know.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Envelope {
     /// Where it was published to.
     #[schema(example = "home/kitchen/temp")]

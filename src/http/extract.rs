@@ -27,7 +27,7 @@ use bytes::Bytes;
 pub const TOPICS: &str = "/api/v1/topics";
 
 /// base64url, with or without padding.
-const BASE64URL: GeneralPurpose = GeneralPurpose::new(
+pub const BASE64URL: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
@@ -103,7 +103,8 @@ pub fn filters(query: &mut Query<'_>, rules: &TopicRules) -> Result<Vec<TopicFil
     raw.into_iter().map(|raw| filter(raw, rules)).collect()
 }
 
-fn filter(raw: &str, rules: &TopicRules) -> Result<TopicFilter, Problem> {
+/// One filter, still encoded.
+pub fn filter(raw: &str, rules: &TopicRules) -> Result<TopicFilter, Problem> {
     let text = percent::decode(raw, Plus::Level)
         .map_err(|fault| Problem::new(Kind::FilterInvalid, fault.to_string()))?;
     topic_filter(&text, rules)

@@ -4,6 +4,7 @@ use crate::{
     http::{
         State,
         problem::{self, Kind, Problem},
+        retained::http_date,
         serve::Connection,
     },
     metrics::{METRICS, Refusal},
@@ -11,9 +12,10 @@ use crate::{
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderName, HeaderValue},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use std::{
     any::Any,
     fmt::Write,
@@ -28,6 +30,21 @@ use tower_http::catch_panic::ResponseForPanic;
 
 /// Names the request in the answer, in the log and in a problem's `instance`.
 static REQUEST_ID: HeaderName = HeaderName::from_static("request-id");
+
+static GUARDS: [(HeaderName, HeaderValue); 3] = [
+    (
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    ),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'"),
+    ),
+    (
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    ),
+];
 
 /// Gives the request an id, notes how it went, and writes out the problem it ended in.
 ///
@@ -59,10 +76,31 @@ pub async fn receive<F: Future<Output = Response>>(
         count(state, peer, problem, &id);
     }
     let mut response = problem::finish(response, &id);
-    if let Ok(value) = HeaderValue::try_from(id) {
-        response.headers_mut().insert(REQUEST_ID.clone(), value);
-    }
+    complete(response.headers_mut(), id);
     response
+}
+
+/// The whole answer to what was no request: hyper closes behind it.
+pub fn no_request(state: &State, peer: SocketAddr, status: StatusCode) -> Bytes {
+    let (id, problem) = (next_id(), Problem::no_request(status));
+    METRICS.responses(status.as_u16()).inc();
+    count(state, Some(peer), &problem, &id);
+    let body = problem.render(&id);
+    let mut headers = problem::headers();
+    complete(&mut headers, id);
+    insert_date(&mut headers, state);
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    headers.insert(header::CONTENT_LENGTH, body.len().into());
+    let mut answer = format!("HTTP/1.1 {status}\r\n").into_bytes();
+    for (name, value) in &headers {
+        answer.extend_from_slice(name.as_str().as_bytes());
+        answer.extend_from_slice(b": ");
+        answer.extend_from_slice(value.as_bytes());
+        answer.extend_from_slice(b"\r\n");
+    }
+    answer.extend_from_slice(b"\r\n");
+    answer.extend_from_slice(&body);
+    answer.into()
 }
 
 /// Counts a refusal and notes it, with what it was about.
@@ -72,6 +110,25 @@ pub fn count(state: &State, peer: Option<SocketAddr>, problem: &Problem, about: 
     {
         let why = format_args!("{}: {about}", problem.kind().slug());
         state.notes.refused(kind, peer, why, state.broker.uptime());
+    }
+}
+
+/// What every answer carries: its id, and what keeps browsers from making more of it than it is. Pages of ours say
+/// themselves what they may do.
+fn complete(headers: &mut HeaderMap, id: String) {
+    if let Ok(value) = HeaderValue::try_from(id) {
+        headers.insert(REQUEST_ID.clone(), value);
+    }
+    for (name, value) in &GUARDS {
+        if !headers.contains_key(name) {
+            headers.insert(name, value.clone());
+        }
+    }
+}
+
+fn insert_date(headers: &mut HeaderMap, state: &State) {
+    if let Ok(date) = HeaderValue::try_from(http_date(state.broker.now())) {
+        headers.insert(header::DATE, date);
     }
 }
 
@@ -88,12 +145,12 @@ fn counted_as(kind: Kind) -> Option<Refusal> {
         Kind::NotAuthenticated => Some(Refusal::Credentials),
         Kind::NotAuthorized | Kind::TopicReserved => Some(Refusal::NotAuthorized),
         Kind::TopicInvalid | Kind::FilterInvalid => Some(Refusal::Topic),
-        Kind::PayloadTooLarge | Kind::UriTooLong => Some(Refusal::TooLarge),
+        Kind::PayloadTooLarge | Kind::UriTooLong | Kind::HeadTooLarge => Some(Refusal::TooLarge),
         Kind::PayloadFormatInvalid => Some(Refusal::Malformed),
         Kind::QuotaExceeded => Some(Refusal::Quota),
-        Kind::NotSupported => Some(Refusal::NotSupported),
+        Kind::NotSupported | Kind::RetainUnsupported => Some(Refusal::NotSupported),
         Kind::StorageUnavailable | Kind::Overloaded | Kind::ShuttingDown => Some(Refusal::Busy),
-        Kind::NotFound | Kind::NotRetained | Kind::Internal => None,
+        Kind::NotFound | Kind::NotRetained | Kind::PreconditionFailed | Kind::Internal => None,
         _ => Some(Refusal::Request),
     }
 }

@@ -23,8 +23,8 @@ static SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 const REQUEST_HEADERS: &str =
     "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Prefer";
-const EXPOSED_HEADERS: &str = "ETag, Link, Location, Retry-After, Mqtt-Cursor, Mqtt-Topic, Mqtt-QoS, Mqtt-Expiry, \
-     Mqtt-Content-Type, Mqtt-User-Property, Idempotency-Replayed, Request-Id";
+const EXPOSED_HEADERS: &str = "ETag, Link, Location, Retry-After, RateLimit, RateLimit-Policy, Mqtt-Cursor, \
+     Mqtt-Topic, Mqtt-QoS, Mqtt-Expiry, Mqtt-Content-Type, Mqtt-User-Property, Idempotency-Replayed, Request-Id";
 
 /// The names and origins that are accepted.
 #[derive(Debug, Clone, Default)]

@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod body;
+pub mod conditions;
 pub mod config;
 pub mod dashboard;
 pub mod docs;
@@ -16,6 +17,7 @@ pub mod guards;
 pub mod handover;
 pub mod history;
 pub mod idempotency;
+pub mod listing;
 pub mod negotiate;
 pub mod openapi;
 pub mod percent;
@@ -23,6 +25,7 @@ pub mod probes;
 pub mod problem;
 pub mod query;
 pub mod retained;
+pub mod rewording;
 pub mod serve;
 pub mod since;
 pub mod stall;
@@ -35,11 +38,12 @@ use crate::{broker::Broker, http::extract::TopicRules, listener::refused::Notes}
 use axum::{
     Router,
     extract::Request,
-    http::Method,
+    http::{Method, StatusCode},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
-use std::{convert::Infallible, sync::Arc};
+use bytes::Bytes;
+use std::{convert::Infallible, net::SocketAddr, sync::Arc};
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -97,6 +101,11 @@ impl App {
             })
         })
         .await
+    }
+
+    /// The answer to what `peer` sent instead of a request, for which there is but a status.
+    pub fn answer_no_request(&self, peer: SocketAddr, status: StatusCode) -> Bytes {
+        front::no_request(&self.state, peer, status)
     }
 
     /// To publish is what programs do all day: it is found without the table of routes, which costs a request 3,400

@@ -1,7 +1,7 @@
 //! The OpenAPI 3.1 document, from the annotations beside the handlers.
 
 use crate::http::{
-    batch, envelope, history, probes, problem, retained, stream, topics, upgrade, ws,
+    batch, envelope, history, listing, probes, problem, retained, stream, topics, upgrade, ws,
 };
 use serde_json::{Value, json};
 use utoipa::OpenApi;
@@ -14,7 +14,7 @@ use utoipa::OpenApi;
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
     ),
     paths(
-        topics::post, topics::put, retained::get, topics::delete, batch::post, history::get, stream::get, ws::get,
+        topics::post, topics::put, retained::get, topics::delete, listing::list, batch::post, history::get, stream::get, ws::get,
         upgrade::mqtt,
         probes::discovery, probes::healthz, probes::readyz, probes::metrics,
     ),
@@ -41,6 +41,7 @@ pub fn document() -> String {
     // a document made of strings and numbers always has a JSON form
     let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
     add_twins(&mut document);
+    add_what_any_request_may_get(&mut document);
     document["paths"]["/api/v1/stream"]["get"]["x-sse-events"] = sse_events();
     document["paths"]["/api/v1/ws"]["get"]["x-frames"] = websocket_frames();
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
@@ -50,13 +51,14 @@ pub fn document() -> String {
 
 /// Every operation on a topic also answers without it in the path and with `?topic=`.
 fn add_twins(document: &mut Value) {
-    let mut twins = document["paths"][TOPIC_PATH].clone();
-    for operation in twins
-        .as_object_mut()
-        .into_iter()
-        .flatten()
-        .map(|(_, operation)| operation)
-    {
+    let Value::Object(operations) = document["paths"][TOPIC_PATH].clone() else {
+        return;
+    };
+    for (method, mut operation) in operations {
+        // to read has its place in the description of the list already
+        if !document["paths"][TWIN_PATH][&method].is_null() {
+            continue;
+        }
         if let Some(id) = operation["operationId"].as_str() {
             operation["operationId"] = format!("{id}ByQuery").into();
         }
@@ -70,8 +72,43 @@ fn add_twins(document: &mut Value) {
                     "A topic name, without wildcards: any that MQTT allows.".into();
             }
         }
+        document["paths"][TWIN_PATH][&method] = operation;
     }
-    document["paths"][TWIN_PATH] = twins;
+}
+
+/// Answers to requests of any kind, so that an answer that is not in the document is a mistake.
+const ANY_REQUEST: [(&str, &str); 7] = [
+    ("400", "`parameter-invalid`, `request-invalid`"),
+    (
+        "403",
+        "`not-authorized`, `origin-rejected`, `not-supported`",
+    ),
+    ("405", "`method-not-allowed`"),
+    ("414", "`uri-too-long`"),
+    ("421", "`host-rejected`"),
+    ("431", "`head-too-large`"),
+    ("500", "`internal`"),
+];
+
+fn add_what_any_request_may_get(document: &mut Value) {
+    let paths = document["paths"].as_object_mut().into_iter().flatten();
+    let operations = paths
+        .filter_map(|(_, path)| path.as_object_mut())
+        .flatten()
+        .map(|(_, operation)| operation);
+    for operation in operations {
+        for (status, description) in ANY_REQUEST {
+            let response = &mut operation["responses"][status];
+            if response.is_null() {
+                *response = json!({
+                    "description": description,
+                    "content": {
+                        "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+                    }
+                });
+            }
+        }
+    }
 }
 
 /// What OpenAPI 3.1 cannot say: the events inside a stream. In NDJSON each is an object with its name in `event`.
@@ -242,12 +279,11 @@ mod tests {
     #[test]
     fn every_topic_operation_has_its_twin() {
         let read: Value = serde_json::from_str(&document()).unwrap();
+        assert_eq!(read["paths"][TWIN_PATH]["get"]["operationId"], "listTopics");
         for method in ["get", "post", "put", "delete"] {
             let twin = &read["paths"][TWIN_PATH][method];
-            assert!(
-                twin["operationId"].as_str().unwrap().ends_with("ByQuery"),
-                "{method}"
-            );
+            let id = twin["operationId"].as_str().unwrap();
+            assert!(id.ends_with("ByQuery") || method == "get", "{id}");
             assert!(
                 twin["parameters"]
                     .as_array()

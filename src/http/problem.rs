@@ -8,7 +8,7 @@ use crate::{
 };
 use axum::{
     body::Body,
-    http::{HeaderName, HeaderValue, Response, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header},
     response::IntoResponse,
 };
 use serde::Serialize;
@@ -33,17 +33,20 @@ pub enum Kind {
     TopicReserved,
     NotSupported,
     SharedSubCursor,
+    RetainUnsupported,
     OriginRejected,
     NotFound,
     NotRetained,
     MethodNotAllowed,
     NotAcceptable,
+    PreconditionFailed,
     PayloadTooLarge,
     UriTooLong,
     MediaTypeUnsupported,
     HostRejected,
     PayloadFormatInvalid,
     UpgradeRequired,
+    HeadTooLarge,
     QuotaExceeded,
     Internal,
     StorageUnavailable,
@@ -128,6 +131,12 @@ impl Kind {
                 "A shared subscription has no place in the log",
                 Some(R::SharedSubscriptionsNotSupported),
             ),
+            Kind::RetainUnsupported => (
+                "retain-unsupported",
+                S::UNPROCESSABLE_ENTITY,
+                "Messages are not retained here",
+                Some(R::RetainNotSupported),
+            ),
             Kind::OriginRejected => (
                 "origin-rejected",
                 S::FORBIDDEN,
@@ -151,6 +160,12 @@ impl Kind {
                 "not-acceptable",
                 S::NOT_ACCEPTABLE,
                 "No offered media type is accepted",
+                None,
+            ),
+            Kind::PreconditionFailed => (
+                "precondition-failed",
+                S::PRECONDITION_FAILED,
+                "The state is not the expected one",
                 None,
             ),
             Kind::PayloadTooLarge => (
@@ -200,6 +215,12 @@ impl Kind {
                 "upgrade-required",
                 S::UPGRADE_REQUIRED,
                 "This is a WebSocket endpoint",
+                None,
+            ),
+            Kind::HeadTooLarge => (
+                "head-too-large",
+                S::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "The request's headers are too large",
                 None,
             ),
             Kind::QuotaExceeded => (
@@ -271,6 +292,7 @@ impl Kind {
             StatusCode::URI_TOO_LONG => Kind::UriTooLong,
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Kind::MediaTypeUnsupported,
             StatusCode::UPGRADE_REQUIRED => Kind::UpgradeRequired,
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => Kind::HeadTooLarge,
             status if status.is_client_error() => Kind::RequestInvalid,
             _ => Kind::Internal,
         }
@@ -329,6 +351,22 @@ impl Problem {
             outcome_unknown: false,
             may_pass: false,
         }
+    }
+
+    /// What came was no request, and got this status from who reads them.
+    pub fn no_request(status: StatusCode) -> Self {
+        let detail = match Kind::of_status(status) {
+            Kind::UriTooLong => {
+                "the target may have 65534 bytes; long topics can go in the body, as JSON"
+            }
+            Kind::HeadTooLarge => {
+                "request line and headers may have 80 KiB together, and 100 headers"
+            }
+            _ => {
+                "it is no HTTP/1.1: look at the request line, the headers, and the length of the body"
+            }
+        };
+        Problem::new(Kind::of_status(status), detail)
     }
 
     /// One query parameter or header is wrong.
@@ -409,7 +447,7 @@ impl Problem {
     }
 
     /// The JSON text for the request `id`.
-    fn render(&self, id: &str) -> Vec<u8> {
+    pub fn render(&self, id: &str) -> Vec<u8> {
         // strings and numbers always have a JSON form
         serde_json::to_vec(&self.body(format!("/requests/{id}"))).unwrap_or_default()
     }
@@ -471,9 +509,10 @@ impl From<Refused> for Problem {
                 Problem::new(Kind::TopicInvalid, detail)
             }
             Refused::QosNotSupported
-            | Refused::RetainNotSupported
             | Refused::WildcardsNotSupported
             | Refused::SharedNotSupported => Problem::new(Kind::NotSupported, detail),
+            Refused::RetainNotSupported => Problem::new(Kind::RetainUnsupported, detail),
+            Refused::PreconditionFailed => return Problem::new(Kind::PreconditionFailed, detail),
             Refused::FilterInvalid(_) => Problem::new(Kind::FilterInvalid, detail),
             Refused::PayloadTooLarge => Problem::new(Kind::PayloadTooLarge, detail),
             Refused::PayloadFormatInvalid => Problem::new(Kind::PayloadFormatInvalid, detail),
@@ -530,16 +569,7 @@ pub fn finish(mut response: axum::response::Response, id: &str) -> axum::respons
     };
     let (mut head, _) = response.into_parts();
     head.headers.remove(header::CONTENT_LENGTH);
-    head.headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/problem+json"),
-    );
-    head.headers
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    head.headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
+    head.headers.extend(headers());
     for (name, value) in &problem.headers {
         head.headers.append(name, value.clone());
     }
@@ -548,6 +578,17 @@ pub fn finish(mut response: axum::response::Response, id: &str) -> axum::respons
         remember.as_written(head.status, &body);
     }
     Response::from_parts(head, Body::from(body))
+}
+
+/// The headers of every problem document.
+pub fn headers() -> HeaderMap {
+    HeaderMap::from_iter([
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        ),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ])
 }
 
 /// The problem behind an error status that somebody else chose.

@@ -37,6 +37,11 @@ impl<'a> Query<'a> {
         })
     }
 
+    /// Whether `name` is given.
+    pub fn has(&self, name: &str) -> bool {
+        self.left.iter().any(|(found, _)| found == name)
+    }
+
     /// All values of `name` in order, still encoded.
     pub fn take_all(&mut self, name: &'static str) -> Vec<&'a str> {
         self.known.push(name);

@@ -1,12 +1,12 @@
 //! HTTP/1.1 over accepted connections, with bounds on everything a client can stretch.
 //!
-//! hyper answers what is no HTTP at all by itself, with a bare 400, 414 or 431: no request exists yet to have a
-//! problem.
+//! hyper answers what is no HTTP at all by itself, with a bare 400, 414 or 431: see [`Rewording`].
 
 use crate::{
     http::{
         App,
         handover::{Handover, Socket},
+        rewording::Rewording,
         stall::WriteDeadline,
         stream::Course,
     },
@@ -167,6 +167,8 @@ async fn answer(
     stopping: &CancellationToken,
 ) -> Option<(Wire, Box<Course>)> {
     let handover = connection.handover();
+    let (refusing, peer) = (app.clone(), connection.peer);
+    let in_our_words = move |status| refusing.answer_no_request(peer, status);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request: Request = request.map(Body::new);
         request.extensions_mut().insert(connection.clone());
@@ -178,7 +180,7 @@ async fn answer(
         .header_read_timeout(HEAD_DEADLINE)
         .max_header_size(HEAD_BYTES)
         .max_buf_size(BUFFER_BYTES)
-        .serve_connection(TokioIo::new(wire), service)
+        .serve_connection(TokioIo::new(Rewording::new(wire, in_our_words)), service)
         .with_upgrades();
     let mut stop = pin!(stopping.cancelled());
     let mut running = true;
@@ -198,7 +200,7 @@ async fn answer(
         return None;
     }
     let parts = conversation.into_parts()?;
-    let mut wire = parts.io.into_inner();
+    let mut wire = parts.io.into_inner().into_inner();
     wire.put_back(&parts.read_buf);
     Some((wire, handover.take()?))
 }

@@ -4,13 +4,14 @@ use crate::{
     auth::identity::Identity,
     broker::{Draft, Receipt, publish::together::Outcome},
     http::{
-        State, body, extract,
+        State, body, conditions, extract,
         idempotency::{self, Answer, First},
         problem::{Kind, Problem, ProblemBody},
         query::Query,
     },
     message::Position,
     mqtt::{Qos, payload::Payload, topic::TopicName},
+    routing::condition::Condition,
     store::once::Fingerprint,
 };
 use axum::{
@@ -28,13 +29,9 @@ static CURSOR: HeaderName = HeaderName::from_static("mqtt-cursor");
 static PREFER: HeaderName = HeaderName::from_static("prefer");
 static PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 
-/// Headers that change what a request means, and that this version does not obey. Silently doing something else
-/// would be worse than refusing.
-static NOT_YET: [HeaderName; 3] = [
-    header::IF_MATCH,
-    header::IF_NONE_MATCH,
-    header::IF_UNMODIFIED_SINCE,
-];
+/// Headers that change what a request means, and that are not obeyed. Silently doing something else would be worse
+/// than refusing. A date is no condition for a state that may change twice within its second.
+static NOT_YET: [HeaderName; 1] = [header::IF_UNMODIFIED_SINCE];
 
 /// What became of a publish.
 #[derive(Debug, Serialize, ToSchema)]
@@ -73,6 +70,8 @@ pub struct Published {
         ("Content-Type" = Option<String>, Header, description = "The content type property; `application/x-www-form-urlencoded` counts as none."),
         ("Prefer" = Option<String>, Header, description = "`return=minimal` asks for 204 without a body."),
         ("Idempotency-Key" = Option<String>, Header, description = "A string of your choice, `\"8e03978e\"`: sent again with the same key, the request is done once and answered as before, with `Idempotency-Replayed: true`."),
+        ("If-Match" = Option<String>, Header, description = "With `retain=true`, as PUT."),
+        ("If-None-Match" = Option<String>, Header, description = "With `retain=true`, as PUT."),
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "Any bytes of any type."),
     responses(
@@ -83,7 +82,8 @@ pub struct Published {
         (status = 409, description = "`idempotency-in-flight`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "`payload-too-large`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "`media-type-unsupported`: Content-Encoding", body = ProblemBody, content_type = "application/problem+json"),
-        (status = 422, description = "`payload-format-invalid`, `idempotency-mismatch`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 412, description = "`precondition-failed`: nothing was done", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`payload-format-invalid`, `retain-unsupported`, `idempotency-mismatch`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 429, description = "`quota-exceeded`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`overloaded`, `shutting-down`, `storage-unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
@@ -93,9 +93,13 @@ pub async fn post(
     request: Request,
 ) -> Result<Response, Problem> {
     let key = idempotency::key(request.headers())?;
-    let (head, draft) = draft(&state, request).await?;
+    let (head, draft, condition) = draft(&state, request).await?;
     match key {
-        None => publish(&state, &head, draft).await,
+        None => Ok(publish(&state, &head, draft, &condition).await?.0),
+        Some(_) if condition.is_some() => Err(Problem::parameter(
+            "Idempotency-Key",
+            "not together with If-Match and If-None-Match: a condition makes a repetition harmless by itself",
+        )),
         Some(key) => publish_once(&state, &head, draft, key).await,
     }
 }
@@ -116,27 +120,41 @@ pub async fn post(
         ("correlation" = Option<String>, Query, description = "What to answer with, base64url."),
         ("payload_format" = Option<String>, Query, description = "`utf8` or `bytes`; `utf8` is checked."),
         ("user" = Option<Vec<String>>, Query, description = "A user property, `name=value`; repeatable, in order."),
+        ("Content-Type" = Option<String>, Header, description = "The content type property; `application/x-www-form-urlencoded` counts as none."),
+        ("Prefer" = Option<String>, Header, description = "`return=minimal` asks for 204 without a body."),
+        ("If-Match" = Option<String>, Header, description = "Only if what is retained has this `ETag`, or with `*` if anything is retained: nobody else wrote in between, over MQTT neither."),
+        ("If-None-Match" = Option<String>, Header, description = "`*`: only if nothing is retained."),
     ),
     request_body(content = Vec<u8>, content_type = "application/octet-stream", description = "Any bytes of any type, at least one."),
     responses(
-        (status = 200, description = "Set.", body = Published, headers(("Mqtt-Cursor" = String, description = "Present if it was recorded."))),
+        (status = 200, description = "Set.", body = Published, headers(("ETag" = String, description = "For the next `If-Match`."), ("Mqtt-Cursor" = String, description = "Where it was recorded."))),
         (status = 204, description = "Set, as `Prefer: return=minimal` asked."),
         (status = 400, description = "As POST; `body-invalid` if the body is empty", body = ProblemBody, content_type = "application/problem+json"),
-        (status = "default", description = "As POST", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 412, description = "`precondition-failed`: nothing was done", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "As POST", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 413, description = "`payload-too-large`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 415, description = "`media-type-unsupported`: Content-Encoding", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`payload-format-invalid`, `retain-unsupported`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`quota-exceeded`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "As POST", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn put(
     axum_extract::State(state): axum_extract::State<Arc<State>>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (head, draft) = draft(&state, request).await?;
+    let (head, draft, condition) = draft(&state, request).await?;
     if draft.payload.is_empty() {
         return Err(Problem::new(
             Kind::BodyInvalid,
             "an empty retained message is none: use DELETE to clear the topic",
         ));
     }
-    publish(&state, &head, draft).await
+    let (mut response, receipt) = publish(&state, &head, draft, &condition).await?;
+    // what is served now is what was sent
+    let tag = receipt.position.map(conditions::tag);
+    add(response.headers_mut(), &header::ETAG, tag);
+    Ok(response)
 }
 
 /// Clear the retained message.
@@ -147,10 +165,19 @@ pub async fn put(
     path = "/api/v1/topics/{topic}",
     operation_id = "clearRetained",
     tag = "topics",
-    params(("topic" = String, Path, description = "A topic name, without wildcards. As one segment, `/` is `%2F`.", example = "home%2Flamp")),
+    params(
+        ("topic" = String, Path, description = "A topic name, without wildcards. As one segment, `/` is `%2F`.", example = "home%2Flamp"),
+        ("If-Match" = Option<String>, Header, description = "As PUT."),
+        ("If-None-Match" = Option<String>, Header, description = "As PUT."),
+    ),
     responses(
         (status = 204, description = "Nothing is retained any more."),
-        (status = "default", description = "As POST", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 412, description = "`precondition-failed`: nothing was done", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 400, description = "`topic-invalid`, `parameter-invalid`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 403, description = "As POST", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 422, description = "`retain-unsupported`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`quota-exceeded`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 503, description = "As POST", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
 pub async fn delete(
@@ -163,6 +190,7 @@ pub async fn delete(
     let mut query = Query::parse(head.uri.query())?;
     let topic = extract::topic(&head.uri, &mut query, &state.rules)?;
     query.finish()?;
+    let condition = conditions::condition(&head.headers)?;
     let draft = Draft {
         topic,
         payload: Payload::EMPTY,
@@ -170,14 +198,14 @@ pub async fn delete(
         retain: true,
         properties: None,
     };
-    let receipt = send(&state, draft).await?;
+    let receipt = send(&state, draft, &condition).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     add_cursor(response.headers_mut(), &receipt);
     Ok(response)
 }
 
 /// Reads a request to publish: everything about it is checked before its body is awaited.
-async fn draft(state: &State, request: Request) -> Result<(Parts, Draft), Problem> {
+async fn draft(state: &State, request: Request) -> Result<(Parts, Draft, Condition), Problem> {
     let (head, body) = request.into_parts();
     refuse_what_is_not_obeyed(&head.headers)?;
     let mut query = Query::parse(head.uri.query())?;
@@ -194,15 +222,23 @@ async fn draft(state: &State, request: Request) -> Result<(Parts, Draft), Proble
             "PUT sets the retained message; use POST to publish without",
         ));
     }
+    let retain = is_put || options.retain == Some(true);
+    let condition = conditions::condition(&head.headers)?;
+    if condition.is_some() && !retain {
+        return Err(Problem::parameter(
+            "retain",
+            "a condition is one on the retained message: it needs retain=true",
+        ));
+    }
     let payload = body::read(body, &head.headers, state.broker.limits().payload).await?;
     let draft = Draft {
         topic,
         payload,
         qos: options.qos,
-        retain: is_put || options.retain == Some(true),
+        retain,
         properties: options.properties,
     };
-    Ok((head, draft))
+    Ok((head, draft, condition))
 }
 
 /// Publishes, unless the same request was done before.
@@ -268,9 +304,14 @@ fn fingerprint(draft: &Draft) -> Fingerprint {
     idempotency::fingerprint(parts)
 }
 
-async fn publish(state: &State, head: &Parts, draft: Draft) -> Result<Response, Problem> {
+async fn publish(
+    state: &State,
+    head: &Parts,
+    draft: Draft,
+    condition: &Condition,
+) -> Result<(Response, Receipt), Problem> {
     let (topic, qos) = (draft.topic.clone(), draft.qos);
-    let receipt = send(state, draft).await?;
+    let receipt = send(state, draft, condition).await?;
     let mut response = match wants_minimal(&head.headers) {
         true => (
             StatusCode::NO_CONTENT,
@@ -280,14 +321,17 @@ async fn publish(state: &State, head: &Parts, draft: Draft) -> Result<Response, 
         false => Json(published(receipt.position, &topic, qos)).into_response(),
     };
     add_cursor(response.headers_mut(), &receipt);
-    Ok(response)
+    Ok((response, receipt))
 }
 
 /// Publishes and, above QoS 0, waits until everything that must survive is durable.
-async fn send(state: &State, draft: Draft) -> Result<Receipt, Problem> {
+async fn send(state: &State, draft: Draft, condition: &Condition) -> Result<Receipt, Problem> {
     let waits = draft.qos != Qos::AtMostOnce;
     let mut publisher = state.broker.publisher(Identity::anonymous(), None);
-    let receipt = state.broker.publish(&mut publisher, draft)?;
+    let receipt = match condition.is_some() {
+        true => state.broker.publish_if(condition, &mut publisher, draft)?,
+        false => state.broker.publish(&mut publisher, draft)?,
+    };
     if let Some(durable_at) = receipt.durable_at.filter(|_| waits) {
         state.broker.durable(durable_at).await?;
     }
@@ -305,11 +349,13 @@ fn published(position: Option<Position>, topic: &TopicName, qos: Qos) -> Publish
 }
 
 fn add_cursor(headers: &mut HeaderMap, receipt: &Receipt) {
-    let cursor = receipt
-        .position
-        .and_then(|position| HeaderValue::try_from(position.to_string()).ok());
-    if let Some(cursor) = cursor {
-        headers.insert(CURSOR.clone(), cursor);
+    let cursor = receipt.position.map(|position| position.to_string());
+    add(headers, &CURSOR, cursor);
+}
+
+fn add(headers: &mut HeaderMap, name: &HeaderName, value: Option<String>) {
+    if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
+        headers.insert(name, value);
     }
 }
 
@@ -361,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_header_that_would_change_the_meaning_is_refused() {
-        for name in ["if-match", "if-none-match"] {
+        for name in ["if-unmodified-since"] {
             let mut headers = HeaderMap::new();
             headers.insert(
                 HeaderName::from_static(name),

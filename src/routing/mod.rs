@@ -2,6 +2,7 @@
 //!
 //! Pure and synchronous, generic over the subscriber. It finds receivers and never delivers to them.
 
+pub mod condition;
 pub mod memo;
 pub mod retained;
 pub mod shared;

@@ -9,6 +9,8 @@ use crate::{
 use parking_lot::RwLock;
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 
+pub mod level;
+
 /// Topics looked at under one lock.
 const CHUNK: usize = 1024;
 

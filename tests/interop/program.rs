@@ -38,8 +38,13 @@ impl Finished {
 
 /// Runs a program to its end (at most two minutes), with `input` on its stdin.
 pub fn run(program: &str, arguments: &[&str], input: &[u8]) -> Finished {
+    run_for(120, program, arguments, input)
+}
+
+/// As [`run`], for at most so many seconds.
+pub fn run_for(seconds: u32, program: &str, arguments: &[&str], input: &[u8]) -> Finished {
     let mut child = Command::new("timeout")
-        .args(["120", program])
+        .args([&seconds.to_string(), program])
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -267,6 +267,13 @@ impl Body {
             .expect("SO_LINGER");
     }
 
+    /// Reads what is left of the body; then the connection is free for another request.
+    pub async fn into_stream(mut self) -> TcpStream {
+        let mut rest = Vec::new();
+        while self.chunk(&mut rest).await {}
+        self.stream
+    }
+
     async fn more(&mut self) -> bool {
         self.stream
             .read_buf(&mut self.buffer)

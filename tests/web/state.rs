@@ -125,28 +125,6 @@ async fn an_etag_saves_the_transfer_until_the_state_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_condition_that_cannot_be_kept_yet_is_refused_and_never_ignored() {
-    let gateway = Gateway::shared();
-    let (target, _) = target("state/condition");
-    put(&gateway, &target, "kept").await;
-    for (name, value) in [
-        ("If-Match", "\"x\""),
-        ("If-None-Match", "*"),
-        ("Idempotency-Key", "\"k\""),
-    ] {
-        let answer = Request::put(&target, "lost")
-            .header(name, value)
-            .send(gateway.http)
-            .await;
-        answer.assert_problem(400, "parameter-invalid");
-    }
-    assert_eq!(
-        Request::get(&target).send(gateway.http).await.text(),
-        "kept"
-    );
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stored_payload_cannot_become_a_page_of_this_origin() {
     let gateway = Gateway::shared();
     for (kind, shown) in [

@@ -201,10 +201,6 @@ fn headers(framing: Framing) -> HeaderMap {
         HeaderValue::from_static("no-store, no-transform"),
     );
     headers.insert(header::VARY, HeaderValue::from_static("Accept, Origin"));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
     // nginx holds a stream back to its end otherwise
     headers.insert(ACCEL_BUFFERING.clone(), HeaderValue::from_static("no"));
     headers
