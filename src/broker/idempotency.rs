@@ -121,3 +121,101 @@ impl Drop for Running {
         self.broker.0.requests.running.lock().remove(&self.name);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        auth::identity::Identity,
+        broker::{Draft, config::Config, publish::together::Outcome},
+        message::Epoch,
+        mqtt::{Qos, topic::TopicName},
+        session::limits::Limits,
+        store::memory::MemoryStore,
+    };
+
+    fn broker() -> Broker {
+        let store = MemoryStore::new(Epoch(*b"testtest"), 1 << 20);
+        Broker::new(Config::default(), Limits::default(), Box::new(store))
+    }
+
+    fn begin(broker: &Broker, key: &str, fingerprint: u8) -> Met {
+        broker.begin_once(None, key.into(), [fingerprint; 32])
+    }
+
+    fn draft(topic: &str) -> Draft {
+        Draft {
+            topic: TopicName::parse(topic).unwrap(),
+            payload: b"x".into(),
+            qos: Qos::AtMostOnce,
+            retain: false,
+            properties: None,
+        }
+    }
+
+    fn do_it(broker: &Broker, running: &Running, topics: &[&str]) -> Vec<Outcome> {
+        let mut publisher = broker.publisher(Identity::anonymous(), None);
+        let answer = |each: &[Outcome]| -> Box<[u8]> {
+            Box::from(format!("{} done", each.len()).as_bytes())
+        };
+        let drafts = topics.iter().map(|topic| draft(topic)).collect();
+        let answering = Some((running, &answer as _));
+        let done = broker.publish_together(&mut publisher, drafts, false, answering);
+        done.unwrap().each
+    }
+
+    #[test]
+    fn a_request_under_way_is_not_begun_again_and_one_that_was_given_up_is() {
+        let broker = broker();
+        let Met::New(running) = begin(&broker, "k", 1) else {
+            panic!("new");
+        };
+        assert!(matches!(begin(&broker, "k", 1), Met::InFlight));
+        assert!(matches!(begin(&broker, "k", 2), Met::Mismatch));
+        let user = Some(Arc::from("ann"));
+        assert!(matches!(
+            broker.begin_once(user, "k".into(), [2; 32]),
+            Met::New(_)
+        ));
+        drop(running);
+        assert!(matches!(begin(&broker, "k", 2), Met::New(_)));
+    }
+
+    #[test]
+    fn what_was_done_is_recorded_whoever_listens_and_answered_from_then_on() {
+        let broker = broker();
+        let Met::New(running) = begin(&broker, "k", 1) else {
+            panic!("new");
+        };
+        let each = do_it(&broker, &running, &["a", "$SYS/no", "b"]);
+        let offsets: Vec<_> = each
+            .iter()
+            .map(|one| one.ok().flatten().map(|position| position.offset))
+            .collect();
+        assert_eq!(offsets, [Some(1), None, Some(2)]);
+        assert!(each[1].is_err());
+        drop(running);
+        match begin(&broker, "k", 1) {
+            Met::Done(once) => assert_eq!(&*once.answer, b"3 done"),
+            _ => panic!("done"),
+        }
+        assert!(matches!(begin(&broker, "k", 2), Met::Mismatch));
+    }
+
+    #[test]
+    fn a_refusal_is_remembered_only_if_it_is_said_to_be() {
+        let broker = broker();
+        for (key, is_final) in [("final", true), ("passing", false)] {
+            let Met::New(running) = begin(&broker, key, 1) else {
+                panic!("new");
+            };
+            assert!(do_it(&broker, &running, &["$SYS/no"])[0].is_err());
+            if is_final {
+                running.refused(Box::from(&b"no"[..]));
+            }
+            drop(running);
+            let known = matches!(begin(&broker, key, 1), Met::Done(_));
+            assert_eq!(known, is_final, "{key}");
+        }
+    }
+}

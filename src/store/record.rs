@@ -755,3 +755,70 @@ fn read_of_client(kind: u8, reader: &mut Reader<'_>) -> Result<Change, Unreadabl
         _ => return Err(Unreadable),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> Message {
+        Message::new(
+            TopicName::parse("a/b").unwrap(),
+            b"payload".into(),
+            Qos::ExactlyOnce,
+            true,
+            None,
+            None,
+            Millis(5),
+        )
+    }
+
+    fn once(answer: usize) -> Arc<Once> {
+        Arc::new(Once {
+            user: Some("ann".into()),
+            key: "8e03978e".into(),
+            fingerprint: [9; 32],
+            at: Millis(7),
+            answer: vec![b'x'; answer].into(),
+        })
+    }
+
+    #[test]
+    fn the_first_of_several_messages_says_how_many_they_are_and_under_which_key() {
+        for once in [None, Some(once(0)), Some(once(200_000))] {
+            let begins = Together { messages: 3, once };
+            let mut body = Vec::new();
+            put_first(&mut body, 41, &message(), &begins);
+            let Ok(Entry::Message(logged)) = read(&body) else {
+                panic!("a message");
+            };
+            assert_eq!((logged.offset, logged.begins), (41, Some(begins)));
+            assert_eq!(&*logged.message.payload, b"payload");
+            assert!(logged.message.retain && logged.inbound.is_none());
+        }
+    }
+
+    #[test]
+    fn a_message_alone_is_written_as_ever() {
+        let mut body = Vec::new();
+        put_message(&mut body, 1, &message(), None);
+        let text = b"\x01\0\0\0\0\0\0\0\x01\x06\0\0\0\0\0\0\0\x05\0\x03a/bpayload";
+        assert_eq!(body, text);
+        let Ok(Entry::Message(logged)) = read(&body) else {
+            panic!("a message");
+        };
+        assert_eq!(logged.begins, None);
+    }
+
+    #[test]
+    fn a_request_that_happens_once_is_read_as_it_was_written_or_not_at_all() {
+        let mut body = Vec::new();
+        put_change(&mut body, &Change::Once(once(300)));
+        match read(&body) {
+            Ok(Entry::Change(change)) => assert_eq!(change, Change::Once(once(300))),
+            other => panic!("{other:?}"),
+        }
+        for cut in 0..body.len() {
+            assert!(read(&body[..cut]).is_err(), "cut at {cut}");
+        }
+    }
+}

@@ -3,8 +3,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod batch;
 mod documents;
 mod foreign_pages;
+mod idempotency;
 mod problems;
 mod publishing;
 mod state;
