@@ -198,17 +198,21 @@ impl Publishing {
     /// Offers what was published, and returns when all that must survive of it is durable.
     async fn settle(&mut self) -> Result<(), Refused> {
         self.state.broker.flush(&mut self.publisher);
-        match self.durable_at.take() {
-            None => Ok(()),
-            Some(durable_at) => self.state.broker.durable(durable_at).await,
+        let broker = &self.state.broker;
+        if let Some(durable_at) = self.durable_at.take() {
+            broker.durable(durable_at).await?;
         }
+        // a request may hold more than may wait to be written, also of what nobody waits for
+        if broker.is_busy() {
+            broker.durable(broker.everything_durable()).await?;
+        }
+        Ok(())
     }
 
     /// Publishes what can be.
     async fn each(mut self, drafts: Vec<Result<Draft, Problem>>) -> Result<Response, Problem> {
         let mut outcomes = Vec::with_capacity(drafts.len());
         for draft in drafts {
-            // a batch may hold more than may wait to be written
             if self.state.broker.is_busy() {
                 self.settle().await?;
             }
