@@ -18,12 +18,19 @@ use tidegate::{
         config::Durability,
         disk::Folder,
         log::{DiskStore, Options},
+        once::Once,
         record::Change,
         recovery::{self, Header, OpenError, Recovered},
     },
 };
 
 const GOLDEN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/crash/golden/format-1");
+
+/// As well of format 1, from a version that knows requests that happen once.
+const WITH_KEYS: &str = concat!(
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/crash/golden/format-1-keys"
+);
 
 fn open(path: &Path) -> Result<(DiskStore, Recovered), OpenError> {
     let folder = Folder::open(path.to_owned())?;
@@ -81,13 +88,7 @@ fn a_folder_of_format_1_opens_and_holds_what_was_put_into_it() {
         let _ = fs::remove_dir_all(GOLDEN);
         write();
     }
-    let copy = tempfile::tempdir().expect("as the test made it");
-    for entry in fs::read_dir(GOLDEN)
-        .expect("as the test made it")
-        .map(Result::unwrap)
-    {
-        fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("as the test made it");
-    }
+    let copy = copy_of(GOLDEN);
     let (store, recovered) = open(copy.path()).expect("as the test made it");
     assert!(recovered.damage.is_empty() && recovered.clean);
     assert_eq!(store.epoch(), Epoch(*b"goldgold"));
@@ -115,6 +116,73 @@ fn a_folder_of_format_1_opens_and_holds_what_was_put_into_it() {
     assert_eq!(recovered.wills[0].1.will, will());
     assert_eq!(&*recovered.groups[0].0, "$share/g/a");
     assert_eq!(recovered.groups[0].1.through, 2);
+}
+
+fn copy_of(folder: &str) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().expect("as the test made it");
+    for entry in fs::read_dir(folder)
+        .expect("as the test made it")
+        .map(Result::unwrap)
+    {
+        fs::copy(entry.path(), copy.path().join(entry.file_name())).expect("as the test made it");
+    }
+    copy
+}
+
+fn once(user: Option<&str>, key: &str) -> Arc<Once> {
+    Arc::new(Once {
+        user: user.map(Arc::from),
+        key: key.into(),
+        fingerprint: [0xA5; 32],
+        at: Millis(800),
+        answer: b"answer".to_vec().into(),
+    })
+}
+
+#[test]
+fn a_folder_with_requests_that_happen_once_opens_and_knows_them() {
+    if std::env::var_os("TIDEGATE_WRITE_GOLDEN").is_some() {
+        let _ = fs::remove_dir_all(WITH_KEYS);
+        write_keys();
+    }
+    let copy = copy_of(WITH_KEYS);
+    let (store, recovered) = open(copy.path()).expect("as the test made it");
+    assert!(recovered.damage.is_empty() && recovered.clean);
+    let records = store.read(0, 10, None).records;
+    let read: Vec<_> = records
+        .iter()
+        .map(|r| (r.offset, &*r.message.topic, &*r.message.payload))
+        .collect();
+    assert_eq!(
+        read,
+        [
+            (1, "a", &b"one"[..]),
+            (2, "a", b"two"),
+            (3, "a", b"three"),
+            (4, "a", b"four")
+        ]
+    );
+    for (user, key) in [(None, "first"), (Some("ann"), "second"), (None, "moved")] {
+        let known = store.once(&user.map(Arc::from), key);
+        assert_eq!(known, Some(once(user, key)));
+    }
+}
+
+fn write_keys() {
+    let (store, _) = open(Path::new(WITH_KEYS)).expect("as the test made it");
+    let message = |text: &str| crate::run::message("a", text.as_bytes(), false, None);
+    let append = |texts: &[&str], once: Option<Arc<Once>>| {
+        let messages: Vec<_> = texts.iter().map(|text| message(text)).collect();
+        store
+            .append_together(&messages, once.as_ref(), Urgency::Now)
+            .expect("as the test made it");
+    };
+    append(&["one"], Some(once(None, "first")));
+    append(&["two", "three"], Some(once(Some("ann"), "second")));
+    append(&["four"], None);
+    store.change(Change::Once(once(None, "moved")), Urgency::Now);
+    drop(store);
+    let _ = fs::remove_file(Path::new(WITH_KEYS).join("lock"));
 }
 
 fn write() {

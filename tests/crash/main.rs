@@ -9,3 +9,4 @@ mod golden;
 mod rot;
 mod run;
 mod states;
+mod together;
