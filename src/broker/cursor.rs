@@ -254,3 +254,8 @@ impl Broker {
                 .any(|group| group.needs(record.offset))
     }
 }
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod tests;

@@ -246,6 +246,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             || self.waits_for_store(cx).is_ready()
             // it may have written all it had in between, and then nothing would wake this
             || !self.broker.is_busy();
+        if !takes_more {
+            // as above: what it says to be kept alive stays unread
+            self.heard = self.broker.now();
+        }
         if has_room && takes_more {
             match self.link.poll_read(cx) {
                 Poll::Ready(Ok(())) => {

@@ -11,6 +11,9 @@ use crate::support::{
     within,
 };
 
+/// Kills for each version.
+const LIVES: u32 = 4;
+
 const INTERVAL: &[&str] = &["--set", "store.durability={ interval = \"50ms\" }"];
 
 fn lasting(version: Version) -> Opening {
@@ -29,7 +32,7 @@ async fn written_at_intervals_nothing_that_was_acknowledged_is_lost_to_a_kill() 
         away.subscribe(&[("kept/#", 2)]).await;
         away.disconnect().await;
         // each kill follows the last acknowledgement at once
-        for life in 0..10 {
+        for life in 0..LIVES {
             let mut publisher = Client::tcp(&gateway, &Opening::v5("in")).await;
             for number in 0..20 {
                 let text = format!("{life} {number}");
@@ -44,7 +47,7 @@ async fn written_at_intervals_nothing_that_was_acknowledged_is_lost_to_a_kill() 
         let (mut away, welcome) = Client::tcp_with_welcome(&gateway, &lasting(version)).await;
         assert!(welcome.session_present);
         let (mut once, mut twice, mut web) = (vec![], vec![], 0);
-        while once.len() + twice.len() + web < 10 * 21 {
+        while once.len() + twice.len() + web < LIVES as usize * 21 {
             let got = away.receive().await;
             match (got.topic.as_str(), got.qos) {
                 ("kept/a", 1) => once.push(got.text()),
@@ -53,13 +56,13 @@ async fn written_at_intervals_nothing_that_was_acknowledged_is_lost_to_a_kill() 
             }
         }
         let numbered = |which: u32| {
-            let all = (0..10).flat_map(|life| (0..20).map(move |number| (life, number)));
+            let all = (0..LIVES).flat_map(|life| (0..20).map(move |number| (life, number)));
             let these = all.filter(move |(_, number)| number % 2 == which);
             these.map(|(life, number)| format!("{life} {number}"))
         };
         assert_eq!(once, numbered(0).collect::<Vec<_>>());
         assert_eq!(twice, numbered(1).collect::<Vec<_>>());
-        for life in 0..10 {
+        for life in 0..LIVES {
             let target = format!("/api/v1/topics/kept/{life}");
             let kept = Request::get(&target).send(gateway.http).await;
             assert_eq!((kept.status, kept.text().as_str()), (200, "web"));
