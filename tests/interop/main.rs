@@ -7,5 +7,6 @@ mod support;
 mod curl;
 mod mosquitto;
 mod mosquitto_bridge;
+mod nginx;
 mod program;
 mod scripts;
