@@ -4,6 +4,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod browser_stream;
 mod curl;
 mod mosquitto;
 mod mosquitto_bridge;

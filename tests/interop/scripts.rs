@@ -6,7 +6,7 @@ use crate::{program::run, support::gateway::Gateway};
 
 const HERE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop");
 
-fn installed(path: String) -> String {
+pub fn installed(path: String) -> String {
     assert!(
         Path::new(&path).exists(),
         "{path} is missing: run tests/run.sh once, it installs the clients"
