@@ -4,9 +4,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod browser_stream;
 mod curl;
 mod mosquitto;
 mod mosquitto_bridge;
 mod openapi;
+mod nginx;
 mod program;
 mod scripts;

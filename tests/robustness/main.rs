@@ -13,3 +13,4 @@ mod bad_requests;
 mod canary;
 mod mutation;
 mod slow_readers;
+mod stalled_streams;
