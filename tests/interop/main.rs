@@ -8,7 +8,7 @@ mod browser_stream;
 mod curl;
 mod mosquitto;
 mod mosquitto_bridge;
-mod openapi;
 mod nginx;
+mod openapi;
 mod program;
 mod scripts;

@@ -1,6 +1,6 @@
 //! What one session must be given, by a model that keeps every message.
 
-use crate::mqtt::topic::TopicFilter;
+use crate::mqtt::topic::{self, TopicFilter};
 use std::collections::BTreeMap;
 
 /// A message that was published.
@@ -53,7 +53,7 @@ impl Page {
     fn qos(&self, number: usize, told: &Told) -> Option<u8> {
         let matching = self.filters.iter().filter(|(filter, (_, since))| {
             let filter = TopicFilter::parse(filter).expect("a filter");
-            *since <= number && filter.matches(told.topic)
+            *since <= number && topic::matches(filter.pattern(), told.topic)
         });
         let granted = matching.map(|(_, (qos, _))| *qos).max();
         granted.map(|granted| granted.min(told.qos))

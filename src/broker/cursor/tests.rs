@@ -223,6 +223,7 @@ impl World {
                     Box::new(crate::store::memory::MemoryStore::new(
                         Epoch(*b"betweens"),
                         1,
+                        1,
                     )),
                 );
                 self.broker = open(&self.folder);
@@ -381,7 +382,10 @@ impl World {
     fn hear(&mut self, client: usize, out: &WriteQueue) -> bool {
         let mut slices = [IoSlice::new(&[]); 4_096];
         let count = out.slices(&mut slices);
-        let bytes = slices[..count].concat();
+        let bytes = slices[..count]
+            .iter()
+            .flat_map(|slice| slice.to_vec())
+            .collect::<Vec<u8>>();
         assert_eq!(bytes.len(), out.len(), "all of it");
         let mut packets = Vec::new();
         let mut decoder = Decoder::with_version(Peer::Server, Version::V5, usize::MAX);
