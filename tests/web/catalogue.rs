@@ -124,7 +124,7 @@ fn rows(long: usize) -> Vec<Row> {
             "head-too-large",
             431,
             None,
-            Request::get("/").header("X", &"a".repeat(100_000)),
+            Request::get("/").header("X", &"a".repeat(83_000)),
         ),
     ]
 }
@@ -170,10 +170,7 @@ async fn what_the_operator_switched_off_or_bounded_is_told_as_documented() {
     assert_row(&row.3.send(gateway.http).await, &row);
     gateway.stop();
     let gateway = Gateway::start(&["--set", "limits.retained_messages=1"]);
-    let first = Request::put("/api/v1/topics/a", "x")
-        .send(gateway.http)
-        .await;
-    assert_eq!(first.status, 200, "{}", first.text());
+    // the gateway's own numbers are retained already
     let row: Row = (
         "storage-unavailable",
         503,
@@ -229,7 +226,7 @@ async fn what_is_no_http_is_told_as_a_problem_too_and_closed() {
             "uri-too-long",
         ),
         (
-            format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "a".repeat(100_000)),
+            format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "a".repeat(83_000)),
             431,
             "head-too-large",
         ),

@@ -60,15 +60,21 @@ async fn every_answer_is_guarded_whoever_makes_it() {
         ("GET", "/mqtt"),
         ("DELETE", &target),
     ] {
-        let answer = Request::new(method, target).body("x").send(gateway.http);
-        assert_guarded(&answer.await, &format!("{method} {target}"));
+        let answer = Request::new(method, target)
+            .body("x")
+            .send(gateway.http)
+            .await;
+        assert_guarded(&answer, &format!("{method} {target}"));
     }
     let stream = Request::get("/api/v1/stream?topic=a")
         .open(gateway.http)
         .await;
     assert_guarded(&stream.head, "a stream");
-    let foreign = Request::get("/").host("evil.example").send(gateway.http);
-    assert_guarded(&foreign.await, "a foreign host");
+    let foreign = Request::get("/")
+        .host("evil.example")
+        .send(gateway.http)
+        .await;
+    assert_guarded(&foreign, "a foreign host");
     let mut no_http = TcpStream::connect(gateway.http).await.expect("accepted");
     no_http.write_all(b"HELLO\r\n\r\n").await.expect("written");
     let answer = within("an answer to no HTTP", read_head(no_http)).await;
