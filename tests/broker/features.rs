@@ -147,7 +147,10 @@ async fn the_web_is_held_to_the_same() {
         (Request::get("/api/v1/stream?topic=$share/g/a"), 0x9E),
     ] {
         let answer = request.send(gateway.http).await;
-        let problem = answer.assert_problem(403, "not-supported");
+        let problem = match reason {
+            0x9A => answer.assert_problem(422, "retain-unsupported"),
+            _ => answer.assert_problem(403, "not-supported"),
+        };
         assert_eq!(problem["reason_code"], reason, "{request:?}");
     }
     let published = Request::post("/api/v1/topics/a", "x")
