@@ -407,14 +407,13 @@ mod tests {
 
     #[test]
     fn a_header_that_would_change_the_meaning_is_refused() {
-        for name in ["if-unmodified-since"] {
-            let mut headers = HeaderMap::new();
-            headers.insert(
-                HeaderName::from_static(name),
-                HeaderValue::from_static("\"x\""),
-            );
-            assert!(refuse_what_is_not_obeyed(&headers).is_err(), "{name}");
-        }
+        let name = "if-unmodified-since";
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            HeaderName::from_static(name),
+            HeaderValue::from_static("\"x\""),
+        );
+        assert!(refuse_what_is_not_obeyed(&headers).is_err(), "{name}");
         assert!(refuse_what_is_not_obeyed(&HeaderMap::new()).is_ok());
     }
 }
