@@ -381,7 +381,11 @@ impl World {
     fn hear(&mut self, client: usize, out: &WriteQueue) -> bool {
         let mut slices = [IoSlice::new(&[]); 4_096];
         let count = out.slices(&mut slices);
-        let bytes = slices[..count].concat();
+        let bytes: Vec<u8> = slices[..count]
+            .iter()
+            .flat_map(|part| part.iter())
+            .copied()
+            .collect();
         assert_eq!(bytes.len(), out.len(), "all of it");
         let mut packets = Vec::new();
         let mut decoder = Decoder::with_version(Peer::Server, Version::V5, usize::MAX);
