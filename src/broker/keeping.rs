@@ -412,7 +412,8 @@ impl Broker {
                     share,
                 }
             });
-            session.restore_outgoing(packet_id, delivery);
+            let own = if group.is_none() { offset } else { 0 };
+            session.restore_outgoing(packet_id, delivery, own);
         }
     }
 }

@@ -168,9 +168,14 @@ impl Session {
     }
 
     /// A message that was under way when the gateway last stopped: it is sent again, or, without its message, brought
-    /// to its end.
-    pub fn restore_outgoing(&mut self, packet_id: PacketId, delivery: Option<Delivery>) {
-        self.sending.restore(packet_id, delivery);
+    /// to its end. `offset` is where the message stands in the log, or 0 if it is of a share group.
+    pub fn restore_outgoing(
+        &mut self,
+        packet_id: PacketId,
+        delivery: Option<Delivery>,
+        offset: u64,
+    ) {
+        self.sending.restore(packet_id, delivery, offset);
     }
 
     /// What a store keeps of it. `group` names the filter of a share group.
@@ -180,18 +185,18 @@ impl Session {
         parked: Option<Millis>,
         group: impl Fn(GroupId) -> Option<Box<str>>,
     ) -> Snapshot {
-        let outgoing = self.sending.under_way().map(|(packet_id, delivery)| {
-            let position = delivery.and_then(|delivery| delivery.position);
-            Outgoing {
+        let outgoing = self
+            .sending
+            .under_way()
+            .map(|(packet_id, delivery, offset)| Outgoing {
                 packet_id,
-                offset: position.map_or(0, |position| position.offset),
+                offset,
                 stage: delivery.map_or(Stage::Release, |delivery| Stage::Sent(delivery.qos)),
                 retain: delivery.is_some_and(|delivery| delivery.retain),
                 group: delivery
                     .and_then(|delivery| delivery.share)
                     .and_then(&group),
-            }
-        });
+            });
         let unanswered = self.sending.oldest_unanswered();
         Snapshot {
             client_id: self.client_id.clone(),

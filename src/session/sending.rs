@@ -57,8 +57,9 @@ enum Way {
 enum Phase {
     /// PUBLISH sent; PUBACK or PUBREC awaited.
     Publish(Delivery),
-    /// PUBREL sent; PUBCOMP awaited. The message itself is no longer needed [MQTT-4.3.3-6].
-    Release,
+    /// PUBREL sent; PUBCOMP awaited. The message itself is no longer needed [MQTT-4.3.3-6], but its place in the log
+    /// is, so that it is not read from there again; 0 if that is no matter of this session's cursor.
+    Release(u64),
 }
 
 impl Phase {
@@ -66,6 +67,11 @@ impl Phase {
     fn awaits(&self, qos: Qos) -> bool {
         matches!(self, Phase::Publish(delivery) if delivery.qos == qos)
     }
+}
+
+/// Where a message stands in the log, or 0.
+fn offset(delivery: &Delivery) -> u64 {
+    delivery.position.map_or(0, |position| position.offset)
 }
 
 impl Sending {
@@ -165,19 +171,20 @@ impl Sending {
         self.window.push_back(item);
         match &self.window.back()?.phase {
             Phase::Publish(delivery) => Some(delivery),
-            Phase::Release => None,
+            Phase::Release(_) => None,
         }
     }
 
     /// Takes over what a former run of the gateway had under way: all of it is due again. Without its message an
-    /// exchange is taken to its end: the client may have it already.
-    pub fn restore(&mut self, packet_id: PacketId, delivery: Option<Delivery>) {
+    /// exchange is taken to its end: the client may have it already. `offset` is where the message stands in the log,
+    /// if that is a matter of this session's cursor, or else 0.
+    pub fn restore(&mut self, packet_id: PacketId, delivery: Option<Delivery>, offset: u64) {
         self.ids.occupy(packet_id);
         // what the log has for it may be older
         self.overtaken = true;
         let (phase, due) = match delivery {
             Some(delivery) => (Phase::Publish(delivery), 1),
-            None => (Phase::Release, 0),
+            None => (Phase::Release(offset), 0),
         };
         self.to_resend += due;
         self.repeat_releases = true;
@@ -203,13 +210,14 @@ impl Sending {
         }
     }
 
-    /// What is under way and logged, in the order first sent: identifier, message if it is still needed.
-    pub fn under_way(&self) -> impl Iterator<Item = (PacketId, Option<&Delivery>)> {
+    /// What is under way and logged, in the order first sent: identifier, message if it is still needed, and where it
+    /// stands or stood in the log.
+    pub fn under_way(&self) -> impl Iterator<Item = (PacketId, Option<&Delivery>, u64)> {
         let left = self.window.iter().filter(|item| item.way != Way::Held);
         let held = self.window.iter().filter(|item| item.way == Way::Held);
         left.chain(held).map(|item| match &item.phase {
-            Phase::Publish(delivery) => (item.packet_id, Some(delivery)),
-            Phase::Release => (item.packet_id, None),
+            Phase::Publish(delivery) => (item.packet_id, Some(delivery), offset(delivery)),
+            Phase::Release(offset) => (item.packet_id, None, *offset),
         })
     }
 
@@ -247,7 +255,7 @@ impl Sending {
 
     /// PUBCOMP: the exchange is done.
     pub fn completed(&mut self, packet_id: PacketId) -> Result<bool, Violation> {
-        self.finish(packet_id, |phase| matches!(phase, Phase::Release))
+        self.finish(packet_id, |phase| matches!(phase, Phase::Release(_)))
     }
 
     /// PUBREC: the client has the message. False if there is no such exchange.
@@ -258,7 +266,7 @@ impl Sending {
         let item = &mut self.window[at];
         match item.phase {
             // a client of 3.1 may repeat it
-            Phase::Release => return Ok(true),
+            Phase::Release(_) => return Ok(true),
             _ if !item.phase.awaits(Qos::ExactlyOnce) => {
                 return Err(Violation::WrongAcknowledgement);
             }
@@ -266,7 +274,12 @@ impl Sending {
             _ => {}
         }
         self.settle(at);
-        self.window[at].phase = Phase::Release;
+        let phase = &mut self.window[at].phase;
+        let own = match phase {
+            Phase::Publish(delivery) if delivery.share.is_none() => offset(delivery),
+            _ => 0,
+        };
+        *phase = Phase::Release(own);
         Ok(true)
     }
 
@@ -283,7 +296,7 @@ impl Sending {
         let releases = self
             .window
             .iter()
-            .filter(|item| matches!(item.phase, Phase::Release));
+            .filter(|item| matches!(item.phase, Phase::Release(_)));
         releases.map(|item| item.packet_id).collect()
     }
 
@@ -291,7 +304,7 @@ impl Sending {
     pub fn has_qos_2(&self) -> bool {
         self.window.iter().any(|item| match &item.phase {
             Phase::Publish(delivery) => delivery.qos == Qos::ExactlyOnce,
-            Phase::Release => true,
+            Phase::Release(_) => true,
         })
     }
 
@@ -338,7 +351,7 @@ impl Sending {
         items
             .filter_map(|item| match item.phase {
                 Phase::Publish(delivery) => Some(delivery),
-                Phase::Release => None,
+                Phase::Release(_) => None,
             })
             .collect()
     }
@@ -368,7 +381,7 @@ impl Sending {
         match item.phase {
             _ if item.way != Way::Due => self.unacknowledged -= 1,
             Phase::Publish(_) => self.to_resend -= 1,
-            Phase::Release => {}
+            Phase::Release(_) => {}
         }
         if self.window.is_empty() {
             self.overtaken = false;
@@ -473,7 +486,7 @@ mod tests {
         for id in &ids[..2] {
             assert!(sending.let_go(*id).is_some());
         }
-        let kept: Vec<_> = sending.under_way().map(|(id, _)| id).collect();
+        let kept: Vec<_> = sending.under_way().map(|(id, ..)| id).collect();
         assert_eq!(kept, ids);
         sending.resume(9);
         for expected in ids {
@@ -490,7 +503,7 @@ mod tests {
             let packet_id = sending.next_id();
             sending.window.push_back(InFlight {
                 packet_id,
-                phase: Phase::Release,
+                phase: Phase::Release(0),
                 way: Way::Sent,
             });
         }

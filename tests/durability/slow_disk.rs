@@ -13,6 +13,7 @@ use tokio::{
 
 use crate::{
     cycles::tell,
+    everyone::ROOMY,
     image::Image,
     support::{
         gateway::Gateway,
@@ -41,8 +42,7 @@ async fn while_the_disk_stands_still_publishers_are_not_read_and_then_everything
     };
     let data = tempfile::tempdir_in(image.root()).expect("a folder for the gateway's data");
     let data = Arc::new(data);
-    let arguments = ["--set", "session.max_queued_messages=10000000"];
-    let gateway = Gateway::start_on(data.clone(), &arguments);
+    let gateway = Gateway::start_on(data.clone(), &ROOMY);
     let away = Opening::v5("away").resuming().session_expiry(300);
     let mut client = Client::tcp(&gateway, &away).await;
     client.subscribe(&[("kept/#", 1)]).await;
@@ -88,7 +88,7 @@ async fn while_the_disk_stands_still_publishers_are_not_read_and_then_everything
     for publisher in publishers {
         publisher.await.expect("a publisher with all its answers");
     }
-    let gateway = gateway.killed(&arguments);
+    let gateway = gateway.killed(&ROOMY);
     let (mut client, welcome) = Client::tcp_with_welcome(&gateway, &away).await;
     assert!(welcome.session_present);
     let mut next = [0; PUBLISHERS as usize];
@@ -135,7 +135,8 @@ async fn flood(gateway: SocketAddr, publisher: u16) {
     writing.await.expect("everything was taken");
 }
 
-async fn write_all(mut to: OwnedWriteHalf, publisher: u16) {
+/// Gives back its end, without which the connection would seem closed.
+async fn write_all(mut to: OwnedWriteHalf, publisher: u16) -> OwnedWriteHalf {
     for id in 1..=MESSAGES {
         let text = format!("{} {}", id - 1, "x".repeat(PAYLOAD));
         let mut message = Publish::new(&format!("kept/{publisher}"), text, 1);
@@ -143,6 +144,7 @@ async fn write_all(mut to: OwnedWriteHalf, publisher: u16) {
         let bytes = wire::publish(Version::V311, &message);
         to.write_all(&bytes).await.expect("the gateway stays");
     }
+    to
 }
 
 /// Bytes of payloads that were read, as `/metrics` says.

@@ -1,6 +1,6 @@
 //! What one session must be given, by a model that keeps every message.
 
-use crate::mqtt::topic::{self, TopicFilter};
+use crate::mqtt::topic::{TopicFilter, TopicName};
 use std::collections::BTreeMap;
 
 /// A message that was published.
@@ -51,9 +51,10 @@ impl Page {
 
     /// At which QoS the session wants a message now.
     fn qos(&self, number: usize, told: &Told) -> Option<u8> {
+        let topic = TopicName::parse(told.topic).expect("a topic");
         let matching = self.filters.iter().filter(|(filter, (_, since))| {
             let filter = TopicFilter::parse(filter).expect("a filter");
-            *since <= number && topic::matches(filter.pattern(), told.topic)
+            *since <= number && filter.matches(&topic)
         });
         let granted = matching.map(|(_, (qos, _))| *qos).max();
         granted.map(|granted| granted.min(told.qos))

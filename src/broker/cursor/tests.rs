@@ -72,10 +72,12 @@ enum Step {
         most: usize,
         breaks: bool,
     },
-    /// The gateway takes so many of the answers that a client has given.
+    /// The gateway takes so many of the answers that a client has given; first those of QoS 2, if they overtake the
+    /// others.
     Answer {
         client: usize,
         most: usize,
+        overtakes: bool,
     },
     KeepCursors,
     Clean,
@@ -97,8 +99,8 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(client, filter)| Step::Unsubscribe { client, filter }),
         5 => (client.clone(), prop_oneof![1..4usize, Just(100)], prop::bool::weighted(0.1))
             .prop_map(|(client, most, breaks)| Step::Send { client, most, breaks }),
-        5 => (client, prop_oneof![1..4usize, Just(100)])
-            .prop_map(|(client, most)| Step::Answer { client, most }),
+        5 => (client, prop_oneof![1..4usize, Just(100)], any::<bool>())
+            .prop_map(|(client, most, overtakes)| Step::Answer { client, most, overtakes }),
         1 => Just(Step::KeepCursors),
         1 => Just(Step::Clean),
         1 => Just(Step::Stop),
@@ -207,7 +209,11 @@ impl World {
             } => {
                 self.send(client, most, breaks).await;
             }
-            Step::Answer { client, most } => self.answer(client, most).await,
+            Step::Answer {
+                client,
+                most,
+                overtakes,
+            } => self.answer(client, most, overtakes).await,
             Step::KeepCursors => self.broker.keep_cursors(),
             Step::Clean => {
                 self.broker.clean_log();
@@ -382,10 +388,11 @@ impl World {
     fn hear(&mut self, client: usize, out: &WriteQueue) -> bool {
         let mut slices = [IoSlice::new(&[]); 4_096];
         let count = out.slices(&mut slices);
-        let bytes = slices[..count]
+        let bytes: Vec<u8> = slices[..count]
             .iter()
-            .flat_map(|slice| slice.to_vec())
-            .collect::<Vec<u8>>();
+            .flat_map(|part| part.iter())
+            .copied()
+            .collect();
         assert_eq!(bytes.len(), out.len(), "all of it");
         let mut packets = Vec::new();
         let mut decoder = Decoder::with_version(Peer::Server, Version::V5, usize::MAX);
@@ -429,13 +436,18 @@ impl World {
         anything
     }
 
-    async fn answer(&mut self, client: usize, most: usize) {
+    async fn answer(&mut self, client: usize, most: usize, overtakes: bool) {
         let broker = &self.broker;
         let mut out = WriteQueue::default();
         let one = &mut self.clients[client];
         let (Some(attached), Some(page)) = (&mut one.attached, &mut one.page) else {
             return;
         };
+        if overtakes {
+            // the order is promised within each kind only
+            let said = one.said.make_contiguous();
+            said.sort_by_key(|(_, number)| number.is_some());
+        }
         let count = one.said.len().min(most);
         for (packet, number) in one.said.drain(..count) {
             let session = &mut attached.session;
@@ -488,8 +500,10 @@ impl World {
             self.connect(client, false, 10).await;
             loop {
                 let sent = self.send(client, 1_000, false).await;
-                self.answer(client, 1_000).await;
-                if !sent && self.clients[client].said.is_empty() {
+                // an answer may make room for what is still to be sent
+                let answers = !self.clients[client].said.is_empty();
+                self.answer(client, 1_000, false).await;
+                if !(sent || answers) {
                     break;
                 }
             }
