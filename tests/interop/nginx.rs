@@ -143,7 +143,7 @@ fn through_nginx_every_event_arrives_while_the_stream_is_open() {
                 let stream = listen(door, &topic, accept, more);
                 if compressed {
                     // or the question was not asked: this nginx compresses whatever it may
-                    stream.line(|line| line.to_ascii_lowercase() == "content-encoding: gzip\r");
+                    stream.line(|line| line.eq_ignore_ascii_case("content-encoding: gzip\r"));
                 }
                 // the first bytes come although nothing is published
                 match accept {

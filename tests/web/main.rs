@@ -10,6 +10,7 @@ mod dying_readers;
 mod fidelity;
 mod foreign_pages;
 mod got;
+mod hostile;
 mod killed_gateway;
 mod problems;
 mod publishing;
