@@ -42,7 +42,7 @@ async fn write(
 ) {
     let mut mqtt = Client::tcp(&gateway, &Opening::v5(&unique("writer"))).await;
     for number in 0..each {
-        if nth % 2 == 0 {
+        if nth.is_multiple_of(2) {
             let message = Publish::new(&topic, number.to_string(), 1);
             mqtt.publish(&message).await;
         } else {
