@@ -179,7 +179,7 @@ async fn wake(
     positions: &HashMap<usize, u64>,
 ) -> usize {
     let (mut next, mut place, mut gap_to) = (0, None::<String>, None);
-    let mut gaps = 0;
+    let mut gaps = vec![];
     loop {
         let Some(event) = stream.next_or_end().await else {
             // it was given up meanwhile: it goes on where it was
@@ -191,7 +191,7 @@ async fn wake(
         match event.name.as_str() {
             "ready" => place = event.data["since"].as_str().map(str::to_owned),
             "gap" => {
-                gaps += 1;
+                gaps.push((next, event.data.clone()));
                 let told = |end: &str| event.data[end].as_str().expect("a place").to_owned();
                 // it begins where the stream is, and not behind what is missing
                 let from = offset(&told("from"));
@@ -227,8 +227,11 @@ async fn wake(
             other => panic!("{other}: {event:?}"),
         }
     }
-    assert!(gaps <= 1, "{gaps} gaps after one sleep");
-    gaps
+    assert!(
+        gaps.len() <= 1,
+        "gaps after one sleep, with the message due: {gaps:?}"
+    );
+    gaps.len()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

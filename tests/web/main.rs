@@ -15,6 +15,7 @@ mod fidelity;
 mod foreign_pages;
 mod got;
 mod headers;
+mod hostile;
 mod idempotency;
 mod killed_gateway;
 mod listing;
