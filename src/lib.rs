@@ -21,7 +21,7 @@
 //! | 5 | [`broker`] | the switch: the only room that joins routing, store, auth and who is online |
 //! | 6 | [`observe`] | looking in: log lines, `/metrics`, `$SYS` |
 //! | 7 | [`listener`] | MQTT ways in: the accept loop and the driver of a connection, over TCP and WebSocket |
-//! | 8 | [`http`] | web ways in and out: REST, SSE, NDJSON, upgrades, dashboard, documents, problems |
+//! | 8 | [`http`] | web ways in and out: REST, batches, history, SSE, NDJSON, JSON over WebSocket, dashboard, documents, problems |
 //! | 9 | [`config`] | what the operator wrote: file, environment, flags; all faults at once |
 //! | 10 | [`app`] | the composition root: bind, build, run, drain |
 //! | 11 | [`cli`] | the command line: `run`, `check-config`, `pub`, `sub`, `store`, `bench`, `openapi` |
@@ -35,7 +35,9 @@
 //!    all this happens under the order lock and it gets a position.
 //! 4. The acknowledgements of the whole read leave in one write. What must survive waits for the store's watermark first:
 //!    one thread writes the log, and one sync serves all that was appended while the one before it ran.
-//! 5. An outbox that was empty wakes its reader, which drains it in batches into one write, or one body chunk.
+//! 5. An outbox that was empty wakes its reader, which drains it in batches into one write, or one body chunk. A session that is
+//!    kept and a web stream have a place in the log, too: whoever falls behind reads on from there (`broker/cursor.rs`,
+//!    `broker/stream.rs`), and what the log no longer has is told as a gap (`broker/resume.rs`).
 
 pub mod app;
 pub mod auth;
