@@ -9,6 +9,7 @@ use crate::{
     http::{
         State,
         problem::{Kind, OwnWords, Problem},
+        topics::CURSOR,
     },
     store::once::Fingerprint,
 };
@@ -25,8 +26,6 @@ use std::sync::Arc;
 pub static KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Says that the request was done before.
 static REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-/// The cursor of what was published.
-static CURSOR: HeaderName = HeaderName::from_static("mqtt-cursor");
 
 /// Longest key, in bytes.
 const LONGEST: usize = 128;

@@ -24,8 +24,8 @@ use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
 
-/// The cursor of what was published.
-static CURSOR: HeaderName = HeaderName::from_static("mqtt-cursor");
+/// A place in the log: of what was published, or where a stream begins.
+pub static CURSOR: HeaderName = HeaderName::from_static("mqtt-cursor");
 static PREFER: HeaderName = HeaderName::from_static("prefer");
 static PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
 

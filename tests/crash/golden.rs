@@ -92,18 +92,9 @@ fn a_folder_of_format_1_opens_and_holds_what_was_put_into_it() {
     let (store, recovered) = open(copy.path()).expect("as the test made it");
     assert!(recovered.damage.is_empty() && recovered.clean);
     assert_eq!(store.epoch(), Epoch(*b"goldgold"));
-    let records = store.read(0, 10, None).records;
-    let read: Vec<_> = records
-        .iter()
-        .map(|r| (r.offset, &*r.message.topic, &*r.message.payload))
-        .collect();
-    assert_eq!(
-        read,
-        [
-            (1, "a/b/c", &b"one"[..]),
-            (2, "a/b/c", b"two"),
-            (3, "r", b"kept")
-        ]
+    assert_messages(
+        &store,
+        &[(1, "a/b/c", "one"), (2, "a/b/c", "two"), (3, "r", "kept")],
     );
     let kept = recovered
         .retained
@@ -116,6 +107,17 @@ fn a_folder_of_format_1_opens_and_holds_what_was_put_into_it() {
     assert_eq!(recovered.wills[0].1.will, will());
     assert_eq!(&*recovered.groups[0].0, "$share/g/a");
     assert_eq!(recovered.groups[0].1.through, 2);
+}
+
+/// Position, topic and payload of everything in the log.
+fn assert_messages(store: &DiskStore, expected: &[(u64, &str, &str)]) {
+    let records = store.read(0, 10, None).records;
+    let read = records
+        .iter()
+        .map(|r| (r.offset, &*r.message.topic, &*r.message.payload));
+    let expected = expected.iter();
+    let expected = expected.map(|(offset, topic, text)| (*offset, *topic, text.as_bytes()));
+    assert_eq!(read.collect::<Vec<_>>(), expected.collect::<Vec<_>>());
 }
 
 fn copy_of(folder: &str) -> tempfile::TempDir {
@@ -148,19 +150,14 @@ fn a_folder_with_requests_that_happen_once_opens_and_knows_them() {
     let copy = copy_of(WITH_KEYS);
     let (store, recovered) = open(copy.path()).expect("as the test made it");
     assert!(recovered.damage.is_empty() && recovered.clean);
-    let records = store.read(0, 10, None).records;
-    let read: Vec<_> = records
-        .iter()
-        .map(|r| (r.offset, &*r.message.topic, &*r.message.payload))
-        .collect();
-    assert_eq!(
-        read,
-        [
-            (1, "a", &b"one"[..]),
-            (2, "a", b"two"),
-            (3, "a", b"three"),
-            (4, "a", b"four")
-        ]
+    assert_messages(
+        &store,
+        &[
+            (1, "a", "one"),
+            (2, "a", "two"),
+            (3, "a", "three"),
+            (4, "a", "four"),
+        ],
     );
     for (user, key) in [(None, "first"), (Some("ann"), "second"), (None, "moved")] {
         let known = store.once(&user.map(Arc::from), key);

@@ -21,6 +21,7 @@ use crate::{
         query::Query,
         serve::Connection,
         since::{self, RETAINED, Retained},
+        topics::CURSOR,
     },
     mqtt::topic::TopicFilter,
 };
@@ -38,7 +39,6 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
 static LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
-static CURSOR: HeaderName = HeaderName::from_static("mqtt-cursor");
 static ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// What a client asked for.
