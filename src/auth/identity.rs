@@ -1,6 +1,17 @@
-//! An identity with its permissions, asked at publish, subscribe and delivery.
+//! Somebody who publishes and subscribes, with what he may do: asked at publish, subscribe and delivery.
+//!
+//! An identity obeys the rules in force at the moment it is asked. They are compiled for it once per change of the rules.
 
-use crate::mqtt::topic::{TopicFilter, TopicName};
+use super::rules::{
+    Actions, RuleId, Subject, Via,
+    access::Access,
+    rights::{Decision, Grants, Rights},
+};
+use crate::{
+    message::Millis,
+    mqtt::topic::{TopicFilter, TopicName},
+};
+use arc_swap::ArcSwapOption;
 use std::sync::Arc;
 
 /// Where a bridge tells its state; a bridge may write there although it is below `$SYS`.
@@ -10,12 +21,26 @@ const BRIDGE_STATE: &str = "$SYS/broker/connection/";
 const REPLIES: &str = "$reply/";
 
 /// Somebody who publishes and subscribes.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub struct Identity {
-    /// Name of the user; `None` for anonymous.
-    pub user: Option<Arc<str>>,
+    subject: Subject,
     /// The connection said that it is a bridge (protocol level 0x83 or 0x84).
     bridge: bool,
+    /// `None` where there are no rules: everything is allowed.
+    access: Option<Arc<Access>>,
+    /// What a token allows, and nothing else.
+    token: Option<Arc<Grants>>,
+    /// What a ticket leaves of it.
+    ticket: Option<Arc<Rights>>,
+    /// When whatever proved it is no longer true.
+    expires: Option<Millis>,
+    compiled: ArcSwapOption<Compiled>,
+}
+
+#[derive(Debug)]
+struct Compiled {
+    generation: u64,
+    rights: Rights,
 }
 
 /// Why something is not allowed.
@@ -24,37 +49,118 @@ pub enum Denied {
     /// The topic belongs to the gateway.
     #[error("topics that begin with '$' are the gateway's own")]
     Reserved,
+    /// A rule denies it, or none allows it.
+    #[error("not authorized ({0})")]
+    By(RuleId),
+}
+
+impl Clone for Identity {
+    fn clone(&self) -> Self {
+        Identity {
+            subject: self.subject.clone(),
+            bridge: self.bridge,
+            access: self.access.clone(),
+            token: self.token.clone(),
+            ticket: self.ticket.clone(),
+            expires: self.expires,
+            // another one may be asked to come in another way
+            compiled: ArcSwapOption::empty(),
+        }
+    }
 }
 
 impl Identity {
-    /// Somebody without a name: may do everything but write to the gateway's own topics.
+    /// Somebody without a name where there are no rules: may do everything but write to the gateway's own topics.
     pub fn anonymous() -> Arc<Self> {
         Arc::new(Identity::default())
     }
 
-    /// Somebody known by this name.
+    /// Somebody known by this name, where there are no rules.
     pub fn named(user: &str) -> Self {
+        Identity::new(
+            Subject {
+                user: Some(user.into()),
+                ..Subject::default()
+            },
+            None,
+        )
+    }
+
+    /// Somebody who obeys these rules, if there are any.
+    pub fn new(subject: Subject, access: Option<Arc<Access>>) -> Self {
         Identity {
-            user: Some(user.into()),
+            subject,
+            access,
             ..Identity::default()
         }
     }
 
-    /// On whose rights a will is published that was accepted before the gateway was started.
-    pub fn of_will(user: Option<Arc<str>>, topic: &TopicName) -> Arc<Self> {
-        Arc::new(Identity {
+    /// On whose rights a will is published, and messages wait, that was accepted before the gateway was started.
+    pub fn restored(
+        user: Option<Arc<str>>,
+        client_id: Arc<str>,
+        access: Option<Arc<Access>>,
+    ) -> Self {
+        let subject = Subject {
             user,
-            // only a bridge's will was accepted there
-            bridge: topic.starts_with(BRIDGE_STATE),
-        })
+            client_id: Some(client_id),
+            ..Subject::default()
+        };
+        Identity::new(subject, access)
+    }
+
+    /// As `self`, with nothing but what the token grants.
+    pub fn with_token(mut self, grants: Grants) -> Self {
+        // without rules there is nothing that a token's rights could be asked beside
+        self.access.get_or_insert_default();
+        self.token = Some(Arc::new(grants));
+        self
+    }
+
+    /// As `self`, less what the ticket does not name.
+    pub fn with_ticket(mut self, grants: &Grants) -> Self {
+        self.ticket = Some(Arc::new(Rights::only(grants, RuleId::Ticket)));
+        self
+    }
+
+    /// As `self`, until then.
+    pub fn until(mut self, expires: Option<Millis>) -> Self {
+        self.expires = expires;
+        self
     }
 
     /// As `self`, for a connection that declared itself a bridge.
-    pub fn as_bridge(&self) -> Arc<Self> {
-        Arc::new(Identity {
-            bridge: true,
-            ..self.clone()
-        })
+    pub fn as_bridge(mut self) -> Self {
+        self.bridge = true;
+        self
+    }
+
+    /// As `self`, by another way.
+    pub fn by(&self, via: Via) -> Self {
+        let mut other = self.clone();
+        other.subject.via = via;
+        other
+    }
+
+    /// As `self`, for the will it leaves: only a bridge's will is accepted where a bridge tells its state.
+    pub fn for_will(self, topic: &TopicName) -> Self {
+        let bridge = topic.starts_with(BRIDGE_STATE);
+        Identity { bridge, ..self }
+    }
+
+    /// The user; `None` is anonymous.
+    pub fn user(&self) -> Option<&Arc<str>> {
+        self.subject.user.as_ref()
+    }
+
+    /// Who it is, as far as rules ask.
+    pub fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// When it is to end.
+    pub fn expires(&self) -> Option<Millis> {
+        self.expires
     }
 
     /// Whether the connection declared itself a bridge.
@@ -62,21 +168,37 @@ impl Identity {
         self.bridge
     }
 
-    /// Whether a message on `topic` may be published.
-    pub fn may_publish(&self, topic: &TopicName) -> Result<(), Denied> {
+    /// Whether nothing is ever asked of it: there are no rules, and no ticket.
+    #[inline]
+    pub fn is_free(&self) -> bool {
+        self.access.is_none() && self.ticket.is_none()
+    }
+
+    /// Which rules decide about it: an answer holds while this does.
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        self.access.as_ref().map_or(0, |access| access.generation())
+    }
+
+    /// Whether a message on `topic` may be published, and retained if it is to be.
+    pub fn may_publish(&self, topic: &TopicName, retain: bool) -> Result<(), Denied> {
         if topic.is_reserved() && !(self.bridge && topic.starts_with(BRIDGE_STATE)) {
             return Err(Denied::Reserved);
         }
-        Ok(())
+        allowed(self.decide(Actions::PUBLISH, topic))?;
+        match retain {
+            true => allowed(self.decide(Actions::RETAIN, topic)),
+            false => Ok(()),
+        }
     }
 
-    /// Whether what is published on `topic` may be read.
-    pub fn may_read(&self, topic: &TopicName) -> Result<(), Denied> {
+    /// Whether what is published on `topic` may be received or read.
+    pub fn may_read(&self, topic: &str) -> Result<(), Denied> {
         // as below
         if topic.starts_with(REPLIES) {
             return Err(Denied::Reserved);
         }
-        Ok(())
+        allowed(self.decide(Actions::RECEIVE, topic))
     }
 
     /// Whether `filter` may be subscribed to.
@@ -85,29 +207,69 @@ impl Identity {
         if filter.pattern().starts_with(REPLIES) {
             return Err(Denied::Reserved);
         }
-        Ok(())
+        allowed(self.ask(|rights| rights.on_filter(filter.pattern())))
+    }
+
+    /// What the rules say of one action on messages of a topic.
+    pub fn decide(&self, action: Actions, topic: &str) -> Decision {
+        self.ask(|rights| rights.on_topic(action, topic))
+    }
+
+    /// Ticket and rules must both allow it.
+    fn ask(&self, question: impl Fn(&Rights) -> Decision) -> Decision {
+        if let Some(ticket) = &self.ticket {
+            let decision = question(ticket);
+            if !decision.allowed {
+                return decision;
+            }
+        }
+        let Some(access) = &self.access else {
+            return Decision {
+                allowed: true,
+                by: RuleId::Open,
+            };
+        };
+        let compiled = self.compiled.load();
+        if let Some(compiled) = &*compiled
+            && compiled.generation == access.generation()
+        {
+            return question(&compiled.rights);
+        }
+        let (generation, rules) = access.current();
+        let rights = Rights::compile(&rules, &self.subject, self.token.as_deref());
+        let decision = question(&rights);
+        self.compiled
+            .store(Some(Arc::new(Compiled { generation, rights })));
+        decision
+    }
+}
+
+fn allowed(decision: Decision) -> Result<(), Denied> {
+    match decision.allowed {
+        true => Ok(()),
+        false => Err(Denied::By(decision.by)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::rules::own;
+
+    fn topic(text: &str) -> TopicName {
+        TopicName::parse(text).unwrap()
+    }
 
     #[test]
     fn the_gateways_own_topics_are_written_by_bridges_only_and_only_their_state() {
-        let state = TopicName::parse("$SYS/broker/connection/plant.b/state").unwrap();
-        let version = TopicName::parse("$SYS/broker/version").unwrap();
-        let anyone = Identity::anonymous();
-        assert_eq!(anyone.may_publish(&state), Err(Denied::Reserved));
-        assert_eq!(anyone.as_bridge().may_publish(&state), Ok(()));
-        assert_eq!(
-            anyone.as_bridge().may_publish(&version),
-            Err(Denied::Reserved)
-        );
-        assert_eq!(
-            anyone.may_publish(&TopicName::parse("a/$b").unwrap()),
-            Ok(())
-        );
+        let state = topic("$SYS/broker/connection/plant.b/state");
+        let version = topic("$SYS/broker/version");
+        let anyone = Identity::default();
+        let bridge = Identity::default().as_bridge();
+        assert_eq!(anyone.may_publish(&state, true), Err(Denied::Reserved));
+        assert_eq!(bridge.may_publish(&state, true), Ok(()));
+        assert_eq!(bridge.may_publish(&version, false), Err(Denied::Reserved));
+        assert_eq!(anyone.may_publish(&topic("a/$b"), false), Ok(()));
     }
 
     #[test]
@@ -116,11 +278,41 @@ mod tests {
         let anyone = Identity::anonymous();
         assert!(anyone.may_subscribe(&filter("$reply/x")).is_err());
         assert!(anyone.may_subscribe(&filter("$share/g/$reply/x")).is_err());
-        assert!(
-            anyone
-                .may_read(&TopicName::parse("$reply/x").unwrap())
-                .is_err()
-        );
+        assert!(anyone.may_read("$reply/x").is_err());
         assert!(anyone.may_subscribe(&filter("$SYS/#")).is_ok());
+    }
+
+    #[test]
+    fn the_rules_in_force_decide_at_the_moment_of_the_question() {
+        let rules = |topics: &str| {
+            let text = format!("[[rule]]\nallow = [\"publish\"]\ntopics = [\"{topics}\"]\n");
+            own::parse(&text).unwrap()
+        };
+        let access = Arc::new(Access::new(rules("a")));
+        let one = Identity::new(Subject::default(), Some(access.clone()));
+        assert_eq!(one.may_publish(&topic("a"), false), Ok(()));
+        let refused = Err(Denied::By(RuleId::Default));
+        assert_eq!(one.may_publish(&topic("a"), true), refused);
+        let before = one.generation();
+        access.replace(rules("b"));
+        assert_ne!(one.generation(), before);
+        assert_eq!(one.may_publish(&topic("a"), false), refused);
+        assert_eq!(one.may_publish(&topic("b"), false), Ok(()));
+    }
+
+    #[test]
+    fn a_ticket_takes_away_and_never_gives() {
+        let grants = |topics: &[&str]| Grants {
+            publish: topics.iter().map(|topic| (*topic).into()).collect(),
+            ..Grants::default()
+        };
+        let free = Identity::default().with_ticket(&grants(&["a/#"]));
+        assert_eq!(free.may_publish(&topic("a/b"), false), Ok(()));
+        let refused = Err(Denied::By(RuleId::Ticket));
+        assert_eq!(free.may_publish(&topic("b"), false), refused);
+        let token = Identity::default().with_token(grants(&["a/b"]));
+        let both = token.with_ticket(&grants(&["a/#"]));
+        assert_eq!(both.may_publish(&topic("a/b"), false), Ok(()));
+        assert!(both.may_publish(&topic("a/c"), false).is_err());
     }
 }

@@ -23,6 +23,9 @@ pub struct Config {
     pub sys_interval: Duration,
     /// Whether publishers on the web may use topics with control and format characters, as MQTT clients may.
     pub allow_controls: bool,
+    /// Whether an MQTT connection ends when a change of the rules takes a subscription from it, which else stays and
+    /// brings nothing.
+    pub disconnect_on_revoke: bool,
 }
 
 impl Default for Config {
@@ -36,6 +39,7 @@ impl Default for Config {
             linger: Duration::from_secs(600),
             sys_interval: Duration::from_secs(10),
             allow_controls: false,
+            disconnect_on_revoke: false,
         }
     }
 }

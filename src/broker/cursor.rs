@@ -28,12 +28,14 @@ impl Broker {
             }
         }
         let mut through = page.through;
+        let reader = outbox.reader();
         for record in page.records {
             if missed.len() == max {
                 through = record.offset - 1;
                 break;
             }
-            missed.extend(self.missed_by(session, &record));
+            let found = self.missed_by(session, &record);
+            missed.extend(found.filter(|found| reader.may_read(&found.message.topic).is_ok()));
         }
         if let Some(first) = missed.first().and_then(|first| first.position) {
             outbox.hold_back(first.offset);
@@ -161,7 +163,8 @@ impl Broker {
             for record in page.records {
                 let wanted = group.filter().matches(&record.message.topic)
                     && record.message.qos > Qos::AtMostOnce
-                    && !group.was_answered(record.offset);
+                    && !group.was_answered(record.offset)
+                    && group.has_reader(&record.message.topic);
                 let position = Position {
                     epoch: self.epoch(),
                     offset: record.offset,

@@ -39,8 +39,14 @@ impl Broker {
     }
 
     /// A session that outlives its connection begins.
-    pub(super) fn keep_new(&self, client_id: &Arc<str>, expiry: u32, head: u64) -> Lsn {
-        let snapshot = Snapshot::new(client_id.clone(), None, expiry, head);
+    pub(super) fn keep_new(
+        &self,
+        client_id: &Arc<str>,
+        user: Option<Arc<str>>,
+        expiry: u32,
+        head: u64,
+    ) -> Lsn {
+        let snapshot = Snapshot::new(client_id.clone(), user, expiry, head);
         self.tell(Change::Session(Box::new(snapshot)), Urgency::Now)
     }
 
@@ -115,7 +121,7 @@ impl Broker {
     pub fn owe_will(&self, client_id: &Arc<str>, stored: &StoredWill) -> Lsn {
         let change = Change::Will {
             client: client_id.clone(),
-            user: stored.identity.user.clone(),
+            user: stored.identity.user().cloned(),
             will: stored.will.clone(),
         };
         self.tell(change, Urgency::Soon)
@@ -232,9 +238,10 @@ impl Broker {
     pub fn close_store(&self) {
         self.keep_cursors();
         let now = self.now();
-        self.each_parked(|session| {
+        self.each_parked(|session, outbox| {
             let group = |id| self.group_filter(session, id);
-            let mut snapshot = session.snapshot(None, Some(now), group);
+            let user = outbox.reader().user().cloned();
+            let mut snapshot = session.snapshot(user, Some(now), group);
             let done = self.0.store.done(&snapshot.client_id);
             let through = snapshot.through;
             snapshot.done = done.into_iter().filter(|at| *at > through).collect();
@@ -267,7 +274,8 @@ impl Broker {
             .into_iter()
             .map(|(client, owed)| {
                 let will = owed.will;
-                let identity = Identity::of_will(owed.user, &will.topic);
+                let identity = self.restored(owed.user, &client).for_will(&will.topic);
+                let identity = Arc::new(identity);
                 (client, StoredWill { will, identity })
             })
             .collect();
@@ -302,6 +310,10 @@ impl Broker {
         }
     }
 
+    fn restored(&self, user: Option<Arc<str>>, client_id: &Arc<str>) -> Identity {
+        Identity::restored(user, client_id.clone(), self.0.access.clone())
+    }
+
     fn position(&self, offset: u64) -> Position {
         let epoch = self.epoch();
         Position { epoch, offset }
@@ -323,6 +335,7 @@ impl Broker {
             .filter(|one| is_kept_here(one))
             .cloned()
             .collect();
+        let reader = Arc::new(self.restored(snapshot.user.clone(), &client_id));
         let session = Session::restored(snapshot);
         let is_over = !session.is_durable()
             || expiry_deadline(&session, parked).is_some_and(|ends| ends <= now);
@@ -338,7 +351,14 @@ impl Broker {
             bytes: self.0.config.max_queued_bytes,
         };
         let (key, through) = (self.0.registry.next_key(), session.taken_through());
-        let outbox = Arc::new(Outbox::new(key, Kind::Session, bounds, true, through));
+        let outbox = Arc::new(Outbox::new(
+            key,
+            Kind::Session,
+            bounds,
+            true,
+            through,
+            reader,
+        ));
         outbox.go_offline();
         let unanswered = stored
             .iter()

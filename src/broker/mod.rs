@@ -21,11 +21,15 @@ pub mod publish;
 mod recording;
 pub mod registry;
 pub mod resume;
+pub mod rights;
 pub mod stream;
 pub mod subscribe;
 
 use crate::{
-    auth::identity::{Denied, Identity},
+    auth::{
+        identity::{Denied, Identity},
+        rules::{RuleId, access::Access},
+    },
     message::{Epoch, Message, Millis, Origin, Position},
     metrics::{METRICS, Refusal},
     mqtt::{
@@ -64,6 +68,8 @@ struct Inner {
     clock: Clock,
     config: Config,
     limits: Limits,
+    /// The rules, if there are any.
+    access: Option<Arc<Access>>,
     routes: Routes<Arc<Outbox>>,
     retained: RetainedMessages,
     store: Box<dyn Store>,
@@ -134,9 +140,9 @@ pub enum Refused {
     /// The topic belongs to the gateway.
     #[error("topics that begin with '$' are the gateway's own")]
     TopicReserved,
-    /// The identity lacks the right.
-    #[error("not authorized")]
-    NotAuthorized,
+    /// The identity lacks the right, by this rule.
+    #[error("not authorized ({0})")]
+    NotAuthorized(RuleId),
     /// Not a topic that is accepted here.
     #[error("the topic has more levels than limits.topic_levels")]
     TopicTooDeep,
@@ -191,7 +197,7 @@ impl Refused {
     /// MQTT's name for it.
     pub fn reason(self) -> ReasonCode {
         match self {
-            Refused::TopicReserved | Refused::NotAuthorized => ReasonCode::NotAuthorized,
+            Refused::TopicReserved | Refused::NotAuthorized(_) => ReasonCode::NotAuthorized,
             Refused::TopicTooDeep | Refused::TopicTooLong => ReasonCode::TopicNameInvalid,
             Refused::FilterInvalid(_) => ReasonCode::TopicFilterInvalid,
             Refused::PayloadTooLarge => ReasonCode::PacketTooLarge,
@@ -213,7 +219,7 @@ impl Refused {
     /// What it is counted as.
     pub fn kind(self) -> Refusal {
         match self {
-            Refused::TopicReserved | Refused::NotAuthorized => Refusal::NotAuthorized,
+            Refused::TopicReserved | Refused::NotAuthorized(_) => Refusal::NotAuthorized,
             Refused::TopicTooDeep | Refused::TopicTooLong | Refused::FilterInvalid(_) => {
                 Refusal::Topic
             }
@@ -247,18 +253,30 @@ impl From<Denied> for Refused {
     fn from(denied: Denied) -> Self {
         match denied {
             Denied::Reserved => Refused::TopicReserved,
+            Denied::By(rule) => Refused::NotAuthorized(rule),
         }
     }
 }
 
 impl Broker {
-    /// A broker over this store.
+    /// A broker over this store where everybody may do everything.
     pub fn new(config: Config, limits: Limits, store: Box<dyn Store>) -> Self {
+        Broker::guarded(config, limits, store, None)
+    }
+
+    /// A broker over this store. What it found there of sessions and wills obeys `access`, if there are rules.
+    pub fn guarded(
+        config: Config,
+        limits: Limits,
+        store: Box<dyn Store>,
+        access: Option<Arc<Access>>,
+    ) -> Self {
         let history = History::new(config.history.clone());
         Broker(Arc::new(Inner {
             clock: Clock::start(),
             config,
             limits,
+            access,
             routes: Routes::recording(history.filters()),
             history,
             recording: recording::Recording::default(),
@@ -313,7 +331,7 @@ impl Broker {
     pub fn publisher(&self, identity: Arc<Identity>, client_id: Option<Arc<str>>) -> Publisher {
         let origin = Origin {
             client_id,
-            user: identity.user.clone(),
+            user: identity.user().cloned(),
         };
         Publisher::new(identity, Arc::new(origin), None)
     }

@@ -9,11 +9,13 @@
 
 use super::backlog::Backlog;
 use crate::{
+    auth::identity::Identity,
     message::{Delivery, GroupId},
     metrics::METRICS,
     mqtt::Qos,
     routing::Subscriber,
 };
+use arc_swap::ArcSwap;
 use parking_lot::{Mutex, MutexGuard};
 use std::{
     sync::{
@@ -37,6 +39,10 @@ pub enum CloseReason {
     ShuttingDown,
     /// Somebody in charge ended it.
     Kicked,
+    /// The rules have changed: it may no longer have what it asked for.
+    RightsLost,
+    /// What proved who it is has expired.
+    Expired,
 }
 
 /// How much may wait.
@@ -68,6 +74,8 @@ pub struct Taken {
     pub behind: bool,
     /// Why the reader is to end, if it is.
     pub closing: Option<CloseReason>,
+    /// Whether the rules have changed, and the reader is to look whether it may stay.
+    pub asked: bool,
 }
 
 /// What waits after some were taken.
@@ -90,6 +98,8 @@ pub struct Outbox {
     /// Whether what it misses is kept for it. Stays so when a session is resumed without an expiry: what waits in the
     /// log for it must still be read in order.
     durable: bool,
+    /// On whose rights it is given messages.
+    reader: ArcSwap<Identity>,
     /// A copy of the session's cursor, for cleaning the log.
     taken_through: AtomicU64,
     /// The oldest recorded message that was taken and that its client has not answered; [`NONE`] if there is none.
@@ -109,6 +119,8 @@ struct Inner {
     lost: u64,
     /// The client's window was full when last something was taken for it.
     is_held_up: bool,
+    /// As [`Taken::asked`], until somebody takes.
+    asked: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,6 +146,10 @@ impl Subscriber for Arc<Outbox> {
 
     fn is_held_up(&self) -> bool {
         self.inner.lock().is_held_up
+    }
+
+    fn may_receive(&self, topic: &str) -> bool {
+        self.reader.load().may_read(topic).is_ok()
     }
 
     fn is_tail(&self) -> bool {
@@ -178,10 +194,18 @@ fn is_logged(delivery: &Delivery) -> bool {
 }
 
 impl Outbox {
-    /// An empty outbox that takes messages.
-    pub fn new(key: u64, kind: Kind, bounds: Bounds, durable: bool, head: u64) -> Self {
+    /// An empty outbox that takes messages, for `reader`.
+    pub fn new(
+        key: u64,
+        kind: Kind,
+        bounds: Bounds,
+        durable: bool,
+        head: u64,
+        reader: Arc<Identity>,
+    ) -> Self {
         Outbox {
             key,
+            reader: ArcSwap::new(reader),
             kind,
             bounds,
             durable,
@@ -196,6 +220,7 @@ impl Outbox {
                 close: None,
                 lost: 0,
                 is_held_up: false,
+                asked: false,
             }),
         }
     }
@@ -203,6 +228,16 @@ impl Outbox {
     /// Unique among all receivers.
     pub fn key(&self) -> u64 {
         self.key
+    }
+
+    /// On whose rights it is given messages.
+    pub fn reader(&self) -> Arc<Identity> {
+        self.reader.load_full()
+    }
+
+    /// From now on it is given messages on the rights of `reader`; what waits and is denied to it goes.
+    pub(super) fn read_as(&self, reader: Arc<Identity>) {
+        self.reader.store(reader);
     }
 
     /// Offers messages, in order, under one lock: each is queued if there is room.
@@ -302,6 +337,7 @@ impl Outbox {
             mode,
             close,
             is_held_up,
+            asked,
             ..
         } = &mut *inner;
         let rest = loop {
@@ -333,6 +369,7 @@ impl Outbox {
             rest,
             behind: *mode == Mode::Behind,
             closing: *close,
+            asked: std::mem::take(asked),
         }
     }
 
@@ -345,7 +382,11 @@ impl Outbox {
     /// counts.
     pub fn poll_wait(&self, cx: &mut Context<'_>, blocked: bool) -> Poll<()> {
         let mut inner = self.inner.lock();
-        if inner.close.is_some() || inner.lost > 0 || (!blocked && !inner.queue.is_empty()) {
+        if inner.close.is_some()
+            || inner.asked
+            || inner.lost > 0
+            || (!blocked && !inner.queue.is_empty())
+        {
             return Poll::Ready(());
         }
         if !inner
@@ -356,6 +397,15 @@ impl Outbox {
             inner.waker = Some(cx.waker().clone());
         }
         Poll::Pending
+    }
+
+    /// Has the reader look whether it may stay.
+    pub(super) fn ask_for_rights(&self) {
+        let mut inner = self.inner.lock();
+        inner.asked = true;
+        if let Some(waker) = inner.waker.take() {
+            waker.wake();
+        }
     }
 
     /// Asks the reader to end; the first reason stands.
@@ -439,6 +489,20 @@ impl Outbox {
         let mut released = Vec::new();
         self.inner.lock().retain(|queued| {
             let leaves = queued.share.is_some_and(&others);
+            if leaves {
+                released.push(queued.clone());
+            }
+            !leaves
+        });
+        released
+    }
+
+    /// Takes out messages of share groups that its reader may not have.
+    pub(super) fn release_denied(&self) -> Vec<Delivery> {
+        let reader = self.reader();
+        let mut released = Vec::new();
+        self.inner.lock().retain(|queued| {
+            let leaves = queued.share.is_some() && reader.may_read(&queued.message.topic).is_err();
             if leaves {
                 released.push(queued.clone());
             }

@@ -14,12 +14,15 @@ pub mod together;
 
 use super::{Broker, Draft, Receipt, Refused, outbox::Outbox};
 use crate::{
-    auth::identity::Identity,
+    auth::identity::{Denied, Identity},
     message::{Delivery, Message, Millis, Origin, Position},
     metrics::METRICS,
-    mqtt::{PacketId, Qos, topic},
+    mqtt::{
+        PacketId, Qos,
+        topic::{self, TopicName},
+    },
     routing::{
-        Target, Targets,
+        Subscriber, Target, Targets,
         condition::Condition,
         memo::Memo,
         shared::{Group, Member},
@@ -41,8 +44,16 @@ pub struct Publisher {
 
 /// What a publisher that is not silent remembers.
 struct Lately {
+    permit: Option<Permit>,
     memo: Memo<Arc<Outbox>>,
     batch: Batch,
+}
+
+/// What the rules allowed last: most publishers stay with one topic for a while, and ask once.
+struct Permit {
+    topic: TopicName,
+    retain: bool,
+    generation: u64,
 }
 
 /// Consecutive messages for the same receivers that have not been offered yet.
@@ -52,6 +63,16 @@ struct Batch {
     targets: Option<Arc<Targets<Arc<Outbox>>>>,
     /// Published since this was last counted.
     published: u64,
+}
+
+impl Lately {
+    fn new(receiver: Option<u64>) -> Self {
+        Lately {
+            permit: None,
+            memo: Memo::new(receiver),
+            batch: Batch::default(),
+        }
+    }
 }
 
 /// Messages held back at most, to be offered together.
@@ -71,17 +92,46 @@ impl Publisher {
     /// From now on it publishes on the rights of `identity`.
     pub fn act_as(&mut self, identity: Arc<Identity>) {
         self.identity = identity;
+        if let Some(lately) = &mut self.lately {
+            lately.permit = None;
+        }
+    }
+
+    /// On whose rights it publishes.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// Whether the rules allow it.
+    #[inline]
+    pub(super) fn may_publish(&mut self, draft: &Draft) -> Result<(), Denied> {
+        if self.identity.is_free() {
+            return self.identity.may_publish(&draft.topic, draft.retain);
+        }
+        // read before the question: a change in between makes the permit stale, never wrong
+        let generation = self.identity.generation();
+        if let Some(lately) = &self.lately
+            && let Some(permit) = &lately.permit
+            && permit.generation == generation
+            && permit.retain == draft.retain
+            && permit.topic == draft.topic
+        {
+            return Ok(());
+        }
+        self.identity.may_publish(&draft.topic, draft.retain)?;
+        self.lately().permit = Some(Permit {
+            topic: draft.topic.clone(),
+            retain: draft.retain,
+            generation,
+        });
+        Ok(())
     }
 
     /// What it remembers, from now on if it did not before.
     fn lately(&mut self) -> &mut Box<Lately> {
         let receiver = self.receiver.map(NonZeroU64::get);
-        self.lately.get_or_insert_with(|| {
-            Box::new(Lately {
-                memo: Memo::new(receiver),
-                batch: Batch::default(),
-            })
-        })
+        self.lately
+            .get_or_insert_with(|| Box::new(Lately::new(receiver)))
     }
 
     /// Lets go of what was remembered: a publisher that fell silent keeps nobody's queue alive.
@@ -144,7 +194,7 @@ impl Broker {
         inbound: Option<PacketId>,
         now: Millis,
     ) -> Result<Receipt, Refused> {
-        publisher.identity.may_publish(&draft.topic)?;
+        publisher.may_publish(&draft)?;
         self.admit(&draft)?;
         self.route(publisher, draft, inbound, None, Some(&self.0.limits), now)
     }
@@ -157,10 +207,9 @@ impl Broker {
         publisher: &mut Publisher,
         draft: Draft,
     ) -> Result<Receipt, Refused> {
-        let identity = &publisher.identity;
-        identity.may_publish(&draft.topic)?;
+        publisher.may_publish(&draft)?;
         // what came of it tells of what is retained
-        identity.may_read(&draft.topic)?;
+        publisher.identity.may_read(&draft.topic)?;
         self.admit(&draft)?;
         let (limits, now) = (Some(&self.0.limits), self.now());
         let receipt = self.route(publisher, draft, None, Some(condition), limits, now);
@@ -232,12 +281,8 @@ impl Broker {
             lately,
             ..
         } = publisher;
-        let Lately { memo, batch } = &mut **lately.get_or_insert_with(|| {
-            Box::new(Lately {
-                memo: Memo::new(receiver.map(NonZeroU64::get)),
-                batch: Batch::default(),
-            })
-        });
+        let Lately { memo, batch, .. } = &mut **lately
+            .get_or_insert_with(|| Box::new(Lately::new(receiver.map(NonZeroU64::get))));
         let targets = memo.targets(&self.0.routes, &draft.topic);
         let is_wanted_later =
             targets.recorded != 0 || targets.tail || targets.durable && draft.qos > Qos::AtMostOnce;
@@ -342,6 +387,9 @@ impl Broker {
         message: &Arc<Message>,
         position: Option<Position>,
     ) {
+        if !group.has_reader(&message.topic) {
+            return;
+        }
         let kept = position.filter(|_| message.qos > Qos::AtMostOnce && group.is_durable());
         match kept {
             // what came before still waits: this one waits behind it
@@ -368,7 +416,8 @@ impl Broker {
         except: Option<u64>,
     ) -> bool {
         // asked with the weight: a member with room for less would be asked again and again
-        while let Some(member) = group.next(message.weight(), except) {
+        let may = |member: &Arc<Outbox>| member.may_receive(&message.topic);
+        while let Some(member) = group.next(message.weight(), except, may) {
             let delivery = shared_delivery(group, &member, message, position);
             let answered = delivery.position.filter(|_| delivery.qos > Qos::AtMostOnce);
             // before the member has it, who may answer at once
@@ -388,7 +437,11 @@ impl Broker {
         message: &Arc<Message>,
         position: Option<Position>,
     ) -> bool {
-        group.durable_members().iter().any(|member| {
+        let members = group.durable_members();
+        let mut readers = members
+            .iter()
+            .filter(|member| member.subscriber.may_receive(&message.topic));
+        readers.any(|member| {
             let delivery = shared_delivery(group, member, message, position);
             member.subscriber.keep(delivery).is_ok()
         })

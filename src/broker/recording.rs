@@ -9,6 +9,7 @@ use super::{
     outbox::{Bounds, Kind, Outbox},
 };
 use crate::{
+    auth::identity::Identity,
     message::Millis,
     mqtt::{subscribe::SubscriptionOptions, topic::TopicFilter},
 };
@@ -43,7 +44,14 @@ impl Broker {
                 bytes: 0,
             };
             let key = self.0.registry.next_key();
-            Arc::new(Outbox::new(key, Kind::Tail, bounds, false, 0))
+            Arc::new(Outbox::new(
+                key,
+                Kind::Tail,
+                bounds,
+                false,
+                0,
+                Identity::anonymous(),
+            ))
         })
     }
 

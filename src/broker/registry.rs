@@ -56,6 +56,7 @@ struct Heir {
     number: u64,
     clean_start: bool,
     terms: Terms,
+    identity: Arc<Identity>,
     hand_over: oneshot::Sender<(Attached, Beginning)>,
 }
 
@@ -129,6 +130,7 @@ impl Broker {
         &self,
         opening: &Opening,
         clean_start: bool,
+        identity: &Arc<Identity>,
     ) -> Result<(Attached, Option<Lsn>), Refusal> {
         if self.is_draining() {
             return Err(Refusal::ShuttingDown);
@@ -136,16 +138,20 @@ impl Broker {
         let registry = &self.0.registry;
         let number = registry.next_key();
         let terms = opening.terms.clone();
-        let mut due = None;
+        let (mut due, mut clean_start) = (None, clean_start);
         let waiting = {
             let mut slots = registry.slots.lock();
+            if let Some(slot) = slots.get(&opening.client_id) {
+                clean_start |= slot.is_left_to(identity)?;
+            }
             match slots.remove(&opening.client_id) {
                 None if slots.len() >= self.0.limits.sessions => {
                     return Err(Refusal::TooManySessions);
                 }
                 None => {
                     METRICS.sessions.inc();
-                    Ok(self.fresh(&mut slots, opening.client_id.clone(), terms, number))
+                    let client_id = opening.client_id.clone();
+                    Ok(self.fresh(&mut slots, client_id, terms, number, identity))
                 }
                 Some(Slot::Parked(mut parked)) => {
                     METRICS.sessions_parked.dec();
@@ -156,7 +162,8 @@ impl Broker {
                         self.forget_will(&opening.client_id);
                     }
                     due = will.filter(|_| clean_start);
-                    Ok(self.succeed(&mut slots, parked.left, clean_start, terms, number))
+                    let left = parked.left;
+                    Ok(self.succeed(&mut slots, left, clean_start, terms, number, identity))
                 }
                 Some(Slot::Online {
                     number: old,
@@ -170,6 +177,7 @@ impl Broker {
                         number,
                         clean_start,
                         terms,
+                        identity: identity.clone(),
                         hand_over,
                     }));
                     slots.insert(
@@ -247,7 +255,8 @@ impl Broker {
                 replays,
                 stored: Vec::new(),
             };
-            let begun = self.succeed(&mut slots, left, ends, heir.terms, heir.number);
+            let (terms, number) = (heir.terms, heir.number);
+            let begun = self.succeed(&mut slots, left, ends, terms, number, &heir.identity);
             drop(slots);
             // before the heir has its session: what it subscribes to comes after its own will
             if let Some(will) = will {
@@ -328,6 +337,16 @@ impl Broker {
         }
     }
 
+    /// The outboxes of all sessions, with a connection or without.
+    pub(super) fn outboxes(&self) -> Vec<Arc<Outbox>> {
+        let slots = self.0.registry.slots.lock();
+        let outboxes = slots.values().map(|slot| match slot {
+            Slot::Online { outbox, .. } => outbox.clone(),
+            Slot::Parked(parked) => parked.left.outbox.clone(),
+        });
+        outboxes.collect()
+    }
+
     /// Sessions that wait for their clients.
     pub(super) fn parked(&self) -> usize {
         METRICS.sessions_parked.get() as usize
@@ -357,6 +376,7 @@ impl Broker {
         client_id: Arc<str>,
         terms: Terms,
         number: u64,
+        identity: &Arc<Identity>,
     ) -> (Attached, Beginning) {
         let head = self.0.store.head();
         let bounds = Bounds {
@@ -364,13 +384,17 @@ impl Broker {
             bytes: self.0.config.max_queued_bytes,
         };
         let durable = terms.session_expiry > 0;
-        let durable_at = durable.then(|| self.keep_new(&client_id, terms.session_expiry, head));
+        let durable_at = durable.then(|| {
+            let user = identity.user().cloned();
+            self.keep_new(&client_id, user, terms.session_expiry, head)
+        });
         let outbox = Arc::new(Outbox::new(
             self.0.registry.next_key(),
             Kind::Session,
             bounds,
             durable,
             head,
+            identity.clone(),
         ));
         slots.insert(
             client_id.clone(),
@@ -402,6 +426,7 @@ impl Broker {
         clean_start: bool,
         terms: Terms,
         number: u64,
+        identity: &Arc<Identity>,
     ) -> (Attached, Beginning) {
         let Left {
             mut session,
@@ -414,12 +439,13 @@ impl Broker {
         if clean_start {
             let ended_at = self.end(&mut session, &outbox);
             METRICS.sessions.inc();
-            let (fresh, mut beginning) = self.fresh(slots, client_id, terms, number);
+            let (fresh, mut beginning) = self.fresh(slots, client_id, terms, number, identity);
             beginning.durable_at = beginning.durable_at.or(ended_at);
             return (fresh, beginning);
         }
         let before = session.expiry();
         session.resume(terms);
+        outbox.read_as(identity.clone());
         outbox.go_online();
         self.presence_changed(&session);
         let noted = outbox
@@ -506,12 +532,12 @@ impl Broker {
     }
 
     /// Every session without a connection that has something under way.
-    pub(super) fn each_parked(&self, mut see: impl FnMut(&Session)) {
+    pub(super) fn each_parked(&self, mut see: impl FnMut(&Session, &Outbox)) {
         for slot in self.0.registry.slots.lock().values() {
             if let Slot::Parked(parked) = slot
                 && parked.left.session.in_flight() > 0
             {
-                see(&parked.left.session);
+                see(&parked.left.session, &parked.left.outbox);
             }
         }
     }
@@ -594,7 +620,7 @@ impl Broker {
         let StoredWill { will, identity } = stored;
         let origin = Origin {
             client_id: Some(client_id.clone()),
-            user: identity.user.clone(),
+            user: identity.user().cloned(),
         };
         let mut publisher = Publisher::new(identity, Arc::new(origin), receiver);
         let draft = Draft {
@@ -621,7 +647,7 @@ impl Broker {
         // asked before any outbox is locked: a group looks into the outboxes of its members
         let others = groups
             .iter()
-            .filter(|group| group.next(0, Some(outbox.key())).is_some());
+            .filter(|group| group.next(0, Some(outbox.key()), |_| true).is_some());
         let others: Vec<_> = others.map(|group| group.id()).collect();
         let has_other = |id| others.contains(&id);
         let mut released = session.release_shared(has_other);
@@ -638,6 +664,22 @@ impl Broker {
             if !taken && outbox.keep(delivery).is_err() {
                 METRICS.publishes_dropped.inc();
             }
+        }
+    }
+}
+
+impl Slot {
+    /// A client identifier belongs to the user who opened its session. What was opened anonymously, and has no
+    /// connection, stands in nobody's way, but nobody inherits it either: true then.
+    fn is_left_to(&self, identity: &Identity) -> Result<bool, Refusal> {
+        let (owner, is_parked) = match self {
+            Slot::Online { outbox, .. } => (outbox.reader(), false),
+            Slot::Parked(parked) => (parked.left.outbox.reader(), true),
+        };
+        match (owner.user(), identity.user()) {
+            (owner, user) if owner == user => Ok(false),
+            (None, Some(_)) if is_parked => Ok(true),
+            _ => Err(Refusal::ClientIdOfAnother),
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::{
         subscribe::SubscriptionOptions,
         topic::{self, TopicFilter},
     },
-    routing::retained::Retained,
+    routing::{Subscriber, retained::Retained},
     store::{Floor, Record, Wanted},
 };
 use hashbrown::HashMap;
@@ -48,14 +48,39 @@ const CHUNK: usize = 256;
 /// All open streams, to be told when the gateway stops.
 #[derive(Default)]
 pub struct Streams {
-    open: Mutex<HashMap<u64, Weak<Outbox>>>,
+    open: Mutex<HashMap<u64, Open>>,
+}
+
+struct Open {
+    outbox: Weak<Outbox>,
+    filters: Box<[TopicFilter]>,
 }
 
 impl Streams {
     pub(super) fn close_all(&self, reason: CloseReason) {
-        for outbox in self.open.lock().values().filter_map(Weak::upgrade) {
+        let open = self.open.lock();
+        for outbox in open.values().filter_map(|open| open.outbox.upgrade()) {
             outbox.close(reason);
         }
+    }
+
+    /// All or nothing: a stream that lost one of its filters ends, since a narrower one would be silently so.
+    pub(super) fn close_unauthorized(&self) {
+        for open in self.open.lock().values() {
+            if let Some(outbox) = open.outbox.upgrade() {
+                let reader = outbox.reader();
+                let mut filters = open.filters.iter();
+                if filters.any(|filter| reader.may_subscribe(filter).is_err()) {
+                    outbox.close(CloseReason::RightsLost);
+                }
+            }
+        }
+    }
+
+    pub(super) fn each(&self, mut see: impl FnMut(&Outbox)) {
+        let open = self.open.lock();
+        let outboxes = open.values().filter_map(|open| open.outbox.upgrade());
+        outboxes.for_each(|outbox| see(&outbox));
     }
 }
 
@@ -121,12 +146,12 @@ impl Broker {
             _ => 0,
         };
         let key = self.0.registry.next_key();
-        let outbox = Arc::new(Outbox::new(key, Kind::Stream, BOUNDS, false, 0));
-        self.0
-            .streams
-            .open
-            .lock()
-            .insert(key, Arc::downgrade(&outbox));
+        let outbox = Arc::new(Outbox::new(key, Kind::Stream, BOUNDS, false, 0, identity));
+        let open = Open {
+            outbox: Arc::downgrade(&outbox),
+            filters: filters.into(),
+        };
+        self.0.streams.open.lock().insert(key, open);
         METRICS.streams_open.inc();
         let order = self.0.order.lock();
         let head = self.0.store.head();
@@ -316,7 +341,9 @@ impl Stream {
     pub fn snapshot(&mut self, max: usize) -> Vec<Delivery> {
         while let Some(replay) = self.replays.front_mut() {
             let own = replay.filter().to_owned();
-            let found = self.broker.replay_retained(replay, max);
+            let found = self
+                .broker
+                .replay_retained(replay, &self.outbox.reader(), max);
             if self.replays.front().is_some_and(Replay::is_done) {
                 self.replays.pop_front();
             }
@@ -429,8 +456,10 @@ impl Stream {
         let wanted = Wanted::by(own.map(|watched| &watched.filter));
         let page = self.broker.0.store.look_back(before, CHUNK, &wanted);
         let found = page.records.into_iter().filter_map(|record| {
-            let matching = self.matching(&record.message.topic, 0);
-            (!matching.is_empty()).then(|| self.logged(record, matching))
+            let topic = &record.message.topic;
+            let matching = self.matching(topic, 0);
+            (!matching.is_empty() && self.outbox.may_receive(topic))
+                .then(|| self.logged(record, matching))
         });
         (found.collect(), page.through)
     }
@@ -465,7 +494,7 @@ impl Stream {
         self.look_for_a_gap(floor);
         for record in page.records {
             let matching = self.matching(&record.message.topic, record.offset);
-            if !matching.is_empty() {
+            if !matching.is_empty() && self.outbox.may_receive(&record.message.topic) {
                 let delivery = self.logged(record, matching);
                 self.ready.push(delivery);
             }

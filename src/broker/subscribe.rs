@@ -237,9 +237,9 @@ impl Broker {
         (reasons, durable_at)
     }
 
-    /// The next retained messages of a replay, at most `max`.
-    pub fn replay(&self, replay: &mut Replay, max: usize) -> Vec<Delivery> {
-        let found = self.replay_retained(replay, max).into_iter();
+    /// The next retained messages of a replay that `reader` may have, at most `max`.
+    pub fn replay(&self, replay: &mut Replay, reader: &Identity, max: usize) -> Vec<Delivery> {
+        let found = self.replay_retained(replay, reader, max).into_iter();
         let deliveries = found.map(|retained| Delivery {
             qos: replay.qos.min(retained.message.qos),
             message: retained.message,
@@ -253,7 +253,12 @@ impl Broker {
     }
 
     /// As [`Broker::replay`], with the place of each in the log.
-    pub(super) fn replay_retained(&self, replay: &mut Replay, max: usize) -> Vec<Retained> {
+    pub(super) fn replay_retained(
+        &self,
+        replay: &mut Replay,
+        reader: &Identity,
+        max: usize,
+    ) -> Vec<Retained> {
         let pattern = replay.filter.pattern();
         let chunk = self.0.retained.matching(
             pattern,
@@ -266,8 +271,9 @@ impl Broker {
         replay.after = chunk.resume_after;
         let mut found = chunk.found;
         found.retain(|retained| {
-            retained.position <= replay.through
-                || replay.qos.min(retained.message.qos) == Qos::AtMostOnce
+            let comes_live = retained.position > replay.through
+                && replay.qos.min(retained.message.qos) > Qos::AtMostOnce;
+            !comes_live && reader.may_read(&retained.message.topic).is_ok()
         });
         found
     }

@@ -58,7 +58,11 @@ fn opening(broker: &Broker, client_id: &str, expiry: u32) -> Opening {
 
 async fn connect(broker: &Broker, client_id: &str, expiry: u32) -> Attached {
     broker
-        .connect(&opening(broker, client_id, expiry), false)
+        .connect(
+            &opening(broker, client_id, expiry),
+            false,
+            &Identity::anonymous(),
+        )
         .await
         .unwrap()
         .0
@@ -248,7 +252,12 @@ async fn a_takeover_moves_the_session_with_what_waits_in_it() {
     publish(&broker, "t", "x", Qos::AtLeastOnce);
     let newcomer = tokio::spawn({
         let (broker, opening) = (broker.clone(), opening(&broker, "c", 100));
-        async move { broker.connect(&opening, false).await.map(|begun| begun.0) }
+        async move {
+            broker
+                .connect(&opening, false, &Identity::anonymous())
+                .await
+                .map(|begun| begun.0)
+        }
     });
     wait_until_closed(&old.outbox).await;
     assert_eq!(look(&old.outbox).closing, Some(CloseReason::TakenOver));
@@ -264,7 +273,12 @@ async fn of_two_who_wait_for_the_same_session_the_later_gets_it() {
     let old = connect(&broker, "c", 0).await;
     let wait_for_it = || {
         let (broker, opening) = (broker.clone(), opening(&broker, "c", 0));
-        tokio::spawn(async move { broker.connect(&opening, false).await.map(|begun| begun.0) })
+        tokio::spawn(async move {
+            broker
+                .connect(&opening, false, &Identity::anonymous())
+                .await
+                .map(|begun| begun.0)
+        })
     };
     let first = wait_for_it();
     wait_until_closed(&old.outbox).await;
@@ -307,7 +321,12 @@ async fn mqtt_3_8_3_3_no_local_keeps_a_will_from_the_client_it_is_of() {
         let other = "will/other";
         let newcomer = takeover.then(|| {
             let (broker, opening) = (broker.clone(), opening(&broker, "c", 100));
-            tokio::spawn(async move { broker.connect(&opening, false).await.map(|begun| begun.0) })
+            tokio::spawn(async move {
+                broker
+                    .connect(&opening, false, &Identity::anonymous())
+                    .await
+                    .map(|begun| begun.0)
+            })
         });
         if takeover {
             wait_until_closed(&client.outbox).await;
@@ -331,7 +350,10 @@ async fn mqtt_3_1_2_8_who_begins_anew_does_not_get_the_will_of_its_former_self()
     let mut watcher = connect(&broker, "watcher", 0).await;
     subscribe(&broker, &mut watcher, "will/#", Qos::AtLeastOnce);
     let opening = opening(&broker, "c", 100);
-    let (mut fresh, _) = broker.connect(&opening, true).await.unwrap();
+    let (mut fresh, _) = broker
+        .connect(&opening, true, &Identity::anonymous())
+        .await
+        .unwrap();
     subscribe(&broker, &mut fresh, "will/#", Qos::AtLeastOnce);
     publish(&broker, "will/marker", "marker", Qos::AtLeastOnce);
     assert_eq!(receive(&broker, &mut watcher), ["will/own", "marker"]);
@@ -358,7 +380,7 @@ async fn a_replay_that_a_connection_leaves_unfinished_goes_on_with_the_session()
     let mut client = connect(&broker, "c", 100).await;
     let replays = subscribe(&broker, &mut client, "t/#", Qos::AtLeastOnce);
     client.replays.extend(replays);
-    let first = broker.replay(&mut client.replays[0], 1);
+    let first = broker.replay(&mut client.replays[0], &Identity::default(), 1);
     assert_eq!(first.len(), 1);
     broker.detach(client, None, Ending::Broken);
     // one that the log keeps for the session, and one that nothing else will bring
@@ -367,7 +389,7 @@ async fn a_replay_that_a_connection_leaves_unfinished_goes_on_with_the_session()
     let mut back = connect(&broker, "c", 100).await;
     retain("t/4", "live", Qos::AtMostOnce);
     assert_eq!(back.replays.len(), 1);
-    let replayed = broker.replay(&mut back.replays[0], 100);
+    let replayed = broker.replay(&mut back.replays[0], &Identity::default(), 100);
     let replayed: Vec<_> = replayed.iter().map(payload).collect();
     assert!(back.replays[0].is_done());
     assert_eq!(replayed, ["missed"]);
@@ -377,7 +399,10 @@ async fn a_replay_that_a_connection_leaves_unfinished_goes_on_with_the_session()
     // a session begun anew has nothing to go on with
     broker.detach(back, None, Ending::Broken);
     let opening = opening(&broker, "c", 100);
-    let (fresh, _) = broker.connect(&opening, true).await.unwrap();
+    let (fresh, _) = broker
+        .connect(&opening, true, &Identity::anonymous())
+        .await
+        .unwrap();
     assert!(fresh.replays.is_empty());
 }
 
@@ -715,7 +740,12 @@ async fn who_inherits_a_session_while_the_gateway_stops_is_told_to_end_too() {
     let old = connect(&broker, "c", 100).await;
     let newcomer = tokio::spawn({
         let (broker, opening) = (broker.clone(), opening(&broker, "c", 100));
-        async move { broker.connect(&opening, false).await.map(|begun| begun.0) }
+        async move {
+            broker
+                .connect(&opening, false, &Identity::anonymous())
+                .await
+                .map(|begun| begun.0)
+        }
     });
     wait_until_closed(&old.outbox).await;
     broker.shut_down();
@@ -748,6 +778,9 @@ async fn connack_waits_for_what_a_reconnection_repeats_at_qos_2() {
     let paired = broker.pair(&client.session, packet_id, &delivery);
     broker.detach(client, None, Ending::Broken);
     let opening = opening(&broker, "client", 100);
-    let (_back, durable_at) = broker.connect(&opening, false).await.unwrap();
+    let (_back, durable_at) = broker
+        .connect(&opening, false, &Identity::anonymous())
+        .await
+        .unwrap();
     assert!(durable_at >= Some(paired), "{durable_at:?} < {paired:?}");
 }

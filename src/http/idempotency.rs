@@ -158,7 +158,7 @@ pub async fn begin(
     key: Arc<str>,
     fingerprint: Fingerprint,
 ) -> Result<First, Problem> {
-    let user = identity.user.clone();
+    let user = identity.user().cloned();
     match state.broker.begin_once(user, key, fingerprint) {
         Met::New(running) => Ok(First::Fresh(running)),
         Met::InFlight => Err(Problem::new(

@@ -503,7 +503,7 @@ impl From<Refused> for Problem {
         let detail = refused.to_string();
         let reason = refused.reason();
         let mut problem = match refused {
-            Refused::NotAuthorized => Problem::new(Kind::NotAuthorized, detail),
+            Refused::NotAuthorized(_) => Problem::new(Kind::NotAuthorized, detail),
             Refused::TopicReserved => Problem::new(Kind::TopicReserved, detail),
             Refused::TopicTooDeep | Refused::TopicTooLong => {
                 Problem::new(Kind::TopicInvalid, detail)

@@ -28,9 +28,10 @@ use crate::{
     },
     broker::{
         Broker, Draft, Refused,
-        outbox::Rest,
+        outbox::{CloseReason, Rest},
         publish::Publisher,
         registry::{Attached, Ending, StoredWill},
+        rights::is_beyond_rights,
         subscribe::{Replay, Subscribed},
     },
     message::{Delivery, Millis, Origin},
@@ -145,7 +146,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let session = &attached.session;
         let origin = Origin {
             client_id: Some(session.client_id().clone()),
-            user: identity.user.clone(),
+            user: identity.user().cloned(),
         };
         let publisher = Publisher::new(
             identity.clone(),
@@ -515,12 +516,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let answer = match turn {
             Turn::Say(auth) => auth,
             // the session belongs to the user it was opened by
-            Turn::Done { identity, .. } if identity.user != self.identity.user => {
+            Turn::Done { identity, .. } if identity.user() != self.identity.user() => {
                 return Err(End::NotAuthenticated);
             }
             Turn::Done { identity, data } => {
                 self.broker.flush(&mut self.publisher);
                 self.publisher.act_as(identity.clone());
+                let attached = &self.attached;
+                self.broker
+                    .read_as(&attached.session, &attached.outbox, &identity);
                 self.identity = identity;
                 dialogue.say(ReasonCode::Success, data)
             }
@@ -556,6 +560,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             let quota = session.quota();
             let full = out.len() >= WRITE_MARK;
             let taken = outbox.take(&mut batch, quota, if full { 0 } else { BATCH });
+            if taken.asked && is_beyond_rights(session, &self.identity) {
+                break Some(CloseReason::RightsLost);
+            }
             if full || taken.closing.is_some() {
                 self.more = full;
                 break taken.closing;
@@ -566,7 +573,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 let missed = self.broker.catch_up(session, outbox, quota.min(BATCH));
                 batch.extend(missed);
             }
-            let replayed = !subscribing && replay(&self.broker, replays, quota, &mut batch);
+            let reader = &*self.identity;
+            let replayed = !subscribing && replay(&self.broker, replays, reader, quota, &mut batch);
             // what had expired or was too large left its room in the window to those behind it
             let room = taken.rest == Rest::Blocked && !batch.is_empty();
             for delivery in batch.drain(..) {
@@ -645,6 +653,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
 fn replay(
     broker: &Broker,
     replays: &mut VecDeque<Replay>,
+    reader: &Identity,
     quota: usize,
     batch: &mut Vec<Delivery>,
 ) -> bool {
@@ -657,7 +666,7 @@ fn replay(
         .count();
     let room = quota.saturating_sub(live).min(BATCH);
     if room > 0 {
-        batch.extend(broker.replay(replay, room));
+        batch.extend(broker.replay(replay, reader, room));
     }
     if replay.is_done() {
         replays.pop_front();

@@ -194,7 +194,7 @@ impl Door {
         identity: &Arc<Identity>,
     ) -> Result<(Attached, Option<StoredWill>), Refusal> {
         let will = match &connect.will {
-            Some(will) if identity.may_publish(&will.topic).is_err() => {
+            Some(will) if identity.may_publish(&will.topic, will.retain).is_err() => {
                 return Err(Refusal::WillNotAuthorized);
             }
             will => will.as_ref().map(|will| StoredWill {
@@ -205,7 +205,10 @@ impl Door {
         if opening.connack.size(connect.version) > opening.terms.max_packet_out {
             return Err(Refusal::AnswerTooLarge);
         }
-        let (attached, mut durable_at) = self.broker.connect(&opening, connect.clean_start).await?;
+        let (attached, mut durable_at) = self
+            .broker
+            .connect(&opening, connect.clean_start, identity)
+            .await?;
         if let Some(will) = &will {
             let client_id = attached.session.client_id();
             let owed_at = self.broker.owe_will(client_id, will);

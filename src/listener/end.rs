@@ -31,6 +31,10 @@ pub(super) enum End {
     ShuttingDown,
     #[error("it was disconnected by an administrator")]
     Kicked,
+    #[error("it may no longer have what it subscribed to")]
+    RightsLost,
+    #[error("what it authenticated with has expired")]
+    Expired,
     #[error("it could not authenticate again")]
     NotAuthenticated,
     #[error("a message could not be stored")]
@@ -50,7 +54,9 @@ impl End {
             End::Violation(violation) => Some(violation.reason()),
             End::TakenOver => Some(ReasonCode::SessionTakenOver),
             // [MQTT-4.12.1-2]
-            End::NotAuthenticated => Some(ReasonCode::NotAuthorized),
+            End::NotAuthenticated | End::RightsLost | End::Expired => {
+                Some(ReasonCode::NotAuthorized)
+            }
             End::TooSlow | End::NotStored | End::NoRoom => Some(ReasonCode::QuotaExceeded),
             End::StorageFailed => Some(ReasonCode::ImplementationSpecificError),
             End::ShuttingDown => Some(ReasonCode::ServerShuttingDown),
@@ -64,7 +70,8 @@ impl End {
             End::Decode(error) => Some(refused::kind_of_bytes(error)),
             End::Violation(violation) => Some(refused::kind_of_violation(*violation)),
             End::TooSlow => Some(Kind::Quota),
-            End::NotAuthenticated => Some(Kind::Credentials),
+            End::NotAuthenticated | End::Expired => Some(Kind::Credentials),
+            End::RightsLost => Some(Kind::NotAuthorized),
             End::NoRoom => Some(Kind::Busy),
             _ => None,
         }
@@ -78,6 +85,8 @@ impl From<CloseReason> for End {
             CloseReason::TooSlow => End::TooSlow,
             CloseReason::ShuttingDown => End::ShuttingDown,
             CloseReason::Kicked => End::Kicked,
+            CloseReason::RightsLost => End::RightsLost,
+            CloseReason::Expired => End::Expired,
         }
     }
 }

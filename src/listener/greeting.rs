@@ -122,7 +122,7 @@ impl Door {
     ) -> Result<(Opening, Arc<Identity>, Option<Box<Dialogue>>), Unproven> {
         let Some(method) = &connect.properties.authentication_method else {
             let identity = match connect.bridge {
-                true => Identity::anonymous().as_bridge(),
+                true => Arc::new(Identity::default().as_bridge()),
                 false => Identity::anonymous(),
             };
             return Ok((opening, identity, None));

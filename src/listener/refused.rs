@@ -39,12 +39,13 @@ impl Notes {
 /// The kind of a CONNECT that is turned down.
 pub fn kind_of_opening(refusal: opening::Refusal) -> Kind {
     match refusal {
-        opening::Refusal::EmptyClientId | opening::Refusal::ClientIdTooLong => {
-            Kind::ClientIdentifier
-        }
-        opening::Refusal::AuthenticationMethod | opening::Refusal::NotAuthenticated => {
-            Kind::Credentials
-        }
+        opening::Refusal::EmptyClientId
+        | opening::Refusal::ClientIdTooLong
+        | opening::Refusal::ClientIdOfAnother => Kind::ClientIdentifier,
+        opening::Refusal::AuthenticationMethod
+        | opening::Refusal::NotAuthenticated
+        | opening::Refusal::CredentialsNeeded
+        | opening::Refusal::BadCredentials => Kind::Credentials,
         opening::Refusal::OtherMethod
         | opening::Refusal::OutOfTurn
         | opening::Refusal::BeforeAnswer => Kind::Protocol,

@@ -44,6 +44,9 @@ pub trait Subscriber: Clone {
     /// Whether nobody reads what is offered to it: a log keeps what it must not miss. Whoever changes this tells
     /// [`Routes::presence_changed`].
     fn is_away(&self) -> bool;
+    /// Whether it may be given what is published on this topic. Whoever changes this tells
+    /// [`Routes::presence_changed`] or [`Routes::rights_changed`].
+    fn may_receive(&self, topic: &str) -> bool;
     /// Whether it stands for the tail of the log: what it subscribes to is recorded, and nothing is offered to it.
     fn is_tail(&self) -> bool;
 }
@@ -190,6 +193,14 @@ impl<S: Subscriber> Routes<S> {
         shard.generation.fetch_add(1, Ordering::Release);
     }
 
+    /// What subscribers may receive has changed: nothing that was remembered holds any longer.
+    pub fn rights_changed(&self) {
+        for shard in self.shards.iter().chain([&self.wild]) {
+            let _tree = shard.tree.write();
+            shard.generation.fetch_add(1, Ordering::Release);
+        }
+    }
+
     /// The group behind a shared filter, if it has members.
     pub fn group(&self, filter: &TopicFilter) -> Option<Arc<Group<S>>> {
         self.shard_of_filter(filter)
@@ -222,6 +233,7 @@ impl<S: Subscriber> Routes<S> {
             durable: false,
             tail: false,
             publisher,
+            topic,
         };
         self.shard_of_topic(topic)
             .tree
@@ -281,7 +293,7 @@ pub fn matching_bits(filters: &[TopicFilter], topic: &str) -> u64 {
 }
 
 /// Entries collected on the way through the trees.
-struct Found<S> {
+struct Found<'a, S> {
     targets: Vec<(Target<S>, Option<u32>)>,
     shared: Vec<Arc<Group<S>>>,
     /// Nodes that contributed: within one node no subscriber stands twice.
@@ -290,9 +302,10 @@ struct Found<S> {
     durable: bool,
     tail: bool,
     publisher: Option<u64>,
+    topic: &'a str,
 }
 
-impl<S: Subscriber> Found<S> {
+impl<S: Subscriber> Found<'_, S> {
     fn add(&mut self, entries: &tree::Entries<S>) {
         let before = self.targets.len();
         for entry in entries.iter() {
@@ -305,6 +318,9 @@ impl<S: Subscriber> Found<S> {
             }
             if entry.subscriber.is_away() {
                 self.durable |= entry.options.qos > Qos::AtMostOnce;
+                continue;
+            }
+            if !entry.subscriber.may_receive(self.topic) {
                 continue;
             }
             let target = Target {

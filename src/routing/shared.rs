@@ -117,16 +117,21 @@ impl<S: Subscriber> Group<S> {
             .any(|m| m.qos > Qos::AtMostOnce && m.subscriber.is_durable())
     }
 
-    /// The next member with room for a message of this weight, in turn; never the one with key `except`. One that is held
-    /// up is passed over while there is another.
-    pub fn next(&self, weight: usize, except: Option<u64>) -> Option<Member<S>> {
+    /// The next member with room for a message of this weight that `may` have it, in turn; never the one with key
+    /// `except`. One that is held up is passed over while there is another.
+    pub fn next(
+        &self,
+        weight: usize,
+        except: Option<u64>,
+        may: impl Fn(&S) -> bool,
+    ) -> Option<Member<S>> {
         let mut state = self.state.lock();
         let State { members, turn, .. } = &mut *state;
         let count = members.len();
         let mut in_turn = (*turn..*turn + count).map(|at| at % count);
         let takes = |at: &usize| {
             let subscriber = &members[*at].subscriber;
-            Some(subscriber.key()) != except && subscriber.has_room(weight)
+            Some(subscriber.key()) != except && subscriber.has_room(weight) && may(subscriber)
         };
         let at = in_turn
             .clone()
@@ -134,6 +139,13 @@ impl<S: Subscriber> Group<S> {
             .or_else(|| in_turn.find(takes))?;
         *turn = at + 1;
         Some(members[at].clone())
+    }
+
+    /// Whether any member, online or not, may be given what is published on this topic.
+    pub fn has_reader(&self, topic: &str) -> bool {
+        let state = self.state.lock();
+        let mut members = state.members.iter();
+        members.any(|member| member.subscriber.may_receive(topic))
     }
 
     /// Members that must not miss a message, online or not.

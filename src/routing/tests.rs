@@ -25,6 +25,10 @@ impl Subscriber for Someone {
     fn is_held_up(&self) -> bool {
         false
     }
+    fn may_receive(&self, _topic: &str) -> bool {
+        true
+    }
+
     fn is_tail(&self) -> bool {
         false
     }
@@ -176,10 +180,10 @@ fn a_share_group_takes_turns_among_members_with_room() {
     }
     let group = routes.matching("a", None).shared.remove(0);
     let turns: Vec<u64> = (0..4)
-        .map(|_| group.next(1, None).unwrap().subscriber.key)
+        .map(|_| group.next(1, None, |_| true).unwrap().subscriber.key)
         .collect();
     assert_eq!(turns, [1, 3, 1, 3]);
-    assert_eq!(group.next(1, Some(1)).unwrap().subscriber.key, 3);
+    assert_eq!(group.next(1, Some(1), |_| true).unwrap().subscriber.key, 3);
     for key in 1..=3 {
         assert!(routes.unsubscribe(&filter("$share/g/a"), key));
     }

@@ -82,6 +82,15 @@ pub enum Refusal {
     /// `limits.client_id_bytes`
     #[error("a client identifier longer than limits.client_id_bytes")]
     ClientIdTooLong,
+    /// The session of this name was opened by another user.
+    #[error("the client identifier belongs to another user")]
+    ClientIdOfAnother,
+    /// Neither a user name and password nor anything else that proves who it is.
+    #[error("a user name and password are needed")]
+    CredentialsNeeded,
+    /// What was given proves nothing.
+    #[error("the user name or password is wrong")]
+    BadCredentials,
     /// [MQTT-4.12.0-1]
     #[error("no such authentication method")]
     AuthenticationMethod,
@@ -139,11 +148,12 @@ impl Refusal {
     /// What a 5.0 client is told; 3.x gets the equivalent return code.
     pub fn reason(self) -> ReasonCode {
         match self {
-            Refusal::EmptyClientId | Refusal::ClientIdTooLong => {
+            Refusal::EmptyClientId | Refusal::ClientIdTooLong | Refusal::ClientIdOfAnother => {
                 ReasonCode::ClientIdentifierNotValid
             }
             Refusal::AuthenticationMethod => ReasonCode::BadAuthenticationMethod,
-            Refusal::NotAuthenticated => ReasonCode::NotAuthorized,
+            Refusal::NotAuthenticated | Refusal::CredentialsNeeded => ReasonCode::NotAuthorized,
+            Refusal::BadCredentials => ReasonCode::BadUserNameOrPassword,
             Refusal::OtherMethod | Refusal::OutOfTurn | Refusal::BeforeAnswer => {
                 ReasonCode::ProtocolError
             }

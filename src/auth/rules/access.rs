@@ -12,6 +12,13 @@ pub struct Access {
     generation: AtomicU64,
 }
 
+impl Default for Access {
+    /// No rules: nothing is allowed but what a token grants.
+    fn default() -> Self {
+        Access::new(RuleSet::default())
+    }
+}
+
 impl Access {
     /// These rules, from now on.
     pub fn new(rules: RuleSet) -> Self {

@@ -279,7 +279,10 @@ impl World {
         };
         let limits = self.broker.limits();
         let opening = negotiate(&connect, limits, u32::MAX, String::new).expect("fair terms");
-        let begun = self.broker.connect(&opening, clean).await;
+        let begun = self
+            .broker
+            .connect(&opening, clean, &Identity::anonymous())
+            .await;
         let (attached, durable_at) = begun.expect("nobody else has this name");
         self.durable(durable_at).await;
         let client = &mut self.clients[client];

@@ -58,7 +58,7 @@ impl Broker {
         let now = self.now();
         self.flush(publisher);
         let admitted = drafts.into_iter().map(|draft| {
-            publisher.identity.may_publish(&draft.topic)?;
+            publisher.may_publish(&draft)?;
             self.admit(&draft)?;
             let origin = Some(publisher.origin.clone());
             Ok(Arc::new(draft.into_message(origin, now)))

@@ -358,6 +358,9 @@ fn in_words(reason: CloseReason) -> (&'static str, bool) {
         CloseReason::TooSlow => ("too_slow", true),
         CloseReason::ShuttingDown => ("shutting_down", true),
         CloseReason::Kicked => ("kicked", false),
+        // coming again tells with which rights, or asks for a fresh token
+        CloseReason::RightsLost => ("rights_lost", true),
+        CloseReason::Expired => ("token_expired", true),
     }
 }
 

@@ -23,6 +23,10 @@ pub enum Goodbye {
     Silent,
     /// The client has not shown who it is.
     Unauthenticated,
+    /// The rules have changed.
+    RightsLost,
+    /// What the client authenticated with has expired.
+    TokenExpired,
 }
 
 impl Goodbye {
@@ -30,14 +34,14 @@ impl Goodbye {
     pub fn code(self) -> u16 {
         match self {
             Goodbye::ShuttingDown => 1012,
-            Goodbye::Kicked => 1008,
+            Goodbye::Kicked | Goodbye::RightsLost => 1008,
             Goodbye::TooSlow => 1013,
             Goodbye::Binary => 1003,
             Goodbye::NotText => 1007,
             Goodbye::TooLarge => 1009,
             Goodbye::Protocol => 1002,
             Goodbye::Silent => 4408,
-            Goodbye::Unauthenticated => 4401,
+            Goodbye::Unauthenticated | Goodbye::TokenExpired => 4401,
         }
     }
 
@@ -53,6 +57,8 @@ impl Goodbye {
             Goodbye::Protocol => "not a WebSocket frame",
             Goodbye::Silent => "no pong",
             Goodbye::Unauthenticated => "not authenticated",
+            Goodbye::RightsLost => "the rules have changed",
+            Goodbye::TokenExpired => "what it authenticated with has expired",
         }
     }
 
@@ -63,6 +69,8 @@ impl Goodbye {
             Goodbye::ShuttingDown => Some(("shutting_down", true)),
             Goodbye::Kicked => Some(("kicked", false)),
             Goodbye::TooSlow => Some(("too_slow", true)),
+            Goodbye::RightsLost => Some(("rights_lost", true)),
+            Goodbye::TokenExpired => Some(("token_expired", true)),
             _ => None,
         }
     }
@@ -85,6 +93,8 @@ impl From<CloseReason> for Goodbye {
             CloseReason::ShuttingDown => Goodbye::ShuttingDown,
             CloseReason::TooSlow => Goodbye::TooSlow,
             CloseReason::Kicked | CloseReason::TakenOver => Goodbye::Kicked,
+            CloseReason::RightsLost => Goodbye::RightsLost,
+            CloseReason::Expired => Goodbye::TokenExpired,
         }
     }
 }

@@ -383,5 +383,8 @@ fn attach(broker: &Broker, version: Version, client_id: &str, expiry: u32) -> At
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    runtime.block_on(broker.connect(&opening, true)).unwrap().0
+    runtime
+        .block_on(broker.connect(&opening, true, &Identity::anonymous()))
+        .unwrap()
+        .0
 }

@@ -1,0 +1,62 @@
+//! What a change of rights does to what is under way: nothing that is denied from now on is delivered any more.
+
+use super::{Broker, outbox::Outbox};
+use crate::{auth::identity::Identity, message::Delivery, metrics::METRICS, session::Session};
+use std::sync::Arc;
+
+impl Broker {
+    /// The rules have changed. Streams that lost a filter end; MQTT subscriptions stay, and what is denied is not delivered.
+    pub fn rights_changed(&self) {
+        // whoever matches from now on obeys the new rules; what was queued by the old ones is looked through behind that
+        self.0.routes.rights_changed();
+        self.0.streams.close_unauthorized();
+        self.0.streams.each(drop_denied);
+        for outbox in self.outboxes() {
+            self.pass_on_denied(&outbox);
+            drop_denied(&outbox);
+            if self.0.config.disconnect_on_revoke {
+                outbox.ask_for_rights();
+            }
+        }
+    }
+
+    /// A session's client has proved itself anew.
+    pub fn read_as(&self, session: &Session, outbox: &Arc<Outbox>, identity: &Arc<Identity>) {
+        outbox.read_as(identity.clone());
+        self.presence_changed(session);
+        self.pass_on_denied(outbox);
+        drop_denied(outbox);
+    }
+
+    /// What waits here for a share group and is denied now is for its other members.
+    fn pass_on_denied(&self, outbox: &Arc<Outbox>) {
+        let denied = outbox.release_denied();
+        for delivery in denied {
+            let message = &delivery.message;
+            let targets = self.0.routes.matching(&message.topic, None);
+            let mut groups = targets.shared.iter();
+            let group = groups.find(|group| Some(group.id()) == delivery.share);
+            let Some(group) = group else { continue };
+            let except = Some(outbox.key());
+            let taken = self.assign(group, message, delivery.position, except)
+                || self.keep_for_group(group, message, delivery.position);
+            if !taken {
+                METRICS.publishes_dropped.inc();
+                if let Some(position) = delivery.position {
+                    group.settle(position.offset);
+                }
+            }
+        }
+    }
+}
+
+fn drop_denied(outbox: &Outbox) {
+    let reader = outbox.reader();
+    outbox.retain(|waiting: &Delivery| reader.may_read(&waiting.message.topic).is_ok());
+}
+
+/// Whether a session holds a subscription that it would not be given now.
+pub fn is_beyond_rights(session: &Session, identity: &Identity) -> bool {
+    let mut held = session.subscriptions();
+    held.any(|held| identity.may_subscribe(&held.filter).is_err())
+}
