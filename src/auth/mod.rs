@@ -5,3 +5,6 @@
 pub mod config;
 pub mod exchange;
 pub mod identity;
+pub mod password;
+pub mod recent;
+pub mod secret;
