@@ -1,9 +1,10 @@
 //! The composition root: bind, build each room from its settings, run, and drain when told to stop.
 
 mod banner;
+mod reload;
 
 use crate::{
-    auth::exchange::Methods,
+    auth::{self, chain::Chain, exchange::Methods, passwords::Passwords, rules::access::Access},
     broker::{Broker, clock::Clock},
     config::Settings,
     http::{self, extract::TopicRules},
@@ -74,6 +75,9 @@ pub enum StartError {
         /// Why.
         error: OpenError,
     },
+    /// A file of `[auth]` cannot be used.
+    #[error("{0}")]
+    Auth(String),
     /// The system refused something else.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
@@ -117,7 +121,7 @@ pub struct Gateway {
     stop: CancellationToken,
     connections: TaskTracker,
     web: JoinHandle<()>,
-    background: [JoinHandle<()>; 3],
+    background: [JoinHandle<()>; 4],
 }
 
 impl Gateway {
@@ -127,16 +131,26 @@ impl Gateway {
         let rules = settings.broker.history.iter();
         let rules: Vec<_> = rules.map(|rule| rule.filter.clone()).collect();
         let rules = |topic: &str| routing::matching_bits(&rules, topic);
+        let auth = settings.auth;
+        let chain = open_chain(&auth)?;
         let (store, recovered) = open_store(&settings.store, &rules)?;
         let mqtt = bind("mqtt.bind", settings.mqtt.bind).await?;
         let web = bind("http.bind", settings.http.bind).await?;
         let (mqtt_address, http_address) = (mqtt.local_addr()?, web.local_addr()?);
 
+        let chain = Arc::new(chain);
         let permits = Arc::new(Semaphore::new(settings.limits.connections));
-        let broker = Broker::new(settings.broker, settings.limits, store);
+        let access = chain.access.clone();
+        let broker = Broker::guarded(settings.broker, settings.limits, store, access);
         broker.restore(recovered);
         let notes = Arc::new(Notes::default());
-        let door = Door::new(broker.clone(), &settings.mqtt, methods, notes.clone());
+        let door = Door::new(
+            broker.clone(),
+            &settings.mqtt,
+            methods,
+            chain.clone(),
+            notes.clone(),
+        );
         let door = Arc::new(door);
         let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
         let drain = settings.http.drain;
@@ -145,6 +159,7 @@ impl Gateway {
             &door,
             &notes,
             settings.http,
+            chain.clone(),
             durability,
             stop.clone(),
         );
@@ -154,6 +169,7 @@ impl Gateway {
             tokio::spawn(keep_time(broker.clone())),
             tokio::spawn(sys::publish(broker.clone())),
             tokio::spawn(tell_hidden(notes.clone(), broker.clone())),
+            tokio::spawn(reload::watch(auth, chain, broker.clone())),
         ];
         tokio::spawn(tcp::serve(
             mqtt,
@@ -204,6 +220,7 @@ fn web_state(
     door: &Arc<Door>,
     notes: &Arc<Notes>,
     config: http::config::Config,
+    chain: Arc<Chain>,
     durability: String,
     stop: CancellationToken,
 ) -> http::State {
@@ -221,6 +238,7 @@ fn web_state(
         broker: broker.clone(),
         config,
         rules,
+        chain,
         durability,
         mqtt_upgrade: Arc::new(move |io, peer| {
             let door = door.clone();
@@ -252,6 +270,23 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Sta
             address,
             error,
         })
+}
+
+/// Everybody who may come in, and the rules; whatever is wrong with a file keeps the gateway from starting.
+fn open_chain(config: &auth::config::Config) -> Result<Chain, StartError> {
+    let unusable = |error: &dyn std::fmt::Display| StartError::Auth(error.to_string());
+    let passwords = config.passwd_file.as_deref().map(|path| {
+        Passwords::open(path).map_err(|error| {
+            let path = path.display();
+            unusable(&format_args!("auth.passwd_file = \"{path}\": {error}"))
+        })
+    });
+    let rules = config.rules.load().map_err(|error| unusable(&error))?;
+    Ok(Chain {
+        anonymous: config.lets_anonymous_in(),
+        passwords: passwords.transpose()?,
+        access: rules.map(|rules| Arc::new(Access::new(rules))),
+    })
 }
 
 /// The log, and what was in it.

@@ -284,6 +284,8 @@ pub struct Metrics {
     pub streams_open: Gauge,
     /// Copies a web stream did not get because it fell behind.
     pub stream_drops: Counter,
+    /// Files with passwords, rules or certificates that had changed and could not be used.
+    pub reloads_failed: Counter,
     refused: [Counter; Refusal::ALL.len()],
     responses: [Counter; 5],
 }
@@ -318,6 +320,7 @@ impl Metrics {
             store_written_bytes: Counter::new(),
             streams_open: Gauge::new(),
             stream_drops: Counter::new(),
+            reloads_failed: Counter::new(),
             refused: [const { Counter::new() }; Refusal::ALL.len()],
             responses: [const { Counter::new() }; 5],
         }

@@ -1,8 +1,27 @@
 //! What an operator may choose about who may do what.
 
+use super::rules::files::RuleFiles;
+use std::path::PathBuf;
+
 /// `[auth]`
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Config {
-    /// Whether clients without credentials may do everything from everywhere. Unset: from this machine only.
+    /// Whether clients without credentials are let in. Unset: from this machine only, and where no users are configured.
     pub anonymous: Option<bool>,
+    /// Users and their passwords, as `tidegate passwd` and Mosquitto write them.
+    pub passwd_file: Option<PathBuf>,
+    /// Who may do what.
+    pub rules: RuleFiles,
+}
+
+impl Config {
+    /// Whether anybody can prove who he is.
+    pub fn has_users(&self) -> bool {
+        self.passwd_file.is_some()
+    }
+
+    /// Whether somebody who shows nothing is let in.
+    pub fn lets_anonymous_in(&self) -> bool {
+        self.anonymous.unwrap_or(!self.has_users())
+    }
 }

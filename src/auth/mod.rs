@@ -2,7 +2,12 @@
 //!
 //! This room decides about topics and proofs. It never learns how a message came in, and never talks to a client.
 
+pub mod chain;
 pub mod config;
 pub mod exchange;
 pub mod identity;
+pub mod password;
+pub mod passwords;
+pub mod recent;
 pub mod rules;
+pub mod secret;

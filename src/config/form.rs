@@ -10,7 +10,12 @@ use crate::{
     observe::log::{Format, Level},
     store::config::Durability,
 };
-use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// The value does not look like what is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +63,18 @@ pub fn address() -> Form<SocketAddr> {
         r#"an IP address and a port such as "127.0.0.1:1883" or "[::1]:1883""#,
         |written| text(written)?.parse().ok(),
         |address| quoted(address),
+    )
+}
+
+/// A file, or nothing, which is written as an empty text.
+pub fn optional_path() -> Form<Option<PathBuf>> {
+    form(
+        r#"a path such as "/etc/tidegate/server.pem", or """#,
+        |written| {
+            let path = text(written)?;
+            Some((!path.is_empty()).then(|| path.into()))
+        },
+        |path| quoted(path.as_deref().unwrap_or(Path::new("")).display()),
     )
 }
 
@@ -130,6 +147,19 @@ pub fn qos() -> Form<Qos> {
 /// Yes or no.
 pub fn flag() -> Form<bool> {
     form("true or false", boolean, |flag| Some(flag.to_string()))
+}
+
+/// `auth.on_revoke`: whether to disconnect.
+pub fn on_revoke() -> Form<bool> {
+    form(
+        r#""keep" or "disconnect""#,
+        |written| match text(written)? {
+            "keep" => Some(false),
+            "disconnect" => Some(true),
+            _ => None,
+        },
+        |disconnect| quoted(if *disconnect { "disconnect" } else { "keep" }),
+    )
 }
 
 /// Yes, no, or not said.

@@ -348,10 +348,36 @@ pub fn keys() -> Vec<Key> {
         ),
         key(
             "auth.anonymous",
-            "Whether everybody who reaches the gateway may do everything. Needed to bind an address other machines\n\
-             can reach, as this version knows no users. Not set: from this machine only.",
+            "Whether clients that show no credentials are let in. Without users it is needed to bind an address other\n\
+             machines can reach. Not set: from this machine only, and not where there are users.",
             form::optional_flag(),
             |s| &mut s.auth.anonymous,
+        ),
+        key(
+            "auth.passwd_file",
+            "Users and their passwords: written by `tidegate passwd`, or Mosquitto's own file. Read again when it changes.",
+            form::optional_path(),
+            |s| &mut s.auth.passwd_file,
+        ),
+        key(
+            "auth.rules_file",
+            "Who may publish, subscribe, receive and retain what (TOML). Without any rules whoever is let in may do\n\
+             everything. Read again when it changes.",
+            form::optional_path(),
+            |s| &mut s.auth.rules.own,
+        ),
+        key(
+            "auth.acl_file",
+            "As auth.rules_file, but Mosquitto's ACL file as it is; asked where auth.rules_file decides nothing.",
+            form::optional_path(),
+            |s| &mut s.auth.rules.mosquitto,
+        ),
+        key(
+            "auth.on_revoke",
+            "What becomes of an MQTT connection when a change of the rules takes a subscription from it: \"keep\" leaves\n\
+             the subscription and delivers nothing that is denied, \"disconnect\" ends the connection (0x87).",
+            form::on_revoke(),
+            |s| &mut s.broker.disconnect_on_revoke,
         ),
         key(
             "log.level",
@@ -381,8 +407,6 @@ pub const LATER: &[&str] = &[
     "http.tls",
     "http.trusted_proxies",
     "admin",
-    "auth.passwd_file",
-    "auth.acl_file",
     "auth.jwt",
 ];
 

@@ -21,10 +21,11 @@ pub fn check(settings: &Settings, sources: &Sources) -> Vec<Fault> {
     };
     match settings.auth.anonymous {
         Some(true) => {}
+        _ if settings.auth.has_users() => {}
         Some(false) => fault(
             "auth.anonymous",
-            "false leaves nobody who could connect, as this version knows no users; remove it to serve this \
-             machine, or set it to true to serve everybody"
+            "false leaves nobody who could connect, as no users are configured; set auth.passwd_file, or remove \
+             this to serve this machine"
                 .to_owned(),
         ),
         None => {
@@ -32,8 +33,8 @@ pub fn check(settings: &Settings, sources: &Sources) -> Vec<Fault> {
                 if !is_loopback(bind) {
                     fault(path, format!(
                         "{bind} can be reached from other machines and no users are configured; \
-                         bind a loopback address such as 127.0.0.1:{}, or set auth.anonymous = true to let everybody \
-                         do everything",
+                         set auth.passwd_file, bind a loopback address such as 127.0.0.1:{}, or set auth.anonymous = true \
+                         to let everybody do everything",
                         bind.port()
                     ));
                 }

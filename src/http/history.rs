@@ -4,13 +4,12 @@
 //! that the next read finds what came in between.
 
 use crate::{
-    auth::identity::Identity,
     broker::{
         resume::{Gap, Start},
         stream::{Stream, StreamItem, place},
     },
     http::{
-        State,
+        State, caller,
         envelope::{self, PAYLOAD_FORMS, PayloadForm},
         extract,
         problem::{Kind, Problem, ProblemBody},
@@ -114,6 +113,7 @@ pub async fn get(
     axum_extract::State(state): axum_extract::State<Arc<State>>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let caller = caller::of(&state, request.extensions())?;
     let mut query = Query::parse(request.uri().query())?;
     let filters = extract::filters(&mut query, &state.rules)?;
     if filters.iter().any(|filter| filter.share().is_some()) {
@@ -123,8 +123,7 @@ pub async fn get(
     }
     let wishes = wishes(&state, &mut query)?;
     query.finish()?;
-    let identity = Identity::anonymous();
-    let mut stream = state.broker.stream(identity, &filters, wishes.start)?;
+    let mut stream = state.broker.stream(caller, &filters, wishes.start)?;
     let mut gap = stream.take_gap();
     let mut page = Page {
         messages: BytesMut::new(),

@@ -85,9 +85,8 @@ struct Wishes {
         (status = 412, description = "With `topic`: `precondition-failed`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
-pub async fn list(state: &State, uri: &Uri) -> Result<Response, Problem> {
+pub async fn list(state: &State, caller: &Identity, uri: &Uri) -> Result<Response, Problem> {
     let wishes = wishes(state, uri)?;
-    let identity = Identity::anonymous();
     let (mut topics, mut prefixes) = (Entries::default(), Entries::default());
     let mut place = wishes.after;
     let mut is_whole = false;
@@ -96,7 +95,7 @@ pub async fn list(state: &State, uri: &Uri) -> Result<Response, Problem> {
         let max = left.min(STEP);
         let page = state
             .broker
-            .list(&identity, &wishes.selection, place.as_ref(), max);
+            .list(caller, &wishes.selection, place.as_ref(), max);
         for found in page.found {
             place = Some(found.mark());
             match found {

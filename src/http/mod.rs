@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod body;
+pub mod caller;
 pub mod conditions;
 pub mod config;
 pub mod dashboard;
@@ -34,7 +35,9 @@ pub mod topics;
 pub mod upgrade;
 pub mod ws;
 
-use crate::{broker::Broker, http::extract::TopicRules, listener::refused::Notes};
+use crate::{
+    auth::chain::Chain, broker::Broker, http::extract::TopicRules, listener::refused::Notes,
+};
 use axum::{
     Router,
     extract::Request,
@@ -56,6 +59,8 @@ pub struct State {
     pub config: config::Config,
     /// What topics and filters are held to.
     pub rules: TopicRules,
+    /// Who comes in.
+    pub chain: Arc<Chain>,
     /// What an acknowledgement promises, in words, for `/api/v1`.
     pub durability: String,
     /// Takes connections that were upgraded to MQTT over WebSocket.
@@ -110,7 +115,10 @@ impl App {
 
     /// To publish is what programs do all day: it is found without the table of routes, which costs a request 3,400
     /// instructions. The table names its handler all the same: what is allowed on a topic is told from there.
-    async fn hand_over(&self, request: Request) -> Result<Response, Infallible> {
+    async fn hand_over(&self, mut request: Request) -> Result<Response, Infallible> {
+        if let Err(problem) = caller::identify(&self.state.chain, &mut request).await {
+            return Ok(problem.into_response());
+        }
         if is_publish(&request) {
             let state = axum::extract::State(self.state.clone());
             return Ok(topics::post(state, request).await.into_response());
@@ -181,6 +189,7 @@ mod tests {
                 maximum_qos: Qos::ExactlyOnce,
                 allow_controls: false,
             },
+            chain: Arc::new(Chain::open()),
             durability: String::new(),
             mqtt_upgrade: Arc::new(|_, _| Box::pin(async {})),
             notes: Arc::new(Notes::default()),

@@ -4,10 +4,9 @@
 //! as a page of ours.
 
 use crate::{
-    auth::identity::Identity,
     broker::Refused,
     http::{
-        State, conditions, envelope, extract, listing, negotiate, percent,
+        State, caller, conditions, envelope, extract, listing, negotiate, percent,
         problem::{Kind, Problem, ProblemBody},
         query::Query,
     },
@@ -57,10 +56,11 @@ pub async fn get(
     axum_extract::State(state): axum_extract::State<Arc<State>>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let caller = caller::of(&state, request.extensions())?;
     let (uri, headers) = (request.uri(), request.headers());
     let mut query = Query::parse(uri.query())?;
     if listing::is_asked(uri, &query) {
-        return listing::list(&state, uri).await;
+        return listing::list(&state, &caller, uri).await;
     }
     let topic = extract::topic(uri, &mut query, &state.rules)?;
     let as_envelope = query.flag("envelope")?;
@@ -72,7 +72,7 @@ pub async fn get(
     let as_envelope = as_envelope.unwrap_or_else(|| negotiate::names(headers, ENVELOPE_TYPE));
 
     let now = state.broker.now();
-    let retained = state.broker.retained(&Identity::anonymous(), &topic)?;
+    let retained = state.broker.retained(&caller, &topic)?;
     let Some(retained) = retained.filter(|retained| !retained.message.is_expired(now)) else {
         return Err(Problem::new(
             Kind::NotRetained,

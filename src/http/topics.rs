@@ -4,7 +4,7 @@ use crate::{
     auth::identity::Identity,
     broker::{Draft, Receipt, publish::together::Outcome},
     http::{
-        State, body, conditions, extract,
+        State, body, caller, conditions, extract,
         idempotency::{self, Answer, First},
         problem::{Kind, Problem, ProblemBody},
         query::Query,
@@ -198,7 +198,8 @@ pub async fn delete(
         retain: true,
         properties: None,
     };
-    let receipt = send(&state, draft, &condition).await?;
+    let caller = caller::of(&state, &head.extensions)?;
+    let receipt = send(&state, caller, draft, &condition).await?;
     let mut response = StatusCode::NO_CONTENT.into_response();
     add_cursor(response.headers_mut(), &receipt);
     Ok(response)
@@ -248,7 +249,7 @@ async fn publish_once(
     draft: Draft,
     key: Arc<str>,
 ) -> Result<Response, Problem> {
-    let identity = Identity::anonymous();
+    let identity = caller::of(state, &head.extensions)?;
     let running = match idempotency::begin(state, &identity, key, fingerprint(&draft)).await? {
         First::Again(answer) => return Ok(answer),
         First::Fresh(running) => running,
@@ -311,7 +312,8 @@ async fn publish(
     condition: &Condition,
 ) -> Result<(Response, Receipt), Problem> {
     let (topic, qos) = (draft.topic.clone(), draft.qos);
-    let receipt = send(state, draft, condition).await?;
+    let caller = caller::of(state, &head.extensions)?;
+    let receipt = send(state, caller, draft, condition).await?;
     let mut response = match wants_minimal(&head.headers) {
         true => (
             StatusCode::NO_CONTENT,
@@ -325,9 +327,14 @@ async fn publish(
 }
 
 /// Publishes and, above QoS 0, waits until everything that must survive is durable.
-async fn send(state: &State, draft: Draft, condition: &Condition) -> Result<Receipt, Problem> {
+async fn send(
+    state: &State,
+    caller: Arc<Identity>,
+    draft: Draft,
+    condition: &Condition,
+) -> Result<Receipt, Problem> {
     let waits = draft.qos != Qos::AtMostOnce;
-    let mut publisher = state.broker.publisher(Identity::anonymous(), None);
+    let mut publisher = state.broker.publisher(caller, None);
     let receipt = match condition.is_some() {
         true => state.broker.publish_if(condition, &mut publisher, draft)?,
         false => state.broker.publish(&mut publisher, draft)?,

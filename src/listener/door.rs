@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     auth::{
+        chain::Chain,
         exchange::{Dialogue, Methods},
         identity::Identity,
     },
@@ -62,19 +63,27 @@ pub struct Door {
     /// Bytes held by all connections that have no CONNACK yet.
     pub(super) unauthenticated: AtomicUsize,
     pub(super) methods: Methods,
+    pub(super) chain: Arc<Chain>,
     pub(super) response_information: String,
     referral: Option<Referral>,
     pub(super) notes: Arc<Notes>,
 }
 
 impl Door {
-    /// A door to this broker, for clients that authenticate by one of `methods` or not at all.
-    pub fn new(broker: Broker, config: &Config, methods: Methods, notes: Arc<Notes>) -> Self {
+    /// A door to this broker, for clients that authenticate by one of `methods` or by what `chain` takes.
+    pub fn new(
+        broker: Broker,
+        config: &Config,
+        methods: Methods,
+        chain: Arc<Chain>,
+        notes: Arc<Notes>,
+    ) -> Self {
         Door {
             broker,
             connect_timeout: config.connect_timeout,
             unauthenticated: AtomicUsize::new(0),
             methods,
+            chain,
             response_information: config.response_information.clone(),
             referral: config.referral(),
             notes,
@@ -113,7 +122,7 @@ impl Door {
         let limits = self.broker.limits();
         let mut link = Link::new(stream, limits.connect);
         link.decoder.limit_user_properties(limits.user_properties);
-        match self.admit(&mut link).await {
+        match self.admit(&mut link, transport).await {
             Ok(admitted) => return Some(self.connection(link, *admitted, peer, transport)),
             Err(TurnedAway::Refused(connect, refusal)) => {
                 self.refuse(link, peer, &connect, refusal).await
@@ -162,8 +171,9 @@ impl Door {
     async fn admit<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         link: &mut Link<T>,
+        transport: &'static str,
     ) -> Result<Box<Admitted>, TurnedAway> {
-        let greeting = timeout(self.connect_timeout, self.greet(link)).await;
+        let greeting = timeout(self.connect_timeout, self.greet(link, transport)).await;
         let Greeting {
             connect,
             opening,

@@ -6,8 +6,10 @@
 use super::{door::Door, end::End, link::Link, link::ReadEnd};
 use crate::{
     auth::{
+        chain::{self, Credentials},
         exchange::{Breach, Dialogue, Turn},
         identity::Identity,
+        rules::{Subject, Via},
     },
     mqtt::{Packet, auth::Auth, connect::Connect, topic::TopicName},
     session::{
@@ -73,6 +75,7 @@ impl Door {
     pub(super) async fn greet<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         link: &mut Link<T>,
+        transport: &'static str,
     ) -> Result<Box<Greeting>, TurnedAway> {
         let mut held = Held {
             total: &self.unauthenticated,
@@ -85,7 +88,10 @@ impl Door {
             }
         };
         let proven = match self.negotiate(&connect) {
-            Ok(opening) => self.prove(link, &mut held, &connect, opening).await,
+            Ok(opening) => {
+                self.prove(link, &mut held, &connect, opening, transport)
+                    .await
+            }
             Err(refusal) => Err(refusal.into()),
         };
         match proven {
@@ -119,13 +125,11 @@ impl Door {
         held: &mut Held<'_>,
         connect: &Connect,
         mut opening: Opening,
+        transport: &'static str,
     ) -> Result<(Opening, Arc<Identity>, Option<Box<Dialogue>>), Unproven> {
         let Some(method) = &connect.properties.authentication_method else {
-            let identity = match connect.bridge {
-                true => Arc::new(Identity::default().as_bridge()),
-                false => Identity::anonymous(),
-            };
-            return Ok((opening, identity, None));
+            let identity = self.identify(connect, &opening, transport).await?;
+            return Ok((opening, Arc::new(identity), None));
         };
         // [MQTT-4.12.0-1]
         let method = self
@@ -152,6 +156,50 @@ impl Door {
         opening.connack.authentication_method = Some(dialogue.method().into());
         opening.connack.authentication_data = data;
         Ok((opening, identity, Some(Box::new(dialogue))))
+    }
+
+    /// By what stands in CONNECT itself.
+    async fn identify(
+        &self,
+        connect: &Connect,
+        opening: &Opening,
+        transport: &'static str,
+    ) -> Result<Identity, Refusal> {
+        let shown = match (&connect.username, &connect.password) {
+            (None, None) => Credentials::Nothing,
+            (Some(user), password) => Credentials::Password {
+                user,
+                password: password.as_deref().unwrap_or_default(),
+            },
+            // 5.0 only: a password alone is a token
+            (None, Some(token)) => match std::str::from_utf8(token) {
+                Ok(token) => Credentials::Token(token),
+                Err(_) => return Err(Refusal::BadCredentials),
+            },
+        };
+        let subject = Subject {
+            client_id: Some(opening.client_id.clone()),
+            listener: if transport == "tcp" { "mqtt" } else { "http" },
+            via: if transport == "tcp" {
+                Via::Mqtt
+            } else {
+                Via::WebSocket
+            },
+            ..Subject::default()
+        };
+        let proven = self.chain.prove(shown, subject).await;
+        let identity = proven.map_err(|unproven| {
+            tracing::debug!(client = ?opening.client_id, why = %unproven, "not authenticated");
+            match unproven {
+                chain::Unproven::Needed => Refusal::CredentialsNeeded,
+                chain::Unproven::Wrong(_) => Refusal::BadCredentials,
+                chain::Unproven::Busy => Refusal::Busy,
+            }
+        })?;
+        Ok(match connect.bridge {
+            true => identity.as_bridge(),
+            false => identity,
+        })
     }
 
     /// Sends an AUTH and waits for the client's.

@@ -52,7 +52,7 @@ pub fn kind_of_opening(refusal: opening::Refusal) -> Kind {
         opening::Refusal::AnswerTooLarge => Kind::TooLarge,
         opening::Refusal::WillTopic | opening::Refusal::WillTopicTooLong => Kind::Topic,
         opening::Refusal::WillQos | opening::Refusal::WillRetain => Kind::NotSupported,
-        opening::Refusal::StorageFailed => Kind::Busy,
+        opening::Refusal::StorageFailed | opening::Refusal::Busy => Kind::Busy,
         opening::Refusal::WillPayloadFormat => Kind::Malformed,
         opening::Refusal::TooManySessions => Kind::Sessions,
         opening::Refusal::WillTooLarge => Kind::TooLarge,

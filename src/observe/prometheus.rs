@@ -95,6 +95,11 @@ impl Collector for Page {
                 &m.stream_drops,
             ),
             (
+                "reloads_failed",
+                "Changed files with passwords, rules or certificates that could not be used",
+                &m.reloads_failed,
+            ),
+            (
                 "store_damaged",
                 "Stretches of the log found damaged",
                 &m.store_damaged,

@@ -88,6 +88,9 @@ pub enum Refusal {
     /// Neither a user name and password nor anything else that proves who it is.
     #[error("a user name and password are needed")]
     CredentialsNeeded,
+    /// Too many logins wait to be looked at.
+    #[error("too many logins at once")]
+    Busy,
     /// What was given proves nothing.
     #[error("the user name or password is wrong")]
     BadCredentials,
@@ -166,7 +169,7 @@ impl Refusal {
             Refusal::TooManySessions => ReasonCode::QuotaExceeded,
             Refusal::WillTooLarge => ReasonCode::PacketTooLarge,
             Refusal::WillNotAuthorized => ReasonCode::NotAuthorized,
-            Refusal::TakenOver => ReasonCode::ServerBusy,
+            Refusal::TakenOver | Refusal::Busy => ReasonCode::ServerBusy,
             Refusal::ShuttingDown => ReasonCode::ServerUnavailable,
         }
     }

@@ -7,6 +7,7 @@
 //! Pure: text in, decisions out. Reading and reloading files is the business of whoever holds an [`access`].
 
 pub mod access;
+pub mod files;
 pub mod mosquitto;
 pub mod own;
 pub mod rights;

@@ -17,7 +17,7 @@ use crate::{
     http::{
         State,
         body::{self, Bound},
-        front,
+        caller, front,
         idempotency::{self, Answer, First},
         negotiate,
         problem::{Fault, Kind, Problem, ProblemBody},
@@ -98,8 +98,9 @@ pub async fn post(
     query.finish()?;
     let key = idempotency::key(&head.headers)?;
     let is_lines = is_lines(&head.headers)?;
+    let caller = caller::of(&state, &head.extensions)?;
     let peer = head.extensions.get::<Connection>().map(|it| it.peer);
-    let publishing = Publishing::new(state.clone(), peer);
+    let publishing = Publishing::new(state.clone(), peer, caller);
     let most = largest_item(&state);
     let streams = is_lines && !atomic && key.is_none() && negotiate::names(&head.headers, NDJSON);
     if streams {
@@ -166,8 +167,7 @@ struct Publishing {
 }
 
 impl Publishing {
-    fn new(state: Arc<State>, peer: Option<SocketAddr>) -> Self {
-        let identity = Identity::anonymous();
+    fn new(state: Arc<State>, peer: Option<SocketAddr>, identity: Arc<Identity>) -> Self {
         Publishing {
             publisher: state.broker.publisher(identity.clone(), None),
             identity,

@@ -9,10 +9,10 @@ mod random;
 mod writer;
 
 use crate::{
-    auth::identity::Identity,
+    auth::rules::Via,
     broker::resume::Start,
     http::{
-        State,
+        State, caller,
         envelope::{self, PAYLOAD_FORMS, PayloadForm},
         extract,
         handover::{Leaving, Socket},
@@ -92,13 +92,12 @@ pub async fn get(
     request: Request,
 ) -> Result<Response, Problem> {
     let wishes = wishes(&state, &request)?;
+    let caller = caller::by(&state, request.extensions(), Via::Sse)?;
     let mut headers = headers(wishes.framing);
     if request.method() == Method::HEAD {
         return Ok(headers.into_response());
     }
-    let opened = state
-        .broker
-        .stream(Identity::anonymous(), &wishes.filters, wishes.start);
+    let opened = state.broker.stream(caller, &wishes.filters, wishes.start);
     let mut source = match opened {
         Ok(source) => source,
         Err(refused) => {

@@ -10,10 +10,13 @@ use super::{
     subscription::{Said, Subscription},
 };
 use crate::{
-    auth::identity::Identity,
+    auth::{
+        identity::Identity,
+        rules::{Subject, Via},
+    },
     broker::{Refused, publish::Publisher, resume::Start},
     http::{
-        State,
+        State, caller,
         draft::Written,
         extract, front,
         probes::PublicLimits,
@@ -57,14 +60,6 @@ pub struct Conversation {
 struct Speaker {
     identity: Arc<Identity>,
     publisher: Publisher,
-}
-
-/// Whom a token stands for. There are no users yet, so there are no tokens.
-fn identity_of(_token: &str) -> Result<Arc<Identity>, Problem> {
-    Err(Problem::new(
-        Kind::NotAuthenticated,
-        "this gateway takes no tokens: connect without auth, as anonymous",
-    ))
 }
 
 /// Where a subscription begins.
@@ -215,14 +210,20 @@ impl Conversation {
     }
 
     fn authenticate(&mut self, to: &Ref, token: &str) -> Result<(), Problem> {
-        match identity_of(token) {
+        let subject = Subject {
+            listener: "http",
+            via: Via::WsJson,
+            ..Subject::default()
+        };
+        match self.state.chain.prove_token(token, subject) {
             Ok(identity) => {
                 self.pause();
                 self.answers.push_back(frames::ok(to));
-                self.welcome(identity);
+                self.welcome(Arc::new(identity));
                 Ok(())
             }
-            Err(problem) => {
+            Err(unproven) => {
+                let problem = caller::refused(&unproven);
                 // who says that he is somebody must not go on as nobody
                 self.leave(Goodbye::Unauthenticated);
                 Err(problem)

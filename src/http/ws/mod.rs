@@ -12,10 +12,10 @@ mod socket;
 mod subscription;
 
 use crate::{
-    auth::identity::Identity,
+    auth::rules::Via,
     broker::Refused,
     http::{
-        State,
+        State, caller,
         problem::{Problem, ProblemBody},
         query::Query,
         upgrade::{self, Speech},
@@ -67,12 +67,13 @@ pub async fn get(
     if state.broker.is_draining() {
         return Err(Refused::ShuttingDown.into());
     }
+    // without one the first frame must say who speaks
+    let caller = caller::by(&state, request.extensions(), Via::WsJson).ok();
     upgrade::accept(request, &JSON, move |io, peer| {
         let max_message = state.broker.limits().json_message();
         let (stopping, drain) = (state.shutdown.child_token(), state.config.drain);
         let name = format!("ws-{:016x}", getrandom::u64().unwrap_or_default());
-        let anyone = Some(Identity::anonymous());
-        let conversation = Conversation::new(state, peer, name, anyone);
+        let conversation = Conversation::new(state, peer, name, caller);
         socket::serve(
             io,
             conversation,

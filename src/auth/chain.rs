@@ -1,0 +1,110 @@
+//! The chain of authenticators: from what somebody shows to the identity he is, the same for every way in.
+//!
+//! Who shows nothing is anonymous, where that is allowed. Who shows something is who it proves, or nobody: a wrong password
+//! never falls back to anonymous.
+
+use super::{
+    identity::Identity,
+    passwords::{Busy, Passwords},
+    rules::{Subject, access::Access},
+};
+use std::sync::Arc;
+
+/// What somebody shows.
+#[derive(Clone, Copy)]
+pub enum Credentials<'a> {
+    /// Nothing.
+    Nothing,
+    /// A user name and a password.
+    Password {
+        /// The name.
+        user: &'a str,
+        /// The password; any bytes.
+        password: &'a [u8],
+    },
+    /// A token.
+    Token(&'a str),
+}
+
+/// Why somebody is nobody. What is in it is for the log; the other side is told no more than which of these it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unproven {
+    /// Something must be shown.
+    #[error("nothing was shown that proves who it is")]
+    Needed,
+    /// What was shown proves nothing.
+    #[error("{0}")]
+    Wrong(String),
+    /// Too many are being looked at.
+    #[error("too many logins wait to be looked at")]
+    Busy,
+}
+
+impl From<Busy> for Unproven {
+    fn from(_: Busy) -> Self {
+        Unproven::Busy
+    }
+}
+
+/// All authenticators, and the rules that whoever gets through obeys.
+#[derive(Default)]
+pub struct Chain {
+    /// Whether it is enough to show nothing.
+    pub anonymous: bool,
+    /// The password file.
+    pub passwords: Option<Passwords>,
+    /// The rules, if there are any.
+    pub access: Option<Arc<Access>>,
+}
+
+impl Chain {
+    /// Everybody may come in and do everything.
+    pub fn open() -> Self {
+        Chain {
+            anonymous: true,
+            ..Chain::default()
+        }
+    }
+
+    /// Whether nobody has to show anything, and nothing is ruled.
+    pub fn is_open(&self) -> bool {
+        self.anonymous && !self.has_authenticators() && self.access.is_none()
+    }
+
+    fn has_authenticators(&self) -> bool {
+        self.passwords.is_some()
+    }
+
+    /// Who comes in, as `subject` but for the user and the groups.
+    pub async fn prove(
+        &self,
+        shown: Credentials<'_>,
+        mut subject: Subject,
+    ) -> Result<Identity, Unproven> {
+        match shown {
+            // a name that nobody looks at is none
+            _ if self.anonymous && !self.has_authenticators() => {}
+            Credentials::Nothing if self.anonymous => {}
+            Credentials::Nothing => return Err(Unproven::Needed),
+            Credentials::Password { user, password } => {
+                let passwords = self.passwords.as_ref();
+                let passwords = passwords.ok_or_else(|| wrong("no password file is configured"))?;
+                if !passwords.verify(user, password).await? {
+                    return Err(Unproven::Wrong(format!("wrong password for user {user:?}")));
+                }
+                subject.user = Some(user.into());
+            }
+            Credentials::Token(token) => return self.prove_token(token, subject),
+        }
+        Ok(Identity::new(subject, self.access.clone()))
+    }
+
+    /// As [`Chain::prove`] for a token, which takes no time to speak of.
+    pub fn prove_token(&self, _token: &str, _subject: Subject) -> Result<Identity, Unproven> {
+        Err(wrong("no tokens are taken here"))
+    }
+}
+
+fn wrong(why: &str) -> Unproven {
+    Unproven::Wrong(why.to_owned())
+}

@@ -1,0 +1,101 @@
+//! Asking a password file that may be replaced while the gateway runs.
+//!
+//! A hash takes as long as a thousand messages, so it is computed off the runtime's threads, a few at a time, and what was
+//! right a moment ago is remembered: a fleet that comes back at once must not have the gateway busy for minutes.
+
+use super::{
+    password::{LoadError, PasswordFile},
+    recent::Recent,
+};
+use arc_swap::ArcSwap;
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+use tokio::sync::Semaphore;
+
+/// How long a password that was right needs no hash, and how many are remembered.
+const REMEMBERED: (usize, Duration) = (100_000, Duration::from_secs(60));
+
+/// Logins that wait for their turn at most, per hash that is computed at a time.
+const WAITING: usize = 512;
+
+/// Nobody looked whether the password is right: too many others wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Busy;
+
+/// A password file in use.
+pub struct Passwords {
+    path: PathBuf,
+    file: ArcSwap<PasswordFile>,
+    recent: Recent,
+    /// Hashes that may be computed at a time.
+    turns: Arc<Semaphore>,
+    waiting: Semaphore,
+}
+
+impl Passwords {
+    /// Reads the file.
+    pub fn open(path: &Path) -> Result<Self, LoadError> {
+        let file = PasswordFile::load(path)?;
+        let (capacity, lifetime) = REMEMBERED;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        // one core is left to everybody who is in already
+        let turns = (cores - 1).max(1);
+        Ok(Passwords {
+            path: path.to_owned(),
+            file: ArcSwap::from_pointee(file),
+            recent: Recent::new(capacity, lifetime).map_err(LoadError::Io)?,
+            turns: Arc::new(Semaphore::new(turns)),
+            waiting: Semaphore::new(turns * WAITING),
+        })
+    }
+
+    /// Where it stands.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the file again; the old one stays in use if the new one is faulty.
+    pub fn reload(&self) -> Result<(), LoadError> {
+        self.file.store(Arc::new(PasswordFile::load(&self.path)?));
+        Ok(())
+    }
+
+    /// Whether there is such a user now.
+    pub fn knows(&self, user: &str) -> bool {
+        self.file.load().stored(user).is_some()
+    }
+
+    /// Whether this is the user's password.
+    pub async fn verify(&self, user: &str, password: &[u8]) -> Result<bool, Busy> {
+        let file = self.file.load_full();
+        if let Some(stored) = file.stored(user)
+            && self.recent.knows(user, password, stored, Instant::now())
+        {
+            return Ok(true);
+        }
+        let _place = self.waiting.try_acquire().map_err(|_| Busy)?;
+        let turn = self.turns.clone().acquire_owned().await.map_err(|_| Busy)?;
+        let (name, secret) = (user.to_owned(), zeroize::Zeroizing::new(password.to_vec()));
+        let asked = file.clone();
+        let verified = tokio::task::spawn_blocking(move || {
+            let verified = asked.verify(&name, &secret);
+            drop(turn);
+            verified
+        });
+        let verified = verified.await.unwrap_or(false);
+        if verified && let Some(stored) = file.stored(user) {
+            self.recent.remember(user, password, stored, Instant::now());
+        }
+        Ok(verified)
+    }
+}
+
+impl From<Busy> for io::Error {
+    fn from(_: Busy) -> Self {
+        io::ErrorKind::WouldBlock.into()
+    }
+}

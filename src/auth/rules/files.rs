@@ -1,0 +1,82 @@
+//! The rule files as the operator names them, read together.
+
+use super::{Fault, RuleSet, mosquitto, own};
+use std::{fmt, io, path::PathBuf};
+
+/// Which files there are.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RuleFiles {
+    /// `auth.rules_file`, asked first.
+    pub own: Option<PathBuf>,
+    /// `auth.acl_file`, Mosquitto's.
+    pub mosquitto: Option<PathBuf>,
+}
+
+/// Why they cannot be used.
+#[derive(Debug)]
+pub struct Unusable {
+    /// The setting that names the file.
+    pub key: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a file cannot be used.
+#[derive(Debug)]
+pub enum Why {
+    /// It cannot be read.
+    Io(io::Error),
+    /// What is in it.
+    Faults(Vec<Fault>),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Unusable { key, path, why } = self;
+        write!(f, "{key} = \"{}\": ", path.display())?;
+        match why {
+            Why::Io(error) => write!(f, "cannot be read: {error}"),
+            Why::Faults(faults) => {
+                let mut faults = faults.iter();
+                faults.next().map_or(Ok(()), |first| write!(f, "{first}"))?;
+                faults.try_for_each(|fault| write!(f, "; {fault}"))
+            }
+        }
+    }
+}
+
+impl std::error::Error for Unusable {}
+
+impl RuleFiles {
+    /// What is in them; `None` if there are none.
+    pub fn load(&self) -> Result<Option<RuleSet>, Unusable> {
+        type Parse = fn(&str) -> Result<RuleSet, Vec<Fault>>;
+        let files: [(_, _, Parse); 2] = [
+            ("auth.rules_file", &self.own, own::parse),
+            ("auth.acl_file", &self.mosquitto, mosquitto::parse),
+        ];
+        let mut all: Option<RuleSet> = None;
+        for (key, path, parse) in files {
+            let Some(path) = path else { continue };
+            let unusable = |why| Unusable {
+                key,
+                path: path.clone(),
+                why,
+            };
+            let text = std::fs::read_to_string(path).map_err(|error| unusable(Why::Io(error)))?;
+            let rules = parse(&text).map_err(|faults| unusable(Why::Faults(faults)))?;
+            all = Some(match all.take() {
+                Some(first) => first.followed_by(rules),
+                None => rules,
+            });
+        }
+        Ok(all)
+    }
+
+    /// All of them.
+    pub fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.own.iter().chain(&self.mosquitto)
+    }
+}
