@@ -286,6 +286,7 @@ fn open_chain(config: &auth::config::Config) -> Result<Chain, StartError> {
         anonymous: config.lets_anonymous_in(),
         passwords: passwords.transpose()?,
         access: rules.map(|rules| Arc::new(Access::new(rules))),
+        rule_files: config.rules.clone(),
     })
 }
 

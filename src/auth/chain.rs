@@ -6,7 +6,7 @@
 use super::{
     identity::Identity,
     passwords::{Busy, Passwords},
-    rules::{Subject, access::Access},
+    rules::{Subject, access::Access, files::RuleFiles},
 };
 use std::sync::Arc;
 
@@ -55,6 +55,8 @@ pub struct Chain {
     pub passwords: Option<Passwords>,
     /// The rules, if there are any.
     pub access: Option<Arc<Access>>,
+    /// Where they stand.
+    pub rule_files: RuleFiles,
 }
 
 impl Chain {

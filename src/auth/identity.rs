@@ -163,6 +163,11 @@ impl Identity {
         self.expires
     }
 
+    /// Whether that is over.
+    pub fn is_expired(&self, now: Millis) -> bool {
+        self.expires.is_some_and(|expires| expires <= now)
+    }
+
     /// Whether the connection declared itself a bridge.
     pub fn is_bridge(&self) -> bool {
         self.bridge
@@ -181,10 +186,7 @@ impl Identity {
     }
 
     /// Whether a message on `topic` may be published, and retained if it is to be.
-    pub fn may_publish(&self, topic: &TopicName, retain: bool) -> Result<(), Denied> {
-        if topic.is_reserved() && !(self.bridge && topic.starts_with(BRIDGE_STATE)) {
-            return Err(Denied::Reserved);
-        }
+    pub fn may_publish(&self, topic: &str, retain: bool) -> Result<(), Denied> {
         allowed(self.decide(Actions::PUBLISH, topic))?;
         match retain {
             true => allowed(self.decide(Actions::RETAIN, topic)),
@@ -194,25 +196,33 @@ impl Identity {
 
     /// Whether what is published on `topic` may be received or read.
     pub fn may_read(&self, topic: &str) -> Result<(), Denied> {
-        // as below
-        if topic.starts_with(REPLIES) {
-            return Err(Denied::Reserved);
-        }
         allowed(self.decide(Actions::RECEIVE, topic))
     }
 
     /// Whether `filter` may be subscribed to.
     pub fn may_subscribe(&self, filter: &TopicFilter) -> Result<(), Denied> {
-        // a reply address is a capability: nobody but the gateway listens there
-        if filter.pattern().starts_with(REPLIES) {
-            return Err(Denied::Reserved);
-        }
-        allowed(self.ask(|rights| rights.on_filter(filter.pattern())))
+        allowed(self.decide_filter(filter))
     }
 
-    /// What the rules say of one action on messages of a topic.
+    /// What decides about one action on messages of a topic.
     pub fn decide(&self, action: Actions, topic: &str) -> Decision {
-        self.ask(|rights| rights.on_topic(action, topic))
+        let is_own = match action {
+            Actions::RECEIVE => topic.starts_with(REPLIES),
+            _ => topic.starts_with('$') && !(self.bridge && topic.starts_with(BRIDGE_STATE)),
+        };
+        match is_own {
+            true => RESERVED,
+            false => self.ask(|rights| rights.on_topic(action, topic)),
+        }
+    }
+
+    /// What decides about subscribing to a filter.
+    pub fn decide_filter(&self, filter: &TopicFilter) -> Decision {
+        // a reply address is a capability: nobody but the gateway listens there
+        match filter.pattern().starts_with(REPLIES) {
+            true => RESERVED,
+            false => self.ask(|rights| rights.on_filter(filter.pattern())),
+        }
     }
 
     /// Ticket and rules must both allow it.
@@ -244,10 +254,16 @@ impl Identity {
     }
 }
 
+const RESERVED: Decision = Decision {
+    allowed: false,
+    by: RuleId::Reserved,
+};
+
 fn allowed(decision: Decision) -> Result<(), Denied> {
-    match decision.allowed {
-        true => Ok(()),
-        false => Err(Denied::By(decision.by)),
+    match (decision.allowed, decision.by) {
+        (true, _) => Ok(()),
+        (false, RuleId::Reserved) => Err(Denied::Reserved),
+        (false, rule) => Err(Denied::By(rule)),
     }
 }
 

@@ -96,6 +96,7 @@ impl Broker {
                 () = self.0.timers.sooner.notified() => {}
                 _ = round.tick() => {
                     self.keep_cursors();
+                    self.end_expired();
                     self.clean_log();
                     self.stop_recording();
                     self.forget_requests();

@@ -202,6 +202,7 @@ impl Broker {
             Ok(begun) => begun,
             Err(waiting) => waiting.await.map_err(|_| Refusal::TakenOver)?,
         };
+        self.watch_expiry(&attached.outbox);
         if attached.present {
             // reading takes its time, so not while all others wait for the registry
             self.load_stored(&mut attached.session, beginning.stored);

@@ -1,10 +1,84 @@
 //! What a change of rights does to what is under way: nothing that is denied from now on is delivered any more.
 
-use super::{Broker, outbox::Outbox};
-use crate::{auth::identity::Identity, message::Delivery, metrics::METRICS, session::Session};
-use std::sync::Arc;
+use super::{
+    Broker,
+    outbox::{CloseReason, Outbox},
+};
+use crate::{
+    auth::identity::Identity,
+    message::{Delivery, Millis},
+    metrics::METRICS,
+    session::Session,
+};
+use parking_lot::Mutex;
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::BinaryHeap,
+    sync::{Arc, Weak},
+};
+
+/// Receivers whose proof ends some day, soonest first.
+#[derive(Default)]
+pub struct Expiries(Mutex<BinaryHeap<Reverse<Expiry>>>);
+
+struct Expiry {
+    due: Millis,
+    outbox: Weak<Outbox>,
+}
+
+impl PartialEq for Expiry {
+    fn eq(&self, other: &Self) -> bool {
+        self.due == other.due
+    }
+}
+
+impl Eq for Expiry {}
+
+impl PartialOrd for Expiry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Expiry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.due.cmp(&other.due)
+    }
+}
+
+impl Expiries {
+    fn take_due(&self, now: Millis) -> Option<Expiry> {
+        let mut queue = self.0.lock();
+        let is_due = queue.peek().is_some_and(|first| first.0.due <= now);
+        is_due.then(|| queue.pop().map(|first| first.0)).flatten()
+    }
+}
 
 impl Broker {
+    /// Has whoever reads this outbox end when what proved who it is does.
+    pub(super) fn watch_expiry(&self, outbox: &Arc<Outbox>) {
+        if let Some(due) = outbox.reader().expires() {
+            let outbox = Arc::downgrade(outbox);
+            self.0
+                .expiries
+                .0
+                .lock()
+                .push(Reverse(Expiry { due, outbox }));
+        }
+    }
+
+    /// Ends whoever did not prove himself anew.
+    pub(super) fn end_expired(&self) {
+        let now = self.now();
+        while let Some(expiry) = self.0.expiries.take_due(now) {
+            if let Some(outbox) = expiry.outbox.upgrade()
+                && outbox.reader().is_expired(now)
+            {
+                outbox.close(CloseReason::Expired);
+            }
+        }
+    }
+
     /// The rules have changed. Streams that lost a filter end; MQTT subscriptions stay, and what is denied is not delivered.
     pub fn rights_changed(&self) {
         // whoever matches from now on obeys the new rules; what was queued by the old ones is looked through behind that
@@ -23,6 +97,7 @@ impl Broker {
     /// A session's client has proved itself anew.
     pub fn read_as(&self, session: &Session, outbox: &Arc<Outbox>, identity: &Arc<Identity>) {
         outbox.read_as(identity.clone());
+        self.watch_expiry(outbox);
         self.presence_changed(session);
         self.pass_on_denied(outbox);
         drop_denied(outbox);

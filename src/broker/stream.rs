@@ -152,6 +152,7 @@ impl Broker {
             filters: filters.into(),
         };
         self.0.streams.open.lock().insert(key, open);
+        self.watch_expiry(&outbox);
         METRICS.streams_open.inc();
         let order = self.0.order.lock();
         let head = self.0.store.head();
@@ -282,6 +283,18 @@ impl Stream {
             self.outbox.fall_behind();
             self.is_behind = true;
         }
+    }
+
+    /// Its client has proved itself anew, as the same or as another user: true if it may go on.
+    pub fn read_as(&self, identity: &Arc<Identity>) -> bool {
+        let mut filters = self.filters.iter();
+        let may = filters.all(|watched| identity.may_subscribe(&watched.filter).is_ok());
+        if may {
+            self.outbox.read_as(identity.clone());
+            self.broker.watch_expiry(&self.outbox);
+            self.broker.0.routes.rights_changed();
+        }
+        may
     }
 
     /// Whether its client knows nothing of the state yet.

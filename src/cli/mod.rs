@@ -5,6 +5,7 @@
 
 mod bench;
 mod client;
+mod explain;
 mod json_line;
 mod link;
 mod publish;
@@ -38,6 +39,8 @@ enum Command {
     Pub(publish::Args),
     /// Subscribe over MQTT and print what comes
     Sub(subscribe::Args),
+    /// Tell which rule decides about an action, without a running gateway
+    Explain(explain::Args),
     /// Look into a data folder that no gateway uses: check, dump, snapshot
     Store(store::Args),
     /// Measure an MQTT broker
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(args) => run::check(args),
         Command::Pub(args) => client::block_on(publish::publish(args)),
         Command::Sub(args) => client::block_on(subscribe::subscribe(args)),
+        Command::Explain(args) => explain::run(args),
         Command::Store(args) => store::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Openapi => {

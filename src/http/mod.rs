@@ -3,6 +3,7 @@
 //! This room turns HTTP into calls of the broker and back. It keeps no message and knows no MQTT packet. Its wire
 //! types are used nowhere below it.
 
+pub mod auth_check;
 pub mod batch;
 pub mod body;
 pub mod caller;
@@ -139,6 +140,7 @@ fn routes(state: Arc<State>) -> Router {
         .route("/mqtt", get(upgrade::mqtt))
         .route("/ws", get(upgrade::mqtt))
         .route("/api/v1", get(probes::discovery))
+        .route("/api/v1/auth/check", get(auth_check::get))
         .route(batch::MESSAGES, get(history::get).post(batch::post))
         .route("/api/v1/stream", get(stream::get))
         .route("/api/v1/ws", get(ws::get))

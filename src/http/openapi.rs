@@ -1,7 +1,8 @@
 //! The OpenAPI 3.1 document, from the annotations beside the handlers.
 
 use crate::http::{
-    batch, envelope, history, listing, probes, problem, retained, stream, topics, upgrade, ws,
+    auth_check, batch, envelope, history, listing, probes, problem, retained, stream, topics,
+    upgrade, ws,
 };
 use serde_json::{Value, json};
 use utoipa::OpenApi;
@@ -14,7 +15,7 @@ use utoipa::OpenApi;
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
     ),
     paths(
-        topics::post, topics::put, retained::get, topics::delete, listing::list, batch::post, history::get, stream::get, ws::get,
+        topics::post, topics::put, retained::get, topics::delete, listing::list, batch::post, history::get, auth_check::get, stream::get, ws::get,
         upgrade::mqtt,
         probes::discovery, probes::healthz, probes::readyz, probes::metrics,
     ),
@@ -27,6 +28,7 @@ use utoipa::OpenApi;
         (name = "messages", description = "Messages of many topics: published at once, or read in pages."),
         (name = "stream", description = "The flow of messages."),
         (name = "websocket", description = "Everything over one connection, in JSON."),
+        (name = "auth", description = "Who one is, and what one may do."),
         (name = "mqtt", description = "MQTT over WebSocket."),
         (name = "operations", description = "What machines ask."),
     )
@@ -42,6 +44,7 @@ pub fn document() -> String {
     let mut document = serde_json::to_value(Document::openapi()).unwrap_or_default();
     add_twins(&mut document);
     add_what_any_request_may_get(&mut document);
+    add_credentials(&mut document);
     document["paths"]["/api/v1/stream"]["get"]["x-sse-events"] = sse_events();
     document["paths"]["/api/v1/ws"]["get"]["x-frames"] = websocket_frames();
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
@@ -77,8 +80,9 @@ fn add_twins(document: &mut Value) {
 }
 
 /// Answers to requests of any kind, so that an answer that is not in the document is a mistake.
-const ANY_REQUEST: [(&str, &str); 7] = [
+const ANY_REQUEST: [(&str, &str); 8] = [
     ("400", "`parameter-invalid`, `request-invalid`"),
+    ("401", "`not-authenticated`"),
     (
         "403",
         "`not-authorized`, `origin-rejected`, `not-supported`",
@@ -109,6 +113,15 @@ fn add_what_any_request_may_get(document: &mut Value) {
             }
         }
     }
+}
+
+/// How a caller says who he is; on a gateway without users he need not.
+fn add_credentials(document: &mut Value) {
+    document["components"]["securitySchemes"] = json!({
+        "basic": {"type": "http", "scheme": "basic", "description": "User and password, as over MQTT."},
+        "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+    });
+    document["security"] = json!([{}, {"basic": []}, {"bearer": []}]);
 }
 
 /// What OpenAPI 3.1 cannot say: the events inside a stream. In NDJSON each is an object with its name in `event`.

@@ -1,7 +1,10 @@
 //! The rule files as the operator names them, read together.
 
-use super::{Fault, RuleSet, mosquitto, own};
-use std::{fmt, io, path::PathBuf};
+use super::{Fault, RuleId, RuleSet, mosquitto, own};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
 
 /// Which files there are.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -73,6 +76,15 @@ impl RuleFiles {
             });
         }
         Ok(all)
+    }
+
+    /// The file and the line of a rule, if one decided.
+    pub fn place_of(&self, rule: RuleId) -> Option<(&Path, u32)> {
+        match rule {
+            RuleId::Own(line) => self.own.as_deref().map(|path| (path, line)),
+            RuleId::Mosquitto(line) => self.mosquitto.as_deref().map(|path| (path, line)),
+            _ => None,
+        }
     }
 
     /// All of them.

@@ -36,6 +36,17 @@ impl Actions {
         Actions(Actions::PUBLISH.0 | Actions::RETAIN.0)
     }
 
+    /// One of them, by its name.
+    pub fn named(name: &str) -> Option<Actions> {
+        match name {
+            "publish" => Some(Actions::PUBLISH),
+            "subscribe" => Some(Actions::SUBSCRIBE),
+            "receive" => Some(Actions::RECEIVE),
+            "retain" => Some(Actions::RETAIN),
+            _ => None,
+        }
+    }
+
     /// Whether all of `other` are among these.
     pub fn include(self, other: Actions) -> bool {
         self.0 & other.0 == other.0
@@ -92,6 +103,8 @@ pub enum RuleId {
     Default,
     /// The name would be a wildcard where a rule puts it into a topic.
     Name,
+    /// The topic is the gateway's own, whatever rules say.
+    Reserved,
     /// There are no rules: everybody who is let in may do everything.
     Open,
 }
@@ -105,6 +118,7 @@ impl fmt::Display for RuleId {
             RuleId::Ticket => f.write_str("ticket"),
             RuleId::Default => f.write_str("default"),
             RuleId::Name => f.write_str("name"),
+            RuleId::Reserved => f.write_str("reserved"),
             RuleId::Open => f.write_str("open"),
         }
     }

@@ -140,8 +140,12 @@ impl Conversation {
 
     /// Nothing was heard for a while.
     pub fn idle(&mut self) {
+        let now = self.state.broker.now();
         if let Some(speaker) = &mut self.speaker {
             speaker.publisher.rest();
+            if speaker.identity.is_expired(now) {
+                self.leave(Goodbye::TokenExpired);
+            }
         }
     }
 
@@ -194,6 +198,16 @@ impl Conversation {
         if let Op::Auth { token } = &op {
             return self.authenticate(to, token);
         }
+        let now = self.state.broker.now();
+        if self
+            .speaker
+            .as_ref()
+            .is_some_and(|speaker| speaker.identity.is_expired(now))
+        {
+            self.leave(Goodbye::TokenExpired);
+            let detail = "what was shown has expired: send auth with a fresh token";
+            return Err(Problem::new(Kind::NotAuthenticated, detail));
+        }
         if !self.is_known() {
             self.leave(Goodbye::Unauthenticated);
             let detail = "the first frame must be auth";
@@ -219,7 +233,15 @@ impl Conversation {
             Ok(identity) => {
                 self.pause();
                 self.answers.push_back(frames::ok(to));
-                self.welcome(Arc::new(identity));
+                let identity = Arc::new(identity);
+                if !self
+                    .subscriptions
+                    .iter()
+                    .all(|held| held.read_as(&identity))
+                {
+                    self.leave(Goodbye::RightsLost);
+                }
+                self.welcome(identity);
                 Ok(())
             }
             Err(unproven) => {

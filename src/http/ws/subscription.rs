@@ -7,6 +7,7 @@ use super::{
     goodbye::Goodbye,
 };
 use crate::{
+    auth::identity::Identity,
     broker::{
         Broker,
         outbox::CloseReason,
@@ -24,6 +25,7 @@ use futures_util::Stream as Frames;
 use serde_json::{Map, Value};
 use std::{
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -77,6 +79,11 @@ impl Subscription {
             snapshot: Vec::new().into_iter(),
             in_snapshot,
         }
+    }
+
+    /// Its client has proved itself anew: false if it may no longer have this.
+    pub fn read_as(&self, identity: &Arc<Identity>) -> bool {
+        self.source.read_as(identity)
     }
 
     /// What its client calls it.
