@@ -6,11 +6,17 @@ use super::{
 };
 use crate::{
     broker::history::{MAX_RULES, Rule},
+    listener::{networks::Networks, tls::config::ClientCert},
     mqtt::{Qos, topic::TopicFilter},
     observe::log::{Format, Level},
     store::config::Durability,
 };
-use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+use std::{
+    net::SocketAddr,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// The value does not look like what is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +65,49 @@ pub fn address() -> Form<SocketAddr> {
         |written| text(written)?.parse().ok(),
         |address| quoted(address),
     )
+}
+
+/// As [`address`], or nothing, which is written as an empty text.
+pub fn optional_address() -> Form<Option<SocketAddr>> {
+    form(
+        r#"an IP address and a port such as "127.0.0.1:8883", or """#,
+        |written| match text(written)? {
+            "" => Some(None),
+            address => address.parse().ok().map(Some),
+        },
+        |address| quoted(address.map(|it| it.to_string()).unwrap_or_default()),
+    )
+}
+
+/// A file, or nothing, which is written as an empty text.
+pub fn optional_path() -> Form<Option<PathBuf>> {
+    form(
+        r#"a path such as "/etc/tidegate/server.pem", or """#,
+        |written| {
+            let path = text(written)?;
+            Some((!path.is_empty()).then(|| path.into()))
+        },
+        |path| quoted(path.as_deref().unwrap_or(Path::new("")).display()),
+    )
+}
+
+/// Networks of proxies.
+pub fn networks() -> Form<Networks> {
+    let Form { expected, read, .. } = list(
+        r#"a list of networks such as ["10.0.0.0/8", "192.0.2.7", "::1"] (all bits behind the prefix zero), or "unix""#,
+        |item| Networks::parse([item].into_iter()).is_ok(),
+    );
+    Form {
+        expected,
+        read: Box::new(move |written| {
+            let items = read(written)?;
+            Networks::parse(items.iter().map(String::as_str)).map_err(|_| Unfit)
+        }),
+        write: |networks| {
+            let items: Option<Vec<String>> = networks.items().map(quoted).collect();
+            Some(format!("[{}]", items?.join(", ")))
+        },
+    }
 }
 
 /// A span of time within `range`.
@@ -288,6 +337,17 @@ const FORMATS: &[(&str, Format)] = &[("text", Format::Text), ("json", Format::Js
 /// `log.format`
 pub fn format() -> Form<Format> {
     word(FORMATS, |format| spell(FORMATS, format))
+}
+
+const CLIENT_CERTS: &[(&str, Option<ClientCert>)] = &[
+    ("required", Some(ClientCert::Required)),
+    ("optional", Some(ClientCert::Optional)),
+    ("", None),
+];
+
+/// Whether clients need a certificate.
+pub fn client_cert() -> Form<Option<ClientCert>> {
+    word(CLIENT_CERTS, |wish| spell(CLIENT_CERTS, wish))
 }
 
 /// `store.durability`

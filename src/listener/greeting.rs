@@ -3,7 +3,7 @@
 //! All connections that are not past this share one budget of bytes, and each has one deadline for all of it. Nothing
 //! here opens a session.
 
-use super::{door::Door, end::End, link::Link, link::ReadEnd};
+use super::{arrival::Arrival, door::Door, end::End, link::Link, link::ReadEnd};
 use crate::{
     auth::{
         exchange::{Breach, Dialogue, Turn},
@@ -73,6 +73,7 @@ impl Door {
     pub(super) async fn greet<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         link: &mut Link<T>,
+        arrival: &Arrival,
     ) -> Result<Box<Greeting>, TurnedAway> {
         let mut held = Held {
             total: &self.unauthenticated,
@@ -85,7 +86,10 @@ impl Door {
             }
         };
         let proven = match self.negotiate(&connect) {
-            Ok(opening) => self.prove(link, &mut held, &connect, opening).await,
+            Ok(opening) => {
+                self.prove(link, &mut held, &connect, opening, arrival)
+                    .await
+            }
             Err(refusal) => Err(refusal.into()),
         };
         match proven {
@@ -119,6 +123,7 @@ impl Door {
         held: &mut Held<'_>,
         connect: &Connect,
         mut opening: Opening,
+        arrival: &Arrival,
     ) -> Result<(Opening, Arc<Identity>, Option<Box<Dialogue>>), Unproven> {
         let Some(method) = &connect.properties.authentication_method else {
             let identity = match connect.bridge {
@@ -143,7 +148,8 @@ impl Door {
                 }
                 // [MQTT-4.12.0-4]
                 Turn::Refused(why) => {
-                    tracing::debug!(client = ?opening.client_id, method = dialogue.method(), why, "not authenticated");
+                    let peer = arrival.peer;
+                    tracing::debug!(client = ?opening.client_id, %peer, method = dialogue.method(), why, "not authenticated");
                     return Err(Refusal::NotAuthenticated.into());
                 }
             }

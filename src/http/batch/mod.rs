@@ -24,6 +24,7 @@ use crate::{
         query::Query,
         serve::Connection,
     },
+    listener::arrival::Peer,
     message::Position,
     mqtt::Qos,
     store::frame::Lsn,
@@ -35,7 +36,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// The collection of messages.
@@ -98,7 +99,10 @@ pub async fn post(
     query.finish()?;
     let key = idempotency::key(&head.headers)?;
     let is_lines = is_lines(&head.headers)?;
-    let peer = head.extensions.get::<Connection>().map(|it| it.peer);
+    let peer = head
+        .extensions
+        .get::<Connection>()
+        .map(|it| it.arrival.peer);
     let publishing = Publishing::new(state.clone(), peer);
     let most = largest_item(&state);
     let streams = is_lines && !atomic && key.is_none() && negotiate::names(&head.headers, NDJSON);
@@ -158,7 +162,7 @@ fn is_lines(headers: &HeaderMap) -> Result<bool, Problem> {
 /// Somebody who publishes the messages of one request.
 struct Publishing {
     state: Arc<State>,
-    peer: Option<SocketAddr>,
+    peer: Option<Peer>,
     identity: Arc<Identity>,
     publisher: Publisher,
     /// When what was published so far is durable, as far as somebody waits for it.
@@ -166,7 +170,7 @@ struct Publishing {
 }
 
 impl Publishing {
-    fn new(state: Arc<State>, peer: Option<SocketAddr>) -> Self {
+    fn new(state: Arc<State>, peer: Option<Peer>) -> Self {
         let identity = Identity::anonymous();
         Publishing {
             publisher: state.broker.publisher(identity.clone(), None),

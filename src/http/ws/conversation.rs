@@ -20,6 +20,7 @@ use crate::{
         problem::{Kind, Problem},
         since,
     },
+    listener::arrival::Peer,
     message::Millis,
     mqtt::Qos,
 };
@@ -27,7 +28,6 @@ use futures_util::{StreamExt, stream::SelectAll};
 use serde_json::Map;
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -40,7 +40,7 @@ const MOST_ANSWERS: usize = 64;
 /// One client's conversation.
 pub struct Conversation {
     state: Arc<State>,
-    peer: SocketAddr,
+    peer: Peer,
     /// What the client is called in `ready` and in the log.
     name: String,
     /// On whose rights; nobody may do anything before it is known.
@@ -85,7 +85,7 @@ impl Conversation {
     /// With a client called `name`, who need not say who it is if `identity` is there.
     pub fn new(
         state: Arc<State>,
-        peer: SocketAddr,
+        peer: Peer,
         name: String,
         identity: Option<Arc<Identity>>,
     ) -> Self {

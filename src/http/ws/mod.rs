@@ -67,12 +67,12 @@ pub async fn get(
     if state.broker.is_draining() {
         return Err(Refused::ShuttingDown.into());
     }
-    upgrade::accept(request, &JSON, move |io, peer| {
+    upgrade::accept(request, &JSON, move |io, arrival| {
         let max_message = state.broker.limits().json_message();
         let (stopping, drain) = (state.shutdown.child_token(), state.config.drain);
         let name = format!("ws-{:016x}", getrandom::u64().unwrap_or_default());
         let anyone = Some(Identity::anonymous());
-        let conversation = Conversation::new(state, peer, name, anyone);
+        let conversation = Conversation::new(state, arrival.peer, name, anyone);
         socket::serve(
             io,
             conversation,
