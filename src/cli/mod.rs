@@ -5,6 +5,7 @@
 
 mod bench;
 mod client;
+mod dev_certs;
 mod json_line;
 mod link;
 mod publish;
@@ -40,6 +41,8 @@ enum Command {
     Sub(subscribe::Args),
     /// Look into a data folder that no gateway uses: check, dump, snapshot
     Store(store::Args),
+    /// Make certificates to try TLS with
+    DevCerts(dev_certs::Args),
     /// Measure an MQTT broker
     Bench(bench::Args),
     /// Print the OpenAPI document of the web API
@@ -55,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Pub(args) => client::block_on(publish::publish(args)),
         Command::Sub(args) => client::block_on(subscribe::subscribe(args)),
         Command::Store(args) => store::run(args),
+        Command::DevCerts(args) => dev_certs::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Openapi => {
             print!("{}", crate::http::openapi::document());
