@@ -1,14 +1,24 @@
 //! The composition root: bind, build each room from its settings, run, and drain when told to stop.
 
+mod access;
 mod banner;
-mod reload;
+
+mod ways;
 
 use crate::{
-    auth::{self, chain::Chain, exchange::Methods, passwords::Passwords, rules::access::Access},
+    auth::{chain::Chain, exchange::Methods},
     broker::{Broker, clock::Clock},
     config::Settings,
     http::{self, extract::TopicRules},
-    listener::{door::Door, refused::Notes, tcp, websocket},
+    listener::{
+        self,
+        arrival::Listener,
+        door::Door,
+        refused::Notes,
+        serve,
+        tls::{Tls, files::Fault},
+        websocket,
+    },
     message::Epoch,
     observe::{prometheus::render_openmetrics, sys},
     routing,
@@ -28,12 +38,12 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::TcpListener,
     signal::unix::{SignalKind, signal},
-    sync::Semaphore,
+    sync::{Notify, Semaphore},
     task::JoinHandle,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use ways::{Place, Wanted, Ways};
 
 /// How long connections may take to end once they were told to.
 const LAST_WORDS: Duration = Duration::from_secs(3);
@@ -51,6 +61,19 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// A socket in the file system cannot be had.
+    #[error("{key} = \"{path}\": cannot listen there: {error}")]
+    Socket {
+        /// The setting.
+        key: &'static str,
+        /// Its value.
+        path: String,
+        /// What is in the way.
+        error: io::Error,
+    },
+    /// A certificate, or what belongs to it, cannot be used.
+    #[error(transparent)]
+    Tls(#[from] Fault),
     /// The data folder cannot be used.
     #[error("store.path = \"{path}\": cannot use this folder: {error}")]
     DataFolder {
@@ -93,19 +116,22 @@ pub fn run(settings: Settings) -> Result<(), StartError> {
 }
 
 async fn serve(settings: Settings) -> Result<(), StartError> {
-    let (mut terminate, mut interrupt) = (
+    let (mut terminate, mut interrupt, mut hang_up) = (
         signal(SignalKind::terminate())?,
         signal(SignalKind::interrupt())?,
+        signal(SignalKind::hangup())?,
     );
     let (anonymous, log_format) = (settings.auth.anonymous, settings.log.format);
     let durability = settings.store.durability.to_string();
     let gateway = Gateway::start(settings, Methods::default()).await?;
-    let listening = [("mqtt", gateway.mqtt()), ("http", gateway.http())];
-    announce(&listening)?;
-    banner::show(&listening, anonymous, log_format, &durability);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    announce(gateway.listening())?;
+    banner::show(gateway.listening(), anonymous, log_format, &durability);
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => gateway.reload(),
+        }
     }
     tracing::info!("stopping");
     gateway.stop().await;
@@ -117,11 +143,14 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
 pub struct Gateway {
     mqtt: SocketAddr,
     http: SocketAddr,
+    listening: Vec<(Listener, Place)>,
     broker: Broker,
     stop: CancellationToken,
     connections: TaskTracker,
     web: JoinHandle<()>,
-    background: [JoinHandle<()>; 4],
+    /// Tells those who watch files to look at once; one each, so that nobody misses it.
+    watchers: Vec<Arc<Notify>>,
+    background: Vec<JoinHandle<()>>,
 }
 
 impl Gateway {
@@ -132,11 +161,14 @@ impl Gateway {
         let rules: Vec<_> = rules.map(|rule| rule.filter.clone()).collect();
         let rules = |topic: &str| routing::matching_bits(&rules, topic);
         let auth = settings.auth;
-        let chain = open_chain(&auth)?;
+        let chain = access::open(&auth)?;
         let (store, recovered) = open_store(&settings.store, &rules)?;
-        let mqtt = bind("mqtt.bind", settings.mqtt.bind).await?;
-        let web = bind("http.bind", settings.http.bind).await?;
-        let (mqtt_address, http_address) = (mqtt.local_addr()?, web.local_addr()?);
+        let mqtt = Ways::open(wanted_for_mqtt(&settings.mqtt)).await?;
+        let web = Ways::open(wanted_for_web(&settings.http)).await?;
+        let anywhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        let mqtt_address = mqtt.address().unwrap_or(anywhere);
+        let http_address = web.address().unwrap_or(anywhere);
+        let listening = [mqtt.places, web.places].concat();
 
         let chain = Arc::new(chain);
         let permits = Arc::new(Semaphore::new(settings.limits.connections));
@@ -165,39 +197,67 @@ impl Gateway {
         );
         let web_app = Arc::new(http::App::new(state));
 
-        let background = [
+        let mut background = vec![
             tokio::spawn(keep_time(broker.clone())),
             tokio::spawn(sys::publish(broker.clone())),
             tokio::spawn(tell_hidden(notes.clone(), broker.clone())),
-            tokio::spawn(reload::watch(auth, chain, broker.clone())),
         ];
-        tokio::spawn(tcp::serve(
-            mqtt,
-            permits.clone(),
-            door,
-            connections.clone(),
-            stop.clone(),
-        ));
-        let web = http::serve::serve(web, web_app, permits, drain, stop.clone());
+        let asked = Arc::new(Notify::new());
+        let mut watchers = vec![asked.clone()];
+        background.push(tokio::spawn(access::watch(
+            auth,
+            chain,
+            broker.clone(),
+            asked,
+        )));
+        for tls in [mqtt.tls, web.tls].into_iter().flatten() {
+            let asked = Arc::new(Notify::new());
+            background.push(tokio::spawn(Tls::keep_current(tls, asked.clone())));
+            watchers.push(asked);
+        }
+        for way in mqtt.ways {
+            tokio::spawn(serve::serve(
+                way,
+                permits.clone(),
+                door.clone(),
+                connections.clone(),
+                stop.clone(),
+            ));
+        }
+        let web = http::serve::serve(web.ways, web_app, permits, drain, stop.clone());
         Ok(Gateway {
             mqtt: mqtt_address,
             http: http_address,
+            listening,
             broker,
             stop,
             connections,
             web: tokio::spawn(web),
+            watchers,
             background,
         })
     }
 
-    /// Where MQTT over TCP is served.
+    /// Where MQTT is served over TCP; over TLS, if it is not served without.
     pub fn mqtt(&self) -> SocketAddr {
         self.mqtt
     }
 
-    /// Where everything web is served.
+    /// Where everything web is served; over TLS, if it is not served without.
     pub fn http(&self) -> SocketAddr {
         self.http
+    }
+
+    /// Everything it listens on.
+    pub fn listening(&self) -> &[(Listener, Place)] {
+        &self.listening
+    }
+
+    /// Looks now whether files changed that it watches.
+    pub fn reload(&self) {
+        self.watchers
+            .iter()
+            .for_each(|watcher| watcher.notify_one());
     }
 
     /// Tells everybody to go, and returns when they have gone or their time is over.
@@ -212,6 +272,30 @@ impl Gateway {
         let broker = self.broker.clone();
         // it waits for the disk
         let _ = tokio::task::spawn_blocking(move || broker.close_store()).await;
+    }
+}
+
+fn wanted_for_mqtt(config: &listener::config::Config) -> Wanted<'_> {
+    Wanted {
+        bind: ("mqtt.bind", config.bind),
+        tls_bind: "mqtt.tls.bind",
+        tls: &config.tls,
+        unix: ("mqtt.unix", config.unix.as_ref()),
+        proxy_protocol: config.proxy_protocol,
+        trusted_proxies: &config.trusted_proxies,
+        listeners: [Listener::Mqtt, Listener::Mqtts, Listener::MqttUnix],
+    }
+}
+
+fn wanted_for_web(config: &http::config::Config) -> Wanted<'_> {
+    Wanted {
+        bind: ("http.bind", config.bind),
+        tls_bind: "http.tls.bind",
+        tls: &config.tls,
+        unix: ("http.unix", config.unix.as_ref()),
+        proxy_protocol: config.proxy_protocol,
+        trusted_proxies: &config.trusted_proxies,
+        listeners: [Listener::Http, Listener::Https, Listener::HttpUnix],
     }
 }
 
@@ -240,9 +324,9 @@ fn web_state(
         rules,
         chain,
         durability,
-        mqtt_upgrade: Arc::new(move |io, peer| {
+        mqtt_upgrade: Arc::new(move |io, arrival| {
             let door = door.clone();
-            Box::pin(websocket::serve(door, io, peer, max_packet))
+            Box::pin(websocket::serve(door, io, arrival, max_packet))
         }),
         notes: notes.clone(),
         metrics: render_openmetrics,
@@ -260,34 +344,6 @@ async fn tell_hidden(notes: Arc<Notes>, broker: Broker) {
         round.tick().await;
         notes.tell_hidden(broker.uptime());
     }
-}
-
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address)
-        .await
-        .map_err(|error| StartError::Bind {
-            key,
-            address,
-            error,
-        })
-}
-
-/// Everybody who may come in, and the rules; whatever is wrong with a file keeps the gateway from starting.
-fn open_chain(config: &auth::config::Config) -> Result<Chain, StartError> {
-    let unusable = |error: &dyn std::fmt::Display| StartError::Auth(error.to_string());
-    let passwords = config.passwd_file.as_deref().map(|path| {
-        Passwords::open(path).map_err(|error| {
-            let path = path.display();
-            unusable(&format_args!("auth.passwd_file = \"{path}\": {error}"))
-        })
-    });
-    let rules = config.rules.load().map_err(|error| unusable(&error))?;
-    Ok(Chain {
-        anonymous: config.lets_anonymous_in(),
-        passwords: passwords.transpose()?,
-        access: rules.map(|rules| Arc::new(Access::new(rules))),
-        rule_files: config.rules.clone(),
-    })
 }
 
 /// The log, and what was in it.
@@ -333,10 +389,10 @@ fn open_store(
 }
 
 /// What scripts wait for: one line per listener, then `ready`, on standard output.
-fn announce(listeners: &[(&str, SocketAddr)]) -> io::Result<()> {
+fn announce(listeners: &[(Listener, Place)]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    for (name, address) in listeners {
-        writeln!(out, "listening {name} {address}")?;
+    for (listener, place) in listeners {
+        writeln!(out, "listening {} {place}", listener.name())?;
     }
     writeln!(out, "ready")?;
     out.flush()

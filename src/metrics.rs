@@ -175,11 +175,15 @@ pub enum Refusal {
     Origin,
     /// An HTTP request that is not understood.
     Request,
+    /// A TLS handshake that came to nothing.
+    Tls,
+    /// A trusted proxy without a valid PROXY header.
+    ProxyHeader,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Refusal; 20] = [
+    pub const ALL: [Refusal; 22] = [
         Refusal::Malformed,
         Refusal::Protocol,
         Refusal::TooLarge,
@@ -200,6 +204,8 @@ impl Refusal {
         Refusal::Host,
         Refusal::Origin,
         Refusal::Request,
+        Refusal::Tls,
+        Refusal::ProxyHeader,
     ];
 
     /// Its name in log lines and labels.
@@ -225,6 +231,8 @@ impl Refusal {
             Refusal::Host => "host",
             Refusal::Origin => "origin",
             Refusal::Request => "request",
+            Refusal::Tls => "tls",
+            Refusal::ProxyHeader => "proxy-header",
         }
     }
 }
@@ -244,6 +252,14 @@ pub struct Metrics {
     pub sockets_opened: Counter,
     /// Sockets open now, every way in.
     pub sockets_open: Gauge,
+    /// TLS handshakes that were completed.
+    pub tls_handshakes: Counter,
+    /// Times renewed certificates were taken into use.
+    pub tls_reloads: Counter,
+    /// Times they were not, because something is wrong with them.
+    pub tls_reload_failures: Counter,
+    /// Listeners that go on with older certificates than their files have.
+    pub tls_outdated: Gauge,
     /// MQTT clients whose CONNECT was accepted so far.
     pub clients_total: Counter,
     /// MQTT clients connected now; counted by [`Metrics::client_connected`].
@@ -300,6 +316,10 @@ impl Metrics {
             publishes_dropped: Counter::new(),
             sockets_opened: Counter::new(),
             sockets_open: Gauge::new(),
+            tls_handshakes: Counter::new(),
+            tls_reloads: Counter::new(),
+            tls_reload_failures: Counter::new(),
+            tls_outdated: Gauge::new(),
             clients_total: Counter::new(),
             clients_connected: Gauge::new(),
             clients_maximum: Gauge::new(),

@@ -1,16 +1,16 @@
 //! What a person sees who starts the gateway: where it listens, who may do what, and three lines to try.
 
-use crate::observe::log::Format;
-use std::net::SocketAddr;
+use super::ways::Place;
+use crate::{listener::arrival::Listener, observe::log::Format};
+use std::fmt::Write;
 
 /// Shows it on standard error; as one log line where logs are for machines.
 pub fn show(
-    listening: &[(&str, SocketAddr); 2],
+    listening: &[(Listener, Place)],
     anonymous: Option<bool>,
     format: Format,
     durability: &str,
 ) {
-    let [(_, mqtt), (_, http)] = listening;
     let access = match anonymous {
         Some(true) => {
             "anyone who reaches these addresses may publish and subscribe (auth.anonymous = true)"
@@ -20,49 +20,96 @@ pub fn show(
         }
     };
     if format == Format::Json {
-        tracing::info!(%mqtt, %http, access, durability, "ready");
+        let named = |listener: Listener| {
+            let found = listening.iter().find(|(it, _)| *it == listener);
+            found.map(|(_, place)| tracing::field::display(place))
+        };
+        tracing::info!(
+            mqtt = named(Listener::Mqtt),
+            mqtts = named(Listener::Mqtts),
+            mqtt_unix = named(Listener::MqttUnix),
+            http = named(Listener::Http),
+            https = named(Listener::Https),
+            http_unix = named(Listener::HttpUnix),
+            access,
+            durability,
+            "ready"
+        );
         return;
     }
-    eprint!("{}", text(*mqtt, *http, access, durability));
+    eprint!("{}", text(listening, access, durability));
 }
 
-fn text(mqtt: SocketAddr, http: SocketAddr, access: &str, durability: &str) -> String {
-    let port = match mqtt.port() {
-        1883 => String::new(),
-        port => format!(" -p {port}"),
+fn text(listening: &[(Listener, Place)], access: &str, durability: &str) -> String {
+    let port = |wanted: Listener| {
+        listening.iter().find_map(|(listener, place)| match place {
+            Place::Address(address) if *listener == wanted => Some(address.port()),
+            _ => None,
+        })
     };
-    let web = format!("localhost:{}", http.port());
-    format!(
-        "
-tidegate {version}
-  mqtt     {mqtt}
-  http     {http}   REST, streams, MQTT over WebSocket; dashboard http://{web}/ and API http://{web}/docs
-  access   {access}
+    let (web, trust) = match (port(Listener::Http), port(Listener::Https)) {
+        (Some(port), _) => (format!("http://localhost:{port}"), ""),
+        (None, port) => {
+            let port = port.unwrap_or_default();
+            (format!("https://localhost:{port}"), " --cacert ca.pem")
+        }
+    };
+    let mqtt = match (port(Listener::Mqtt), port(Listener::Mqtts)) {
+        (Some(1883), _) => String::new(),
+        (Some(port), _) => format!(" -p {port}"),
+        (None, port) => format!(" --cafile ca.pem -p {}", port.unwrap_or_default()),
+    };
+    let mut text = format!("\ntidegate {}\n", env!("CARGO_PKG_VERSION"));
+    for (listener, place) in listening {
+        let name = listener.name();
+        // writing to a String cannot fail
+        let _ = match listener {
+            Listener::Http | Listener::Https => writeln!(
+                text,
+                "  {name:<9}{place}   REST, streams, MQTT over WebSocket; dashboard {web}/ and API {web}/docs"
+            ),
+            _ => writeln!(text, "  {name:<9}{place}"),
+        };
+    }
+    let _ = write!(
+        text,
+        "  access   {access}
   storage  {durability}
 
 try, in two terminals
-  curl -N '{web}/api/v1/stream?topic=hello'
-  curl -d hi '{web}/api/v1/topics/hello'
-  mosquitto_pub{port} -t hello -m hi
+  curl{trust} -N '{web}/api/v1/stream?topic=hello'
+  curl{trust} -d hi '{web}/api/v1/topics/hello'
+  mosquitto_pub{mqtt} -t hello -m hi
 
-",
-        version = env!("CARGO_PKG_VERSION")
-    )
+"
+    );
+    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn at(listener: Listener, port: u16) -> (Listener, Place) {
+        let address = ([127, 0, 0, 1], port).into();
+        (listener, Place::Address(address))
+    }
+
     #[test]
     fn the_lines_to_try_name_the_ports_in_use() {
-        let text = text(
-            ([127, 0, 0, 1], 41233).into(),
-            ([127, 0, 0, 1], 8080).into(),
-            "all",
-            "none",
-        );
-        assert!(text.contains("curl -d hi 'localhost:8080/api/v1/topics/hello'"));
+        let listening = [at(Listener::Mqtt, 41233), at(Listener::Http, 8080)];
+        let text = text(&listening, "all", "none");
+        assert!(text.contains("curl -d hi 'http://localhost:8080/api/v1/topics/hello'"));
         assert!(text.contains("mosquitto_pub -p 41233 -t hello -m hi"));
+    }
+
+    #[test]
+    fn where_only_tls_is_spoken_the_lines_to_try_speak_it() {
+        let listening = [at(Listener::Mqtts, 8883), at(Listener::Https, 8443)];
+        let text = text(&listening, "all", "none");
+        assert!(text.contains("  mqtts    127.0.0.1:8883\n"));
+        let curl = "curl --cacert ca.pem -d hi 'https://localhost:8443/api/v1/topics/hello'";
+        assert!(text.contains(curl), "{text}");
+        assert!(text.contains("mosquitto_pub --cafile ca.pem -p 8883 -t hello -m hi"));
     }
 }

@@ -4,7 +4,8 @@
 //! never falls back to anonymous.
 
 use super::{
-    identity::Identity,
+    certificate::{Certificate, CertificateUser},
+    identity::{Identity, Proof},
     passwords::{Busy, Passwords},
     rules::{Subject, access::Access, files::RuleFiles},
 };
@@ -53,6 +54,8 @@ pub struct Chain {
     pub anonymous: bool,
     /// The password file.
     pub passwords: Option<Passwords>,
+    /// Which name in a client's certificate is its user, if any is.
+    pub certificate_user: Option<CertificateUser>,
     /// The rules, if there are any.
     pub access: Option<Arc<Access>>,
     /// Where they stand.
@@ -74,19 +77,45 @@ impl Chain {
     }
 
     fn has_authenticators(&self) -> bool {
-        self.passwords.is_some()
+        self.passwords.is_some() || self.certificate_user.is_some()
     }
 
-    /// Who comes in, as `subject` but for the user and the groups.
+    /// Whether what proved an identity is as true as it was.
+    pub fn still_holds(&self, identity: &Identity) -> bool {
+        match (identity.proof(), identity.user(), &self.passwords) {
+            (Proof::Password(line), Some(user), Some(passwords)) => {
+                passwords.line_of(user) == Some(line)
+            }
+            _ => true,
+        }
+    }
+
+    /// Who comes in, as `subject` but for the user and the groups. What is shown in so many words counts, else the
+    /// certificate.
     pub async fn prove(
         &self,
         shown: Credentials<'_>,
+        certificate: Option<&Certificate>,
         mut subject: Subject,
     ) -> Result<Identity, Unproven> {
-        match shown {
+        let named = certificate.zip(self.certificate_user);
+        let named = named.and_then(|(certificate, by)| by.name_in(certificate));
+        let proof = match shown {
+            Credentials::Nothing if named.is_some() => {
+                subject.user = named.map(Into::into);
+                Proof::Certificate
+            }
+            // whoever names himself as his certificate does shows that, and no password
+            Credentials::Password {
+                user,
+                password: b"",
+            } if named.as_deref() == Some(user) => {
+                subject.user = Some(user.into());
+                Proof::Certificate
+            }
             // a name that nobody looks at is none
-            _ if self.anonymous && !self.has_authenticators() => {}
-            Credentials::Nothing if self.anonymous => {}
+            _ if self.anonymous && !self.has_authenticators() => Proof::None,
+            Credentials::Nothing if self.anonymous => Proof::None,
             Credentials::Nothing => return Err(Unproven::Needed),
             Credentials::Password { user, password } => {
                 let passwords = self.passwords.as_ref();
@@ -95,10 +124,11 @@ impl Chain {
                     return Err(Unproven::Wrong(format!("wrong password for user {user:?}")));
                 }
                 subject.user = Some(user.into());
+                passwords.line_of(user).map_or(Proof::None, Proof::Password)
             }
             Credentials::Token(token) => return self.prove_token(token, subject),
-        }
-        Ok(Identity::new(subject, self.access.clone()))
+        };
+        Ok(Identity::new(subject, self.access.clone()).proven_by(proof))
     }
 
     /// As [`Chain::prove`] for a token, which takes no time to speak of.

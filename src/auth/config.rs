@@ -1,6 +1,6 @@
 //! What an operator may choose about who may do what.
 
-use super::rules::files::RuleFiles;
+use super::{certificate::CertificateUser, rules::files::RuleFiles};
 use std::path::PathBuf;
 
 /// `[auth]`
@@ -10,6 +10,8 @@ pub struct Config {
     pub anonymous: Option<bool>,
     /// Users and their passwords, as `tidegate passwd` and Mosquitto write them.
     pub passwd_file: Option<PathBuf>,
+    /// Which name in a client's certificate is its user; `None`: a certificate lets in and names nobody.
+    pub certificate_user: Option<CertificateUser>,
     /// Who may do what.
     pub rules: RuleFiles,
 }
@@ -17,7 +19,7 @@ pub struct Config {
 impl Config {
     /// Whether anybody can prove who he is.
     pub fn has_users(&self) -> bool {
-        self.passwd_file.is_some()
+        self.passwd_file.is_some() || self.certificate_user.is_some()
     }
 
     /// Whether somebody who shows nothing is let in.

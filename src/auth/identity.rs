@@ -12,7 +12,10 @@ use crate::{
     mqtt::topic::{TopicFilter, TopicName},
 };
 use arc_swap::ArcSwapOption;
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// Where a bridge tells its state; a bridge may write there although it is below `$SYS`.
 const BRIDGE_STATE: &str = "$SYS/broker/connection/";
@@ -32,8 +35,10 @@ pub struct Identity {
     token: Option<Arc<Grants>>,
     /// What a ticket leaves of it.
     ticket: Option<Arc<Rights>>,
-    /// When whatever proved it is no longer true.
-    expires: Option<Millis>,
+    /// What proved it.
+    proof: Proof,
+    /// When that is no longer true.
+    expires: Option<Deadline>,
     compiled: ArcSwapOption<Compiled>,
 }
 
@@ -41,6 +46,41 @@ pub struct Identity {
 struct Compiled {
     generation: u64,
     rights: Rights,
+}
+
+/// What proved who somebody is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Proof {
+    /// Nothing: anonymous, or what was kept over a start.
+    #[default]
+    None,
+    /// A password; the number tells its line in the password file from any other.
+    Password(u64),
+    /// A token.
+    Token,
+    /// A client certificate.
+    Certificate,
+}
+
+/// When something ends; shared by all that ends with it, and may be put off.
+#[derive(Debug, Clone)]
+pub struct Deadline(Arc<AtomicU64>);
+
+impl Deadline {
+    /// At that time.
+    pub fn at(time: Millis) -> Self {
+        Deadline(Arc::new(AtomicU64::new(time.0)))
+    }
+
+    /// When it is.
+    pub fn time(&self) -> Millis {
+        Millis(self.0.load(Ordering::Relaxed))
+    }
+
+    /// It is then instead.
+    pub fn move_to(&self, time: Millis) {
+        self.0.store(time.0, Ordering::Relaxed);
+    }
 }
 
 /// Why something is not allowed.
@@ -62,7 +102,8 @@ impl Clone for Identity {
             access: self.access.clone(),
             token: self.token.clone(),
             ticket: self.ticket.clone(),
-            expires: self.expires,
+            proof: self.proof,
+            expires: self.expires.clone(),
             // another one may be asked to come in another way
             compiled: ArcSwapOption::empty(),
         }
@@ -124,8 +165,14 @@ impl Identity {
     }
 
     /// As `self`, until then.
-    pub fn until(mut self, expires: Option<Millis>) -> Self {
-        self.expires = expires;
+    pub fn until(mut self, expires: Deadline) -> Self {
+        self.expires = Some(expires);
+        self
+    }
+
+    /// As `self`, proven by this.
+    pub fn proven_by(mut self, proof: Proof) -> Self {
+        self.proof = proof;
         self
     }
 
@@ -160,12 +207,17 @@ impl Identity {
 
     /// When it is to end.
     pub fn expires(&self) -> Option<Millis> {
-        self.expires
+        self.expires.as_ref().map(Deadline::time)
+    }
+
+    /// What proved it.
+    pub fn proof(&self) -> Proof {
+        self.proof
     }
 
     /// Whether that is over.
     pub fn is_expired(&self, now: Millis) -> bool {
-        self.expires.is_some_and(|expires| expires <= now)
+        self.expires().is_some_and(|expires| expires <= now)
     }
 
     /// Whether the connection declared itself a bridge.

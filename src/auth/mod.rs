@@ -2,6 +2,7 @@
 //!
 //! This room decides about topics and proofs. It never learns how a message came in, and never talks to a client.
 
+pub mod certificate;
 pub mod chain;
 pub mod config;
 pub mod exchange;

@@ -9,6 +9,7 @@ use super::{
 };
 use arc_swap::ArcSwap;
 use std::{
+    hash::{BuildHasher, RandomState},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -31,6 +32,7 @@ pub struct Passwords {
     path: PathBuf,
     file: ArcSwap<PasswordFile>,
     recent: Recent,
+    hasher: RandomState,
     /// Hashes that may be computed at a time.
     turns: Arc<Semaphore>,
     waiting: Semaphore,
@@ -48,6 +50,7 @@ impl Passwords {
             path: path.to_owned(),
             file: ArcSwap::from_pointee(file),
             recent: Recent::new(capacity, lifetime).map_err(LoadError::Io)?,
+            hasher: RandomState::new(),
             turns: Arc::new(Semaphore::new(turns)),
             waiting: Semaphore::new(turns * WAITING),
         })
@@ -64,9 +67,10 @@ impl Passwords {
         Ok(())
     }
 
-    /// Whether there is such a user now.
-    pub fn knows(&self, user: &str) -> bool {
-        self.file.load().stored(user).is_some()
+    /// Tells a user's line from any other, in this run; `None` if there is no such user.
+    pub fn line_of(&self, user: &str) -> Option<u64> {
+        let file = self.file.load();
+        file.stored(user).map(|line| self.hasher.hash_one(line))
     }
 
     /// Whether this is the user's password.

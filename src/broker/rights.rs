@@ -71,12 +71,26 @@ impl Broker {
     pub(super) fn end_expired(&self) {
         let now = self.now();
         while let Some(expiry) = self.0.expiries.take_due(now) {
-            if let Some(outbox) = expiry.outbox.upgrade()
-                && outbox.reader().is_expired(now)
-            {
-                outbox.close(CloseReason::Expired);
+            let Some(outbox) = expiry.outbox.upgrade() else {
+                continue;
+            };
+            match outbox.reader().is_expired(now) {
+                true => outbox.close(CloseReason::Expired),
+                // it was put off meanwhile
+                false => self.watch_expiry(&outbox),
             }
         }
+    }
+
+    /// Ends every connection and stream whose identity is no longer one.
+    pub fn end_where(&self, is_over: impl Fn(&Identity) -> bool) {
+        let end = |outbox: &Outbox| {
+            if is_over(&outbox.reader()) {
+                outbox.close(CloseReason::Expired);
+            }
+        };
+        self.0.streams.each(end);
+        self.outboxes().iter().for_each(|outbox| end(outbox));
     }
 
     /// The rules have changed. Streams that lost a filter end; MQTT subscriptions stay, and what is denied is not delivered.

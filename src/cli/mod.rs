@@ -5,6 +5,7 @@
 
 mod bench;
 mod client;
+mod dev_certs;
 mod explain;
 mod json_line;
 mod link;
@@ -43,6 +44,8 @@ enum Command {
     Explain(explain::Args),
     /// Look into a data folder that no gateway uses: check, dump, snapshot
     Store(store::Args),
+    /// Make certificates to try TLS with
+    DevCerts(dev_certs::Args),
     /// Measure an MQTT broker
     Bench(bench::Args),
     /// Print the OpenAPI document of the web API
@@ -59,6 +62,7 @@ pub fn main() -> ExitCode {
         Command::Sub(args) => client::block_on(subscribe::subscribe(args)),
         Command::Explain(args) => explain::run(args),
         Command::Store(args) => store::run(args),
+        Command::DevCerts(args) => dev_certs::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Openapi => {
             print!("{}", crate::http::openapi::document());

@@ -5,7 +5,9 @@ use super::{
     written::Written,
 };
 use crate::{
+    auth::certificate::CertificateUser,
     broker::history::{MAX_RULES, Rule},
+    listener::{networks::Networks, tls::config::ClientCert},
     mqtt::{Qos, topic::TopicFilter},
     observe::log::{Format, Level},
     store::config::Durability,
@@ -66,6 +68,18 @@ pub fn address() -> Form<SocketAddr> {
     )
 }
 
+/// As [`address`], or nothing, which is written as an empty text.
+pub fn optional_address() -> Form<Option<SocketAddr>> {
+    form(
+        r#"an IP address and a port such as "127.0.0.1:8883", or """#,
+        |written| match text(written)? {
+            "" => Some(None),
+            address => address.parse().ok().map(Some),
+        },
+        |address| quoted(address.map(|it| it.to_string()).unwrap_or_default()),
+    )
+}
+
 /// A file, or nothing, which is written as an empty text.
 pub fn optional_path() -> Form<Option<PathBuf>> {
     form(
@@ -76,6 +90,25 @@ pub fn optional_path() -> Form<Option<PathBuf>> {
         },
         |path| quoted(path.as_deref().unwrap_or(Path::new("")).display()),
     )
+}
+
+/// Networks of proxies.
+pub fn networks() -> Form<Networks> {
+    let Form { expected, read, .. } = list(
+        r#"a list of networks such as ["10.0.0.0/8", "192.0.2.7", "::1"] (all bits behind the prefix zero), or "unix""#,
+        |item| Networks::parse([item].into_iter()).is_ok(),
+    );
+    Form {
+        expected,
+        read: Box::new(move |written| {
+            let items = read(written)?;
+            Networks::parse(items.iter().map(String::as_str)).map_err(|_| Unfit)
+        }),
+        write: |networks| {
+            let items: Option<Vec<String>> = networks.items().map(quoted).collect();
+            Some(format!("[{}]", items?.join(", ")))
+        },
+    }
 }
 
 /// A span of time within `range`.
@@ -147,6 +180,20 @@ pub fn qos() -> Form<Qos> {
 /// Yes or no.
 pub fn flag() -> Form<bool> {
     form("true or false", boolean, |flag| Some(flag.to_string()))
+}
+
+const CERTIFICATE_USERS: &[(&str, Option<CertificateUser>)] = &[
+    ("", None),
+    ("cn", Some(CertificateUser::CommonName)),
+    ("dns", Some(CertificateUser::Dns)),
+    ("uri", Some(CertificateUser::Uri)),
+    ("email", Some(CertificateUser::Email)),
+    ("fingerprint", Some(CertificateUser::Fingerprint)),
+];
+
+/// `auth.certificate_user`
+pub fn certificate_user() -> Form<Option<CertificateUser>> {
+    word(CERTIFICATE_USERS, |by| spell(CERTIFICATE_USERS, by))
 }
 
 /// `auth.on_revoke`: whether to disconnect.
@@ -318,6 +365,17 @@ const FORMATS: &[(&str, Format)] = &[("text", Format::Text), ("json", Format::Js
 /// `log.format`
 pub fn format() -> Form<Format> {
     word(FORMATS, |format| spell(FORMATS, format))
+}
+
+const CLIENT_CERTS: &[(&str, Option<ClientCert>)] = &[
+    ("required", Some(ClientCert::Required)),
+    ("optional", Some(ClientCert::Optional)),
+    ("", None),
+];
+
+/// Whether clients need a certificate.
+pub fn client_cert() -> Form<Option<ClientCert>> {
+    word(CLIENT_CERTS, |wish| spell(CLIENT_CERTS, wish))
 }
 
 /// `store.durability`

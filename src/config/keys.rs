@@ -29,15 +29,17 @@ pub struct Key {
 }
 
 impl Key {
-    /// The part before the dot.
+    /// The part before the last dot.
     pub fn section(&self) -> &'static str {
-        self.path.split_once('.').map_or("", |(section, _)| section)
+        self.path
+            .rsplit_once('.')
+            .map_or("", |(section, _)| section)
     }
 
-    /// The part after the dot.
+    /// The part after it.
     pub fn name(&self) -> &'static str {
         self.path
-            .split_once('.')
+            .rsplit_once('.')
             .map_or(self.path, |(_, name)| name)
     }
 }
@@ -119,6 +121,63 @@ pub fn keys() -> Vec<Key> {
             |s| &mut s.mqtt.server_moved,
         ),
         key(
+            "mqtt.unix",
+            "A socket in the file system where MQTT is served, too, to this user and group. Empty: none.",
+            form::optional_path(),
+            |s| &mut s.mqtt.unix,
+        ),
+        key(
+            "mqtt.proxy_protocol",
+            "Whether the proxies in mqtt.trusted_proxies begin with a PROXY header (version 1 or 2) that names the client.\n\
+             They must, then, and nobody else may.",
+            form::flag(),
+            |s| &mut s.mqtt.proxy_protocol,
+        ),
+        key(
+            "mqtt.trusted_proxies",
+            "Networks of the proxies that are believed, such as [\"10.0.0.0/8\", \"::1\"]; \"unix\" is who comes by mqtt.unix.",
+            form::networks(),
+            |s| &mut s.mqtt.trusted_proxies,
+        ),
+        key(
+            "mqtt.tls.bind",
+            "Where MQTT over TLS is served beside mqtt.bind. Empty: TLS is spoken at mqtt.bind, and nothing else is there.\n\
+             An address other machines can reach needs auth.anonymous = true.",
+            form::optional_address(),
+            |s| &mut s.mqtt.tls.bind,
+        ),
+        key(
+            "mqtt.tls.cert",
+            "The server's certificate and those between it and its CA, a PEM file. Empty: no TLS.\n\
+             All files of this section are read again when they change, and at SIGHUP.",
+            form::optional_path(),
+            |s| &mut s.mqtt.tls.cert,
+        ),
+        key(
+            "mqtt.tls.key",
+            "The certificate's private key, a PEM file.",
+            form::optional_path(),
+            |s| &mut s.mqtt.tls.key,
+        ),
+        key(
+            "mqtt.tls.client_ca",
+            "CAs that vouch for clients, a PEM file. Empty: clients are not asked for certificates.",
+            form::optional_path(),
+            |s| &mut s.mqtt.tls.client_ca,
+        ),
+        key(
+            "mqtt.tls.client_cert",
+            "Whether clients need a certificate: \"required\" or \"optional\". Empty: required, if there is a client_ca.",
+            form::client_cert(),
+            |s| &mut s.mqtt.tls.client_cert,
+        ),
+        key(
+            "mqtt.tls.crl",
+            "Revocation lists of those CAs, a PEM file. Every CA between a client and client_ca needs one.",
+            form::optional_path(),
+            |s| &mut s.mqtt.tls.crl,
+        ),
+        key(
             "http.bind",
             "Where everything web is served: REST, streams, MQTT over WebSocket, dashboard.\n\
              An address other machines can reach needs auth.anonymous = true.",
@@ -143,6 +202,64 @@ pub fn keys() -> Vec<Key> {
             "Over how long the ends of open streams are spread when the gateway stops.",
             form::duration(Duration::ZERO..=8 * SECOND),
             |s| &mut s.http.drain,
+        ),
+        key(
+            "http.unix",
+            "A socket in the file system where everything web is served, too, to this user and group. Empty: none.",
+            form::optional_path(),
+            |s| &mut s.http.unix,
+        ),
+        key(
+            "http.proxy_protocol",
+            "Whether the proxies in http.trusted_proxies begin with a PROXY header (version 1 or 2) that names the client.\n\
+             They must, then, and nobody else may.",
+            form::flag(),
+            |s| &mut s.http.proxy_protocol,
+        ),
+        key(
+            "http.trusted_proxies",
+            "Networks of the proxies whose X-Forwarded-For is believed, such as [\"10.0.0.0/8\", \"::1\"];\n\
+             \"unix\" is who comes by http.unix.",
+            form::networks(),
+            |s| &mut s.http.trusted_proxies,
+        ),
+        key(
+            "http.tls.bind",
+            "Where HTTPS is served beside http.bind. Empty: TLS is spoken at http.bind, and nothing else is there.\n\
+             An address other machines can reach needs auth.anonymous = true.",
+            form::optional_address(),
+            |s| &mut s.http.tls.bind,
+        ),
+        key(
+            "http.tls.cert",
+            "The server's certificate and those between it and its CA, a PEM file. Empty: no TLS.\n\
+             All files of this section are read again when they change, and at SIGHUP.",
+            form::optional_path(),
+            |s| &mut s.http.tls.cert,
+        ),
+        key(
+            "http.tls.key",
+            "The certificate's private key, a PEM file.",
+            form::optional_path(),
+            |s| &mut s.http.tls.key,
+        ),
+        key(
+            "http.tls.client_ca",
+            "CAs that vouch for clients, a PEM file. Empty: clients are not asked for certificates.",
+            form::optional_path(),
+            |s| &mut s.http.tls.client_ca,
+        ),
+        key(
+            "http.tls.client_cert",
+            "Whether clients need a certificate: \"required\" or \"optional\". Empty: required, if there is a client_ca.",
+            form::client_cert(),
+            |s| &mut s.http.tls.client_cert,
+        ),
+        key(
+            "http.tls.crl",
+            "Revocation lists of those CAs, a PEM file. Every CA between a client and client_ca needs one.",
+            form::optional_path(),
+            |s| &mut s.http.tls.crl,
         ),
         key(
             "store.path",
@@ -360,6 +477,13 @@ pub fn keys() -> Vec<Key> {
             |s| &mut s.auth.passwd_file,
         ),
         key(
+            "auth.certificate_user",
+            "Which name in a client's certificate is its user: \"cn\", \"dns\", \"uri\", \"email\" or \"fingerprint\"\n\
+             (SHA-256, hex). Needs client_ca of a TLS listener. \"\": a certificate names nobody.",
+            form::certificate_user(),
+            |s| &mut s.auth.certificate_user,
+        ),
+        key(
             "auth.rules_file",
             "Who may publish, subscribe, receive and retain what (TOML). Without any rules whoever is let in may do\n\
              everything. Read again when it changes.",
@@ -401,14 +525,7 @@ pub fn keys() -> Vec<Key> {
 }
 
 /// Settings of later versions: whoever writes one should hear that it is not misspelt.
-pub const LATER: &[&str] = &[
-    "mqtt.tls",
-    "mqtt.proxy_protocol",
-    "http.tls",
-    "http.trusted_proxies",
-    "admin",
-    "auth.jwt",
-];
+pub const LATER: &[&str] = &["admin", "auth.jwt"];
 
 #[cfg(test)]
 mod tests {
@@ -419,11 +536,11 @@ mod tests {
     fn paths_have_a_section_and_a_name_and_are_unique() {
         let paths: Vec<_> = keys().iter().map(|key| key.path).collect();
         let levels = |path: &&str| path.split('.').count();
-        assert!(
-            paths
-                .iter()
-                .all(|path| levels(path) == 2 || *path == "history")
-        );
+        assert!(paths.iter().all(|path| match levels(path) {
+            1 => *path == "history",
+            2 => true,
+            _ => path.starts_with("mqtt.tls.") || path.starts_with("http.tls."),
+        }));
         assert_eq!(paths.iter().collect::<BTreeSet<_>>().len(), paths.len());
         assert!(!LATER.iter().any(|later| paths.contains(later)));
     }

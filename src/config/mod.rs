@@ -127,7 +127,7 @@ fn unknown(keys: &[Key], path: &str) -> String {
     if let Some(known) = nearest::nearest(path, keys.iter().map(|key| key.path)) {
         return format!("unknown setting; did you mean {known}?");
     }
-    let section = path.split_once('.').map_or("", |(section, _)| section);
+    let section = path.rsplit_once('.').map_or("", |(section, _)| section);
     if is_section(keys, section) {
         let names: Vec<_> = keys
             .iter()
@@ -251,7 +251,15 @@ mod tests {
         for (text, help) in [
             (
                 "[mqtt]\ntls = true",
-                "mqtt.tls: not available in this version; remove it",
+                "mqtt.tls: is a section; write its settings below a line [mqtt.tls]",
+            ),
+            (
+                "mqtt.tls = { certificate = 'x' }",
+                "mqtt.tls.certificate: unknown setting; [mqtt.tls] has bind, cert, key",
+            ),
+            (
+                "admin.bind = 'x'",
+                "admin.bind: not available in this version; remove it",
             ),
             (
                 "[auth.jwt]\nx = 1",
@@ -268,7 +276,7 @@ mod tests {
             ),
             (
                 "[bridge]\nx = 1",
-                "bridge: unknown setting; the sections are mqtt, http, store",
+                "bridge: unknown setting; the sections are mqtt, mqtt.tls, http, http.tls, store",
             ),
             (
                 "payload = 5",
@@ -348,6 +356,61 @@ mod tests {
         assert!(load_text(&format!("{open}auth.anonymous = true")).is_ok());
         assert!(load_text("mqtt.bind = '127.9.9.9:0'\nhttp.bind = '[::1]:0'").is_ok());
         assert!(load_text("mqtt.bind = '[::ffff:127.0.0.1]:0'").is_ok());
+    }
+
+    #[test]
+    fn an_address_for_tls_needs_anonymous_said_aloud_and_a_socket_file_does_not() {
+        let tls = "bind = '0.0.0.0:8883'\ncert = 'c'\nkey = 'k'\n";
+        let text = format!("[mqtt.tls]\n{tls}[http.tls]\n{tls}");
+        let found = faults(&text);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert!(found[0].starts_with("mqtt.tls.bind: 0.0.0.0:8883 can be reached from other"));
+        assert!(found[1].starts_with("http.tls.bind: 0.0.0.0:8883 can be reached from other"));
+        assert!(load_text(&format!("auth.anonymous = true\n{text}")).is_ok());
+        assert!(load_text(&text.replace("0.0.0.0", "127.0.0.1")).is_ok());
+        assert!(load_text("mqtt.unix = '/run/tidegate'\nhttp.unix = '/run/web'").is_ok());
+    }
+
+    #[test]
+    fn what_is_written_about_tls_must_not_be_for_nothing() {
+        for (text, fault) in [
+            ("cert = 'c'", "cert: needs mqtt.tls.key"),
+            ("key = 'k'", "key: needs mqtt.tls.cert"),
+            ("bind = '127.0.0.1:8883'", "bind: needs mqtt.tls.cert"),
+            ("client_ca = 'a'", "client_ca: needs mqtt.tls.cert"),
+            (
+                "client_cert = 'required'",
+                "client_cert: needs mqtt.tls.client_ca",
+            ),
+            ("crl = 'r'", "crl: needs mqtt.tls.client_ca"),
+        ] {
+            let found = faults(&format!("[mqtt.tls]\n{text}"));
+            assert!(
+                found[0].starts_with(&format!("mqtt.tls.{fault}, ")),
+                "{found:?}"
+            );
+            assert_eq!(found.len(), 1, "{found:?}");
+        }
+        let table =
+            "http.tls = { cert = 'c', key = 'k', client_ca = 'a', client_cert = 'optional' }";
+        let settings = load_text(table).unwrap();
+        assert_eq!(settings.http.tls.cert.as_deref(), Some(Path::new("c")));
+        assert!(faults("http.tls.client_cert = 'maybe'")[0].contains("expected one of"));
+    }
+
+    #[test]
+    fn whoever_believes_proxies_must_say_which() {
+        let found = faults("mqtt.proxy_protocol = true\nhttp.proxy_protocol = true");
+        assert!(found[0].starts_with("mqtt.proxy_protocol: needs mqtt.trusted_proxies"));
+        assert!(found[1].starts_with("http.proxy_protocol: needs http.trusted_proxies"));
+        let found = faults("mqtt.trusted_proxies = ['::1']");
+        assert!(
+            found[0].contains("needs mqtt.proxy_protocol = true"),
+            "{found:?}"
+        );
+        assert!(load_text("http.trusted_proxies = ['10.0.0.0/8', 'unix']").is_ok());
+        let found = faults("http.trusted_proxies = ['10.0.0.1/8']");
+        assert!(found[0].starts_with("http.trusted_proxies: expected a list of networks"));
     }
 
     #[test]

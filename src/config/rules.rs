@@ -4,6 +4,7 @@ use super::{
     Settings,
     fault::{Fault, Place},
 };
+use crate::listener::tls;
 use std::{collections::BTreeMap, net::SocketAddr};
 
 /// What each setting that was written was last written by; the rest are defaults.
@@ -29,7 +30,7 @@ pub fn check(settings: &Settings, sources: &Sources) -> Vec<Fault> {
                 .to_owned(),
         ),
         None => {
-            for (path, bind) in [("mqtt.bind", settings.mqtt.bind), ("http.bind", settings.http.bind)] {
+            for (path, bind) in addresses(settings) {
                 if !is_loopback(bind) {
                     fault(path, format!(
                         "{bind} can be reached from other machines and no users are configured; \
@@ -41,6 +42,29 @@ pub fn check(settings: &Settings, sources: &Sources) -> Vec<Fault> {
             }
         }
     }
+    let (mqtt, http) = (&settings.mqtt, &settings.http);
+    tls("mqtt.tls", &mqtt.tls, &mut fault);
+    tls("http.tls", &http.tls, &mut fault);
+    for (path, proxy_protocol, trusted) in [
+        ("mqtt", mqtt.proxy_protocol, &mqtt.trusted_proxies),
+        ("http", http.proxy_protocol, &http.trusted_proxies),
+    ] {
+        if proxy_protocol && trusted.is_empty() {
+            fault(
+                &format!("{path}.proxy_protocol"),
+                format!(
+                    "needs {path}.trusted_proxies, the networks of the proxies that send such headers"
+                ),
+            );
+        }
+    }
+    if !mqtt.trusted_proxies.is_empty() && !mqtt.proxy_protocol {
+        fault(
+            "mqtt.trusted_proxies",
+            "needs mqtt.proxy_protocol = true, which is how such a proxy names its clients"
+                .to_owned(),
+        );
+    }
     if settings.mqtt.server_moved && settings.mqtt.server_reference.is_empty() {
         fault(
             "mqtt.server_moved",
@@ -48,6 +72,50 @@ pub fn check(settings: &Settings, sources: &Sources) -> Vec<Fault> {
         );
     }
     faults
+}
+
+/// Where the gateway can be reached over a network.
+fn addresses(settings: &Settings) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+    [
+        ("mqtt.bind", Some(settings.mqtt.bind)),
+        ("mqtt.tls.bind", settings.mqtt.tls.bind),
+        ("http.bind", Some(settings.http.bind)),
+        ("http.tls.bind", settings.http.tls.bind),
+    ]
+    .into_iter()
+    .filter_map(|(path, bind)| Some((path, bind?)))
+}
+
+/// What is written about TLS must not be for nothing: who asks for certificates would believe that they are checked.
+fn tls(section: &str, tls: &tls::config::Config, fault: &mut impl FnMut(&str, String)) {
+    let mut needs = |is_written: bool, name: &str, needed: &str, what: &str| {
+        if is_written {
+            fault(
+                &format!("{section}.{name}"),
+                format!("needs {section}.{needed}, {what}"),
+            );
+        }
+    };
+    let (cert, key) = ("the server's certificate", "the certificate's private key");
+    let client_ca = "the CAs that vouch for clients";
+    needs(tls.cert.is_some() && tls.key.is_none(), "cert", "key", key);
+    let has_none = tls.cert.is_none();
+    needs(has_none && tls.bind.is_some(), "bind", "cert", cert);
+    needs(has_none && tls.key.is_some(), "key", "cert", cert);
+    needs(
+        has_none && tls.client_ca.is_some(),
+        "client_ca",
+        "cert",
+        cert,
+    );
+    let has_none = tls.client_ca.is_none();
+    needs(
+        has_none && tls.client_cert.is_some(),
+        "client_cert",
+        "client_ca",
+        client_ca,
+    );
+    needs(has_none && tls.crl.is_some(), "crl", "client_ca", client_ca);
 }
 
 fn is_loopback(bind: SocketAddr) -> bool {

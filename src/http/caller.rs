@@ -12,6 +12,7 @@ use crate::{
     http::{
         State,
         problem::{Kind, Problem},
+        serve::Connection,
     },
 };
 use axum::{
@@ -41,11 +42,17 @@ pub async fn identify(chain: &Chain, request: &mut Request) -> Result<(), Proble
     let may_come_later = path == "/api/v1/ws";
     let shown = Shown::of(request.headers())?;
     let subject = Subject {
-        listener: "http",
+        listener: listener_of(request.extensions()),
         via: Via::Rest,
         ..Subject::default()
     };
-    let proven = chain.prove(shown.as_credentials(), subject).await;
+    let connection = request.extensions().get::<Connection>().cloned();
+    let certificate = connection
+        .as_ref()
+        .and_then(|it| it.arrival.certificate.as_deref());
+    let proven = chain
+        .prove(shown.as_credentials(), certificate, subject)
+        .await;
     match proven {
         Ok(identity) => {
             request.extensions_mut().insert(Caller(Arc::new(identity)));
@@ -54,6 +61,13 @@ pub async fn identify(chain: &Chain, request: &mut Request) -> Result<(), Proble
         Err(Unproven::Needed) if may_come_later => Ok(()),
         Err(unproven) => Err(refused(&unproven)),
     }
+}
+
+/// Where the request came in.
+pub fn listener_of(noted: &Extensions) -> &'static str {
+    noted
+        .get::<Connection>()
+        .map_or("http", |connection| connection.arrival.listener.name())
 }
 
 /// Who calls, by requests over HTTP.

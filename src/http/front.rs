@@ -7,6 +7,7 @@ use crate::{
         retained::http_date,
         serve::Connection,
     },
+    listener::arrival::Peer,
     metrics::{METRICS, Refusal},
 };
 use axum::{
@@ -19,7 +20,6 @@ use bytes::Bytes;
 use std::{
     any::Any,
     fmt::Write,
-    net::SocketAddr,
     sync::{
         LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -58,7 +58,7 @@ pub async fn receive<F: Future<Output = Response>>(
     let peer = request
         .extensions()
         .get::<Connection>()
-        .map(|connection| connection.peer);
+        .map(|connection| connection.arrival.peer);
     let noted = tracing::enabled!(target: "tidegate::http", tracing::Level::DEBUG).then(|| {
         let path = request.uri().path().to_owned();
         (request.method().clone(), path, Instant::now())
@@ -81,7 +81,7 @@ pub async fn receive<F: Future<Output = Response>>(
 }
 
 /// The whole answer to what was no request: hyper closes behind it.
-pub fn no_request(state: &State, peer: SocketAddr, status: StatusCode) -> Bytes {
+pub fn no_request(state: &State, peer: Peer, status: StatusCode) -> Bytes {
     let (id, problem) = (next_id(), Problem::no_request(status));
     METRICS.responses(status.as_u16()).inc();
     count(state, Some(peer), &problem, &id);
@@ -104,7 +104,7 @@ pub fn no_request(state: &State, peer: SocketAddr, status: StatusCode) -> Bytes 
 }
 
 /// Counts a refusal and notes it, with what it was about.
-pub fn count(state: &State, peer: Option<SocketAddr>, problem: &Problem, about: &str) {
+pub fn count(state: &State, peer: Option<Peer>, problem: &Problem, about: &str) {
     if let Some(peer) = peer
         && let Some(kind) = refusal(problem)
     {

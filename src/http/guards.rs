@@ -95,7 +95,8 @@ impl Guard {
         let local = head
             .extensions
             .get::<Connection>()
-            .map(|connection| connection.local.ip());
+            .and_then(|connection| connection.arrival.local)
+            .map(|local| local.ip());
         if !self.answers_to(authority, local) {
             return Err(Problem::new(
                 Kind::HostRejected,

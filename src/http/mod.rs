@@ -14,6 +14,7 @@ pub mod docs;
 pub mod draft;
 pub mod envelope;
 pub mod extract;
+pub mod forwarded;
 pub mod front;
 pub mod guards;
 pub mod handover;
@@ -37,17 +38,20 @@ pub mod upgrade;
 pub mod ws;
 
 use crate::{
-    auth::chain::Chain, broker::Broker, http::extract::TopicRules, listener::refused::Notes,
+    auth::chain::Chain,
+    broker::Broker,
+    http::extract::TopicRules,
+    listener::{arrival::Peer, entrance::NoEntry, refused::Notes},
 };
 use axum::{
     Router,
     extract::Request,
-    http::{Method, StatusCode},
+    http::{HeaderMap, Method, StatusCode},
     response::{IntoResponse, Response},
     routing::{MethodRouter, get},
 };
 use bytes::Bytes;
-use std::{convert::Infallible, net::SocketAddr, sync::Arc};
+use std::{convert::Infallible, sync::Arc};
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -109,8 +113,21 @@ impl App {
         .await
     }
 
+    /// Who a request comes from that `peer` brought.
+    pub fn peer_of(&self, peer: Peer, headers: &HeaderMap) -> Peer {
+        forwarded::peer(peer, headers, &self.state.config.trusted_proxies)
+    }
+
+    /// Notes that a connection did not come as far as a request.
+    pub fn note_no_entry(&self, no_entry: &NoEntry, peer: Peer) {
+        if let Some(kind) = no_entry.kind() {
+            let now = self.state.broker.uptime();
+            self.state.notes.refused(kind, peer, no_entry, now);
+        }
+    }
+
     /// The answer to what `peer` sent instead of a request, for which there is but a status.
-    pub fn answer_no_request(&self, peer: SocketAddr, status: StatusCode) -> Bytes {
+    pub fn answer_no_request(&self, peer: Peer, status: StatusCode) -> Bytes {
         front::no_request(&self.state, peer, status)
     }
 

@@ -1,6 +1,9 @@
-//! HTTP/1.1 over accepted connections, with bounds on everything a client can stretch.
+//! HTTP over accepted connections, with bounds on everything a client can stretch.
 //!
-//! hyper answers what is no HTTP at all by itself, with a bare 400, 414 or 431: see [`Rewording`].
+//! HTTP/1.1, and HTTP/2 where TLS has agreed on it. hyper answers what is no HTTP at all by itself, with a bare 400, 414
+//! or 431: see [`Rewording`].
+
+mod http2;
 
 use crate::{
     http::{
@@ -10,29 +13,37 @@ use crate::{
         stall::WriteDeadline,
         stream::Course,
     },
-    listener::tcp::{Place, accept},
+    listener::{
+        arrival::Arrival,
+        entrance::{Entered, Entrance},
+        serve::{Place, WayIn, accept},
+        socket::{Accepts, Bound},
+        tls::H2,
+    },
 };
 use axum::{body::Body, extract::Request};
+use futures_util::future::join_all;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     convert::Infallible,
     future::poll_fn,
-    net::SocketAddr,
     pin::{Pin, pin},
     sync::Arc,
     task::Poll,
     time::Duration,
 };
 use tokio::{
-    io::AsyncWriteExt,
-    net::{TcpListener, TcpStream},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::Semaphore,
+    time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 /// A request's head must be complete within this time, from the first byte or the end of the answer before it.
 const HEAD_DEADLINE: Duration = Duration::from_secs(10);
+/// A TLS handshake must be over within this time.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// A connection that takes none of what is written to it for this long is reset.
 const WRITE_STALL: Duration = Duration::from_secs(30);
 /// The head of a request: a URI of 64 KiB, the most hyper takes, and 16 KiB of headers.
@@ -45,10 +56,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// What a handler may know of the connection behind its request; an extension of every request.
 #[derive(Clone)]
 pub struct Connection {
-    /// The other end.
-    pub peer: SocketAddr,
-    /// Our end, as the peer reached it.
-    pub local: SocketAddr,
+    /// How it came in. Behind a trusted proxy the peer is the one that this request came from.
+    pub arrival: Arrival,
     life: Arc<Life>,
 }
 
@@ -62,18 +71,13 @@ struct Life {
 }
 
 /// What is under hyper, and under a stream that has left it.
-type Wire = Socket<WriteDeadline<TcpStream>, Box<Course>>;
+type Wire<S> = Socket<S, Box<Course>>;
 
-impl Connection {
-    /// Where a stream is left that goes on without hyper.
-    pub fn handover(&self) -> Arc<Handover<Box<Course>>> {
-        self.life.handover.clone()
-    }
-
-    /// Runs what the connection was upgraded to. It counts as this connection, and is cut when connections are.
-    pub fn spawn(&self, conversation: impl Future<Output = ()> + Send + 'static) {
-        let life = self.life.clone();
-        self.life.tasks.spawn(async move {
+impl Life {
+    /// Runs something on the connection. It counts as the connection, and is cut when connections are.
+    fn spawn(self: &Arc<Self>, conversation: impl Future<Output = ()> + Send + 'static) {
+        let life = self.clone();
+        self.tasks.spawn(async move {
             tokio::select! {
                 () = conversation => {}
                 () = life.cut.cancelled() => {}
@@ -82,64 +86,141 @@ impl Connection {
     }
 }
 
-/// Serves `app` to everyone who connects, until `shutdown`.
+impl Connection {
+    /// Where a stream is left that goes on without hyper. Nobody takes it up from an HTTP/2 connection.
+    pub fn handover(&self) -> Arc<Handover<Box<Course>>> {
+        self.life.handover.clone()
+    }
+
+    /// Runs what the connection was upgraded to.
+    pub fn spawn(&self, conversation: impl Future<Output = ()> + Send + 'static) {
+        self.life.spawn(conversation);
+    }
+}
+
+/// What the connections of all ways in share.
+struct Server {
+    app: Arc<App>,
+    permits: Arc<Semaphore>,
+    tasks: TaskTracker,
+    cut: CancellationToken,
+    shutdown: CancellationToken,
+}
+
+/// Serves `app` to everyone who connects by any of the ways, until `shutdown`.
 ///
 /// Takes a permit before each accept, so that who comes when all are taken waits in the kernel's queue. At
 /// `shutdown` it stops accepting and idle connections end; open streams and upgraded connections watch the same
 /// token; whatever is left after `drain` and a moment more is cut.
 pub async fn serve(
-    listener: TcpListener,
+    ways: Vec<WayIn>,
     app: Arc<App>,
     permits: Arc<Semaphore>,
     drain: Duration,
     shutdown: CancellationToken,
 ) {
-    let tasks = TaskTracker::new();
-    let cut = CancellationToken::new();
-    accept(
-        listener,
+    let server = Server {
+        app,
         permits,
-        shutdown.clone(),
-        |stream, peer, place| {
-            // a socket without a local address is gone already
-            let Ok(local) = stream.local_addr() else {
-                return;
-            };
-            let connection = Connection {
-                peer,
-                local,
-                life: Arc::new(Life {
-                    _place: place,
-                    handover: Arc::default(),
-                    tasks: tasks.clone(),
-                    cut: cut.clone(),
-                }),
-            };
-            // a token of its own: connections do not contend for one list of waiters
-            let stopping = shutdown.child_token();
-            connection.spawn(converse(stream, connection.clone(), app.clone(), stopping));
-        },
-    )
-    .await;
-    tasks.close();
-    if tokio::time::timeout(drain + LAST_WORDS, tasks.wait())
+        tasks: TaskTracker::new(),
+        cut: CancellationToken::new(),
+        shutdown,
+    };
+    let server = Arc::new(server);
+    join_all(ways.into_iter().map(|way| server.clone().serve(way))).await;
+    server.tasks.close();
+    if tokio::time::timeout(drain + LAST_WORDS, server.tasks.wait())
         .await
         .is_err()
     {
-        cut.cancel();
-        tasks.wait().await;
+        server.cut.cancel();
+        server.tasks.wait().await;
+    }
+}
+
+impl Server {
+    async fn serve(self: Arc<Self>, way: WayIn) {
+        let entrance = Arc::new(way.entrance);
+        match way.bound {
+            Bound::Tcp(listener) => self.serve_at(listener, entrance).await,
+            Bound::Unix(listener) => self.serve_at(listener, entrance).await,
+        }
+    }
+
+    async fn serve_at<L: Accepts>(self: Arc<Self>, listener: L, entrance: Arc<Entrance>) {
+        let (permits, shutdown) = (self.permits.clone(), self.shutdown.clone());
+        accept(
+            listener,
+            &entrance.clone(),
+            permits,
+            shutdown,
+            |stream, arrival, place| {
+                let life = Arc::new(Life {
+                    _place: place,
+                    handover: Arc::default(),
+                    tasks: self.tasks.clone(),
+                    cut: self.cut.clone(),
+                });
+                let stream = WriteDeadline::new(stream, WRITE_STALL);
+                // a token of its own: connections do not contend for one list of waiters
+                let stopping = self.shutdown.child_token();
+                let app = self.app.clone();
+                if entrance.is_open_to(&arrival) {
+                    let connection = Connection {
+                        arrival,
+                        life: life.clone(),
+                    };
+                    life.spawn(converse(stream, connection, app, stopping));
+                } else {
+                    let entrance = entrance.clone();
+                    let entering = enter(entrance, stream, arrival, life.clone(), app, stopping);
+                    life.spawn(entering);
+                }
+            },
+        )
+        .await;
+    }
+}
+
+/// What comes first, then HTTP in the version that was agreed on.
+async fn enter<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    entrance: Arc<Entrance>,
+    stream: S,
+    mut arrival: Arrival,
+    life: Arc<Life>,
+    app: Arc<App>,
+    stopping: CancellationToken,
+) {
+    let deadline = Instant::now() + HANDSHAKE_DEADLINE;
+    // each step boxed, so that nothing is left of one while another is on
+    let entering = Box::pin(entrance.enter(stream, &mut arrival, deadline));
+    let entered = tokio::select! {
+        entered = entering => entered,
+        () = stopping.cancelled() => return,
+    };
+    let entered = match entered {
+        Ok(entered) => entered,
+        Err(no_entry) => return app.note_no_entry(&no_entry, arrival.peer),
+    };
+    let connection = Connection { arrival, life };
+    match entered {
+        Entered::Plain(stream) => Box::pin(converse(stream, connection, app, stopping)).await,
+        Entered::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(H2) => {
+            Box::pin(http2::converse(*stream, connection, app, stopping)).await;
+        }
+        Entered::Tls(stream) => Box::pin(converse(*stream, connection, app, stopping)).await,
     }
 }
 
 /// Requests and answers, by hyper, and streams, without it, in turn.
-async fn converse(
-    stream: TcpStream,
+async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
     connection: Connection,
     app: Arc<App>,
     stopping: CancellationToken,
 ) {
     let handover = connection.handover();
-    let mut wire = Socket::new(WriteDeadline::new(stream, WRITE_STALL), handover);
+    let mut wire = Socket::new(stream, handover);
     loop {
         // boxed, so that nothing of it is left while a stream is on
         let answering = Box::pin(answer(wire, connection.clone(), app.clone(), &stopping));
@@ -160,18 +241,17 @@ async fn converse(
 }
 
 /// Answers requests until the connection ends, or a stream takes it over.
-async fn answer(
-    wire: Wire,
+async fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    wire: Wire<S>,
     connection: Connection,
     app: Arc<App>,
     stopping: &CancellationToken,
-) -> Option<(Wire, Box<Course>)> {
+) -> Option<(Wire<S>, Box<Course>)> {
     let handover = connection.handover();
-    let (refusing, peer) = (app.clone(), connection.peer);
+    let (refusing, peer) = (app.clone(), connection.arrival.peer);
     let in_our_words = move |status| refusing.answer_no_request(peer, status);
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let mut request: Request = request.map(Body::new);
-        request.extensions_mut().insert(connection.clone());
+        let request = introduce(request, &connection, &app);
         let app = app.clone();
         async move { Ok::<_, Infallible>(app.answer(request).await) }
     });
@@ -203,6 +283,15 @@ async fn answer(
     let mut wire = parts.io.into_inner().into_inner();
     wire.put_back(&parts.read_buf);
     Some((wire, handover.take()?))
+}
+
+/// A request as handlers get it: with the connection it came over, whose peer a trusted proxy may have named.
+fn introduce(request: hyper::Request<Incoming>, connection: &Connection, app: &App) -> Request {
+    let mut request: Request = request.map(Body::new);
+    let mut connection = connection.clone();
+    connection.arrival.peer = app.peer_of(connection.arrival.peer, request.headers());
+    request.extensions_mut().insert(connection);
+    request
 }
 
 fn log_end(error: &dyn std::error::Error) {

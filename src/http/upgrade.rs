@@ -2,10 +2,13 @@
 //!
 //! What is said afterwards is the business of whoever takes the connection over.
 
-use crate::http::{
-    State, dashboard,
-    problem::{Kind, Problem, ProblemBody},
-    serve::Connection,
+use crate::{
+    http::{
+        State, dashboard,
+        problem::{Kind, Problem, ProblemBody},
+        serve::Connection,
+    },
+    listener::arrival::Arrival,
 };
 use axum::{
     extract::{self as axum_extract, Request},
@@ -16,12 +19,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use futures_util::future::BoxFuture;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// Who takes an upgraded connection: the driver of MQTT over WebSocket.
 pub type MqttUpgrade =
-    Arc<dyn Fn(TokioIo<Upgraded>, SocketAddr) -> BoxFuture<'static, ()> + Send + Sync>;
+    Arc<dyn Fn(TokioIo<Upgraded>, Arrival) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// What a route speaks after the handshake.
 pub struct Speech {
@@ -78,14 +81,14 @@ pub async fn root(
 
 fn accept_mqtt(state: &State, request: Request) -> Result<Response, Problem> {
     let take_over = state.mqtt_upgrade.clone();
-    accept(request, &MQTT, move |io, peer| take_over(io, peer))
+    accept(request, &MQTT, move |io, arrival| take_over(io, arrival))
 }
 
 /// Answers a handshake and gives the connection to `take_over`, or tells what is wrong with it.
 pub fn accept<F>(
     mut request: Request,
     speech: &Speech,
-    take_over: impl FnOnce(TokioIo<Upgraded>, SocketAddr) -> F + Send + 'static,
+    take_over: impl FnOnce(TokioIo<Upgraded>, Arrival) -> F + Send + 'static,
 ) -> Result<Response, Problem>
 where
     F: Future<Output = ()> + Send + 'static,
@@ -100,11 +103,12 @@ where
         ));
     };
     let upgrade = hyper::upgrade::on(&mut request);
-    let peer = connection.peer;
+    let arrival = connection.arrival.clone();
     connection.spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => take_over(TokioIo::new(upgraded), peer).await,
+            Ok(upgraded) => take_over(TokioIo::new(upgraded), arrival).await,
             Err(error) => {
+                let peer = arrival.peer;
                 tracing::debug!(target: "tidegate::http", %peer, %error, "upgrade failed")
             }
         }

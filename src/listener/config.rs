@@ -1,13 +1,22 @@
 //! What an operator may choose about the MQTT listener.
 
+use super::{networks::Networks, tls};
 use crate::mqtt::reason::ReasonCode;
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 /// `[mqtt]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Where MQTT over TCP is served; port 0 takes any free port.
     pub bind: SocketAddr,
+    /// A socket in the file system where MQTT is served, too.
+    pub unix: Option<PathBuf>,
+    /// `[mqtt.tls]`
+    pub tls: tls::config::Config,
+    /// Whether trusted proxies begin with a PROXY header.
+    pub proxy_protocol: bool,
+    /// Who may say for whom it speaks.
+    pub trusted_proxies: Networks,
     /// How long a client may take from opening the connection to the end of its CONNECT, and of its authentication.
     pub connect_timeout: Duration,
     /// Response Information for clients that ask for it; `%c` is the client identifier. Empty: none.
@@ -46,6 +55,10 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             bind: ([127, 0, 0, 1], 1883).into(),
+            unix: None,
+            tls: tls::config::Config::default(),
+            proxy_protocol: false,
+            trusted_proxies: Networks::default(),
             connect_timeout: Duration::from_secs(10),
             response_information: String::new(),
             server_reference: String::new(),

@@ -15,6 +15,7 @@
 //!   whose socket did not take everything.
 
 use super::{
+    arrival::Peer,
     config::Referral,
     door::{Admitted, Door},
     end::End,
@@ -45,7 +46,6 @@ use std::{
     cell::Cell,
     collections::VecDeque,
     future::{Future, poll_fn},
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -127,14 +127,14 @@ pub(super) struct Connection<T> {
     /// More could be drained once the socket has taken what waits.
     more: bool,
     in_share_group: bool,
-    peer: SocketAddr,
+    peer: Peer,
     notes: Arc<Notes>,
     heard: Millis,
     timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
-    pub(super) fn new(link: Link<T>, door: &Door, peer: SocketAddr, admitted: Admitted) -> Self {
+    pub(super) fn new(link: Link<T>, door: &Door, peer: Peer, admitted: Admitted) -> Self {
         let Admitted {
             identity,
             dialogue,
@@ -179,7 +179,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         self.attached.session.client_id().clone()
     }
 
-    pub(super) fn peer(&self) -> SocketAddr {
+    pub(super) fn peer(&self) -> Peer {
         self.peer
     }
 

@@ -4,9 +4,11 @@
 //! no packet of either.
 
 use super::{
+    arrival::{Arrival, Peer},
     config::{Config, Referral},
     connection::Connection,
     end::End,
+    entrance::NoEntry,
     greeting::{Greeting, TurnedAway},
     link::Link,
     refused::{self, Notes},
@@ -35,13 +37,12 @@ use crate::{
     },
 };
 use std::{
-    net::SocketAddr,
     sync::{Arc, atomic::AtomicUsize},
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::timeout,
+    time::{Instant, timeout, timeout_at},
 };
 
 /// How long a closing connection may take to accept its last bytes.
@@ -90,21 +91,26 @@ impl Door {
         }
     }
 
-    /// Serves one connection to its end. `transport` names what carries it, for the log.
+    /// When a connection that is accepted now has to have finished its CONNECT.
+    pub fn deadline(&self) -> Instant {
+        Instant::now() + self.connect_timeout
+    }
+
+    /// Serves one connection to its end. Its CONNECT has to be finished at `deadline`.
     ///
     /// The future holds little but its connection: beginning and end are boxed, since a future is as large as its largest
     /// part, for as long as it lives.
     pub fn serve<T>(
         self: Arc<Self>,
         stream: T,
-        peer: SocketAddr,
-        transport: &'static str,
+        arrival: Arrival,
+        deadline: Instant,
     ) -> impl Future<Output = ()>
     where
         T: AsyncRead + AsyncWrite + Unpin,
     {
         let door = self.clone();
-        let opening = Box::pin(async move { door.begin(stream, peer, transport).await });
+        let opening = Box::pin(async move { door.begin(stream, arrival, deadline).await });
         async move {
             if let Some(mut connection) = opening.await {
                 let end = connection.drive().await;
@@ -116,14 +122,15 @@ impl Door {
     async fn begin<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: T,
-        peer: SocketAddr,
-        transport: &'static str,
+        arrival: Arrival,
+        deadline: Instant,
     ) -> Option<Box<Connection<T>>> {
         let limits = self.broker.limits();
         let mut link = Link::new(stream, limits.connect);
         link.decoder.limit_user_properties(limits.user_properties);
-        match self.admit(&mut link, transport).await {
-            Ok(admitted) => return Some(self.connection(link, *admitted, peer, transport)),
+        let peer = arrival.peer;
+        match self.admit(&mut link, &arrival, deadline).await {
+            Ok(admitted) => return Some(self.connection(link, *admitted, &arrival)),
             Err(TurnedAway::Refused(connect, refusal)) => {
                 self.refuse(link, peer, &connect, refusal).await
             }
@@ -141,13 +148,14 @@ impl Door {
         &self,
         link: Link<T>,
         admitted: Admitted,
-        peer: SocketAddr,
-        transport: &'static str,
+        arrival: &Arrival,
     ) -> Box<Connection<T>> {
         METRICS.client_connected();
         let (session, connect) = (&admitted.attached.session, &admitted.connect);
+        let peer = arrival.peer;
         tracing::info!(
-            client = ?session.client_id(), %peer, transport, version = connect.version.name(), user = ?connect.username,
+            client = ?session.client_id(), %peer, listener = arrival.listener.name(),
+            transport = arrival.transport.name(), version = connect.version.name(), user = ?connect.username,
             keep_alive = session.terms().keep_alive, session_present = admitted.attached.present, "connected"
         );
         Box::new(Connection::new(link, self, peer, admitted))
@@ -171,9 +179,10 @@ impl Door {
     async fn admit<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         link: &mut Link<T>,
-        transport: &'static str,
+        arrival: &Arrival,
+        deadline: Instant,
     ) -> Result<Box<Admitted>, TurnedAway> {
-        let greeting = timeout(self.connect_timeout, self.greet(link, transport)).await;
+        let greeting = timeout_at(deadline, self.greet(link, arrival)).await;
         let Greeting {
             connect,
             opening,
@@ -192,7 +201,14 @@ impl Door {
         }
     }
 
-    fn note(&self, kind: Kind, peer: SocketAddr, why: impl std::fmt::Display) {
+    /// Notes that a connection did not come as far as here.
+    pub(super) fn note_no_entry(&self, no_entry: &NoEntry, peer: Peer) {
+        if let Some(kind) = no_entry.kind() {
+            self.note(kind, peer, no_entry);
+        }
+    }
+
+    fn note(&self, kind: Kind, peer: Peer, why: impl std::fmt::Display) {
         self.notes.refused(kind, peer, why, self.broker.uptime());
     }
 
@@ -247,7 +263,7 @@ impl Door {
     async fn refuse<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         mut link: Link<T>,
-        peer: SocketAddr,
+        peer: Peer,
         connect: &Connect,
         refusal: Refusal,
     ) {
@@ -269,7 +285,7 @@ impl Door {
     async fn refuse_bytes<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         mut link: Link<T>,
-        peer: SocketAddr,
+        peer: Peer,
         end: End,
     ) {
         self.note(end.kind().unwrap_or(Kind::Busy), peer, &end);

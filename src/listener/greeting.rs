@@ -3,7 +3,13 @@
 //! All connections that are not past this share one budget of bytes, and each has one deadline for all of it. Nothing
 //! here opens a session.
 
-use super::{door::Door, end::End, link::Link, link::ReadEnd};
+use super::{
+    arrival::{Arrival, Transport},
+    door::Door,
+    end::End,
+    link::Link,
+    link::ReadEnd,
+};
 use crate::{
     auth::{
         chain::{self, Credentials},
@@ -75,7 +81,7 @@ impl Door {
     pub(super) async fn greet<T: AsyncRead + AsyncWrite + Unpin>(
         &self,
         link: &mut Link<T>,
-        transport: &'static str,
+        arrival: &Arrival,
     ) -> Result<Box<Greeting>, TurnedAway> {
         let mut held = Held {
             total: &self.unauthenticated,
@@ -89,7 +95,7 @@ impl Door {
         };
         let proven = match self.negotiate(&connect) {
             Ok(opening) => {
-                self.prove(link, &mut held, &connect, opening, transport)
+                self.prove(link, &mut held, &connect, opening, arrival)
                     .await
             }
             Err(refusal) => Err(refusal.into()),
@@ -125,10 +131,10 @@ impl Door {
         held: &mut Held<'_>,
         connect: &Connect,
         mut opening: Opening,
-        transport: &'static str,
+        arrival: &Arrival,
     ) -> Result<(Opening, Arc<Identity>, Option<Box<Dialogue>>), Unproven> {
         let Some(method) = &connect.properties.authentication_method else {
-            let identity = self.identify(connect, &opening, transport).await?;
+            let identity = self.identify(connect, &opening, arrival).await?;
             return Ok((opening, Arc::new(identity), None));
         };
         // [MQTT-4.12.0-1]
@@ -147,7 +153,8 @@ impl Door {
                 }
                 // [MQTT-4.12.0-4]
                 Turn::Refused(why) => {
-                    tracing::debug!(client = ?opening.client_id, method = dialogue.method(), why, "not authenticated");
+                    let peer = arrival.peer;
+                    tracing::debug!(client = ?opening.client_id, %peer, method = dialogue.method(), why, "not authenticated");
                     return Err(Refusal::NotAuthenticated.into());
                 }
             }
@@ -163,7 +170,7 @@ impl Door {
         &self,
         connect: &Connect,
         opening: &Opening,
-        transport: &'static str,
+        arrival: &Arrival,
     ) -> Result<Identity, Refusal> {
         let shown = match (&connect.username, &connect.password) {
             (None, None) => Credentials::Nothing,
@@ -179,15 +186,17 @@ impl Door {
         };
         let subject = Subject {
             client_id: Some(opening.client_id.clone()),
-            listener: if transport == "tcp" { "mqtt" } else { "http" },
-            via: if transport == "tcp" {
-                Via::Mqtt
-            } else {
-                Via::WebSocket
+            listener: arrival.listener.name(),
+            via: match arrival.transport {
+                Transport::WebSocket => Via::WebSocket,
+                Transport::Tcp | Transport::Unix => Via::Mqtt,
             },
             ..Subject::default()
         };
-        let proven = self.chain.prove(shown, subject).await;
+        let proven = self
+            .chain
+            .prove(shown, arrival.certificate.as_deref(), subject)
+            .await;
         let identity = proven.map_err(|unproven| {
             tracing::debug!(client = ?opening.client_id, why = %unproven, "not authenticated");
             match unproven {

@@ -1,5 +1,6 @@
 //! Refusals: each is counted under its kind, and gets a log line as long as there are not too many of its kind.
 
+use super::arrival::Peer;
 use crate::{
     metrics::{METRICS, Refusal as Kind},
     mqtt::error::DecodeError,
@@ -7,7 +8,7 @@ use crate::{
     session::{opening, violation::Violation},
 };
 use parking_lot::Mutex;
-use std::{fmt::Display, net::SocketAddr, time::Duration};
+use std::{fmt::Display, time::Duration};
 
 /// Where refusals are noted.
 #[derive(Default)]
@@ -17,7 +18,7 @@ pub struct Notes {
 
 impl Notes {
     /// Something of this peer was refused; `now` is the time since any fixed moment.
-    pub fn refused(&self, kind: Kind, peer: SocketAddr, why: impl Display, now: Duration) {
+    pub fn refused(&self, kind: Kind, peer: Peer, why: impl Display, now: Duration) {
         METRICS.refused(kind).inc();
         let line = self.refusals.lock().refused(kind, now);
         if let Line::WriteAfter(hidden) = line {

@@ -3,12 +3,11 @@
 //! Packets and frames are independent of each other [MQTT-6.0.0-2]. No pings are sent: MQTT has its own keep-alive, and
 //! some clients break on them. One write is one binary message, never fragmented.
 
-use super::door::Door;
+use super::{arrival::Arrival, door::Door};
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use std::{
     io::{self, IoSlice},
-    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -30,7 +29,7 @@ const BUFFER: usize = 1536;
 const FRAME: usize = 64 * 1024;
 
 /// Serves MQTT over an upgraded connection to its end.
-pub async fn serve<T>(door: Arc<Door>, stream: T, peer: SocketAddr, max_packet: usize)
+pub async fn serve<T>(door: Arc<Door>, stream: T, arrival: Arrival, max_packet: usize)
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {
@@ -44,17 +43,14 @@ where
         .max_message_size(Some(max_message))
         .max_frame_size(Some(max_message));
     let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
-    door.serve(
-        Bytestream {
-            socket,
-            unread: Bytes::new(),
-            close: CloseCode::Normal,
-            fault: None,
-        },
-        peer,
-        "websocket",
-    )
-    .await;
+    let deadline = door.deadline();
+    let stream = Bytestream {
+        socket,
+        unread: Bytes::new(),
+        close: CloseCode::Normal,
+        fault: None,
+    };
+    door.serve(stream, arrival.over_websocket(), deadline).await;
 }
 
 /// The bytes in a WebSocket's binary messages.

@@ -85,6 +85,21 @@ impl Collector for Page {
                 &m.sockets_opened,
             ),
             (
+                "tls_handshakes",
+                "TLS handshakes completed",
+                &m.tls_handshakes,
+            ),
+            (
+                "tls_reloads",
+                "Times renewed certificates were taken into use",
+                &m.tls_reloads,
+            ),
+            (
+                "tls_reload_failures",
+                "Times renewed certificates were not usable",
+                &m.tls_reload_failures,
+            ),
+            (
                 "sessions_expired",
                 "Sessions nobody came back for",
                 &m.sessions_expired,
@@ -164,6 +179,11 @@ impl Collector for Page {
             ("stored_messages", "Messages waiting", &m.stored_messages),
             ("stored_bytes", "Payload bytes waiting", &m.stored_bytes),
             ("streams_open", "Web streams open", &m.streams_open),
+            (
+                "tls_outdated",
+                "Listeners whose newest certificates are not usable",
+                &m.tls_outdated,
+            ),
         ];
         for (name, help, gauge) in gauges {
             let to = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;

@@ -1,6 +1,7 @@
 //! A `tidegate run` process on free ports with a data folder of its own, gone when the value is dropped.
 
 use std::{
+    collections::BTreeMap,
     io::{BufRead, BufReader},
     net::SocketAddr,
     path::Path,
@@ -19,6 +20,8 @@ pub struct Gateway {
     pub mqtt: SocketAddr,
     /// Where everything web is spoken, MQTT over WebSocket included.
     pub http: SocketAddr,
+    /// What it said it listens on, by name.
+    listening: BTreeMap<String, String>,
     log: Arc<Mutex<String>>,
     data: Arc<tempfile::TempDir>,
 }
@@ -101,16 +104,15 @@ impl Gateway {
             }
         });
 
-        let (mut mqtt, mut http) = (None, None);
+        let mut listening = BTreeMap::new();
         let end = Instant::now() + DEADLINE;
         loop {
             match said.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) if line == "ready" => break,
                 Ok(line) => {
-                    if let Some(address) = line.strip_prefix("listening mqtt ") {
-                        mqtt = Some(address.parse().expect("an address after `listening mqtt`"));
-                    } else if let Some(address) = line.strip_prefix("listening http ") {
-                        http = Some(address.parse().expect("an address after `listening http`"));
+                    let named = line.strip_prefix("listening ");
+                    if let Some((name, place)) = named.and_then(|named| named.split_once(' ')) {
+                        listening.insert(name.to_owned(), place.to_owned());
                     }
                 }
                 Err(_) => {
@@ -121,10 +123,17 @@ impl Gateway {
                 }
             }
         }
+        // a gateway that speaks nothing but TLS has the address of that
+        let address = |plain: &str, tls: &str| -> SocketAddr {
+            let place = listening.get(plain).or_else(|| listening.get(tls));
+            let place = place.unwrap_or_else(|| panic!("`listening {plain}` before `ready`"));
+            place.parse().expect("an address after `listening`")
+        };
         Self {
             child,
-            mqtt: mqtt.expect("`listening mqtt` before `ready`"),
-            http: http.expect("`listening http` before `ready`"),
+            mqtt: address("mqtt", "mqtts"),
+            http: address("http", "https"),
+            listening,
             log,
             data,
         }
@@ -139,6 +148,30 @@ impl Gateway {
             *shared = Arc::downgrade(&started);
             started
         })
+    }
+
+    /// Where a listener is, by the name it has in `listening NAME PLACE`.
+    pub fn listening(&self, name: &str) -> &str {
+        match self.listening.get(name) {
+            Some(place) => place,
+            None => panic!("no {name} in {:?}", self.listening),
+        }
+    }
+
+    /// The port of a listener.
+    pub fn port(&self, name: &str) -> u16 {
+        let address: SocketAddr = self.listening(name).parse().expect("an address");
+        address.port()
+    }
+
+    /// Waits until the log has `text`.
+    pub async fn logs(&self, text: &str) {
+        super::within(&format!("{text:?} in the log"), async {
+            while !self.log().contains(text) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
     }
 
     /// The process id.

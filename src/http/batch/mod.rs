@@ -24,6 +24,7 @@ use crate::{
         query::Query,
         serve::Connection,
     },
+    listener::arrival::Peer,
     message::Position,
     mqtt::Qos,
     store::frame::Lsn,
@@ -35,7 +36,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use std::{net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 use utoipa::ToSchema;
 
 /// The collection of messages.
@@ -99,7 +100,10 @@ pub async fn post(
     let key = idempotency::key(&head.headers)?;
     let is_lines = is_lines(&head.headers)?;
     let caller = caller::of(&state, &head.extensions)?;
-    let peer = head.extensions.get::<Connection>().map(|it| it.peer);
+    let peer = head
+        .extensions
+        .get::<Connection>()
+        .map(|it| it.arrival.peer);
     let publishing = Publishing::new(state.clone(), peer, caller);
     let most = largest_item(&state);
     let streams = is_lines && !atomic && key.is_none() && negotiate::names(&head.headers, NDJSON);
@@ -159,7 +163,7 @@ fn is_lines(headers: &HeaderMap) -> Result<bool, Problem> {
 /// Somebody who publishes the messages of one request.
 struct Publishing {
     state: Arc<State>,
-    peer: Option<SocketAddr>,
+    peer: Option<Peer>,
     identity: Arc<Identity>,
     publisher: Publisher,
     /// When what was published so far is durable, as far as somebody waits for it.
@@ -167,7 +171,7 @@ struct Publishing {
 }
 
 impl Publishing {
-    fn new(state: Arc<State>, peer: Option<SocketAddr>, identity: Arc<Identity>) -> Self {
+    fn new(state: Arc<State>, peer: Option<Peer>, identity: Arc<Identity>) -> Self {
         Publishing {
             publisher: state.broker.publisher(identity.clone(), None),
             identity,

@@ -1,7 +1,11 @@
 use super::*;
-use crate::{broker::Broker, http};
+use crate::{broker::Broker, http, listener::arrival::Listener};
 use memchr::memmem;
-use tokio::io::AsyncReadExt;
+use std::net::SocketAddr;
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+};
 
 /// A gateway's web side, and the broker behind it.
 async fn running(stop: &CancellationToken) -> (SocketAddr, Broker) {
@@ -10,7 +14,12 @@ async fn running(stop: &CancellationToken) -> (SocketAddr, Broker) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (app, permits) = (Arc::new(App::new(state)), Arc::new(Semaphore::new(8)));
-    tokio::spawn(serve(listener, app, permits, Duration::ZERO, stop.clone()));
+    let way = WayIn {
+        bound: Bound::Tcp(listener),
+        entrance: Entrance::open(Listener::Http),
+    };
+    let ways = vec![way];
+    tokio::spawn(serve(ways, app, permits, Duration::ZERO, stop.clone()));
     (address, broker)
 }
 

@@ -32,9 +32,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use framing::Framing;
+use futures_util::StreamExt;
 use hyper::body::Body as _;
 use outgoing::Coding;
-use std::{io, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, sync::Arc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
 
@@ -116,6 +117,12 @@ pub async fn get(
         headers.extend(cursor.ok().map(|cursor| (CURSOR.clone(), cursor)));
     }
     let writer = writer::Writer::new(source, &wishes, state.broker.clone(), state.config.drain);
+    if request.version() == Version::HTTP_2 {
+        // it shares its connection with other requests, so hyper has to write it
+        let stopping = state.shutdown.child_token();
+        let chunks = writer.chunks(stopping).map(Ok::<_, Infallible>);
+        return Ok((headers, Body::from_stream(chunks)).into_response());
+    }
     let mut course = Course {
         writer,
         coding: match request.version() {

@@ -25,17 +25,18 @@ use crate::{
     message::{Delivery, Position},
 };
 use bytes::Bytes;
+use futures_util::{Stream as Chunks, stream::unfold};
 use serde_json::{Map, Value, json};
 use std::{
     future::poll_fn,
     io,
-    pin::pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
     time::Duration,
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, sleep_until},
+    time::{Instant, Sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -157,18 +158,52 @@ impl Writer {
                 }
                 continue;
             }
-            // whatever comes first, with everything else that is there already
             tokio::select! {
                 biased;
                 end = poll_fn(|cx| socket.poll_end(cx)) => return Err(end),
-                () = timer.as_mut() => self.be_on_time(),
-                () = stopping.as_mut(), if self.ending != Ending::ShuttingDown => self.begin_to_leave(),
-                item = self.source.next(), if !self.exhausted => self.take_all(item),
+                () = self.wait(timer.as_mut(), stopping.as_mut()) => {}
             }
-            let next = self.next_moment();
-            if timer.deadline() != next {
-                timer.as_mut().reset(next);
-            }
+        }
+    }
+
+    /// Everything that follows the head of the answer, to the end of the body, for somebody else to write. Whoever
+    /// does not want it any more drops it.
+    pub fn chunks(self, stopping: CancellationToken) -> impl Chunks<Item = Bytes> + Send {
+        let timer = Box::pin(sleep_until(self.next_moment()));
+        let stopping = Box::pin(stopping.cancelled_owned());
+        unfold(
+            (self, timer, stopping),
+            |(mut writer, mut timer, mut stopping)| async move {
+                loop {
+                    writer.write_snapshot();
+                    if !writer.frames.out.is_empty() {
+                        let chunk = writer.frames.out.take();
+                        return Some((chunk, (writer, timer, stopping)));
+                    }
+                    if writer.finished {
+                        return None;
+                    }
+                    writer.wait(timer.as_mut(), stopping.as_mut()).await;
+                }
+            },
+        )
+    }
+
+    /// Waits for whatever comes first, and takes it with everything else that is there already.
+    async fn wait(
+        &mut self,
+        mut timer: Pin<&mut Sleep>,
+        stopping: Pin<&mut impl Future<Output = ()>>,
+    ) {
+        tokio::select! {
+            biased;
+            () = timer.as_mut() => self.be_on_time(),
+            () = stopping, if self.ending != Ending::ShuttingDown => self.begin_to_leave(),
+            item = self.source.next(), if !self.exhausted => self.take_all(item),
+        }
+        let next = self.next_moment();
+        if timer.deadline() != next {
+            timer.as_mut().reset(next);
         }
     }
 

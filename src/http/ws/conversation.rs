@@ -23,6 +23,7 @@ use crate::{
         problem::{Kind, Problem},
         since,
     },
+    listener::arrival::Peer,
     message::Millis,
     mqtt::Qos,
 };
@@ -30,7 +31,6 @@ use futures_util::{StreamExt, stream::SelectAll};
 use serde_json::Map;
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -43,7 +43,9 @@ const MOST_ANSWERS: usize = 64;
 /// One client's conversation.
 pub struct Conversation {
     state: Arc<State>,
-    peer: SocketAddr,
+    peer: Peer,
+    /// Where the connection was accepted.
+    listener: &'static str,
     /// What the client is called in `ready` and in the log.
     name: String,
     /// On whose rights; nobody may do anything before it is known.
@@ -80,7 +82,7 @@ impl Conversation {
     /// With a client called `name`, who need not say who it is if `identity` is there.
     pub fn new(
         state: Arc<State>,
-        peer: SocketAddr,
+        peer: Peer,
         name: String,
         identity: Option<Arc<Identity>>,
     ) -> Self {
@@ -88,6 +90,7 @@ impl Conversation {
         let mut conversation = Conversation {
             state,
             peer,
+            listener: "http",
             name,
             speaker: None,
             subscriptions: SelectAll::new(),
@@ -100,6 +103,12 @@ impl Conversation {
             conversation.welcome(identity);
         }
         conversation
+    }
+
+    /// As `self`, come in by this listener.
+    pub fn at(mut self, listener: &'static str) -> Self {
+        self.listener = listener;
+        self
     }
 
     /// Whether the client is known.
@@ -225,7 +234,7 @@ impl Conversation {
 
     fn authenticate(&mut self, to: &Ref, token: &str) -> Result<(), Problem> {
         let subject = Subject {
-            listener: "http",
+            listener: self.listener,
             via: Via::WsJson,
             ..Subject::default()
         };

@@ -69,11 +69,12 @@ pub async fn get(
     }
     // without one the first frame must say who speaks
     let caller = caller::by(&state, request.extensions(), Via::WsJson).ok();
-    upgrade::accept(request, &JSON, move |io, peer| {
+    upgrade::accept(request, &JSON, move |io, arrival| {
         let max_message = state.broker.limits().json_message();
         let (stopping, drain) = (state.shutdown.child_token(), state.config.drain);
         let name = format!("ws-{:016x}", getrandom::u64().unwrap_or_default());
-        let conversation = Conversation::new(state, peer, name, caller);
+        let conversation =
+            Conversation::new(state, arrival.peer, name, caller).at(arrival.listener.name());
         socket::serve(
             io,
             conversation,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{auth::identity::Identity, http};
+use crate::{auth::identity::Identity, http, listener::arrival::Peer};
 use std::sync::Arc;
 use tokio::io::{DuplexStream, duplex};
 
@@ -10,8 +10,7 @@ const NEVER: Duration = Duration::from_secs(3600);
 fn held(identity: Option<Arc<Identity>>, pace: Pace) -> DuplexStream {
     let stop = CancellationToken::new();
     let state = Arc::new(http::tests::state(&stop));
-    let peer = ([127, 0, 0, 1], 1).into();
-    let conversation = Conversation::new(state, peer, "ws-1".to_owned(), identity);
+    let conversation = Conversation::new(state, Peer::Local, "ws-1".to_owned(), identity);
     let (ours, theirs) = duplex(64 * 1024);
     tokio::spawn(serve(ours, conversation, pace, 1 << 20, stop, NEVER));
     theirs

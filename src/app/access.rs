@@ -1,9 +1,10 @@
-//! Password and rule files, read again when they change: whole, or not at all.
+//! Password and rule files: read at the start, and again when they change, whole or not at all.
 //!
 //! They are looked at once a second, and at SIGHUP. What is faulty is told and the old stays in force.
 
 use crate::{
-    auth::{chain::Chain, config::Config},
+    app::StartError,
+    auth::{chain::Chain, config::Config, passwords::Passwords, rules::access::Access},
     broker::Broker,
     metrics::METRICS,
 };
@@ -12,7 +13,7 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{sync::Notify, time::timeout};
 
 /// How often files are looked at.
 const ROUND: Duration = Duration::from_secs(1);
@@ -25,8 +26,27 @@ fn look(path: &Path) -> Look {
     Some((found.modified().ok()?, found.len()))
 }
 
-/// Watches the files of `config` as long as the gateway runs.
-pub async fn watch(config: Config, chain: Arc<Chain>, broker: Broker) {
+/// Everybody who may come in, and the rules; whatever is wrong with a file keeps the gateway from starting.
+pub fn open(config: &Config) -> Result<Chain, StartError> {
+    let unusable = |error: &dyn std::fmt::Display| StartError::Auth(error.to_string());
+    let passwords = config.passwd_file.as_deref().map(|path| {
+        Passwords::open(path).map_err(|error| {
+            let path = path.display();
+            unusable(&format_args!("auth.passwd_file = \"{path}\": {error}"))
+        })
+    });
+    let rules = config.rules.load().map_err(|error| unusable(&error))?;
+    Ok(Chain {
+        anonymous: config.lets_anonymous_in(),
+        passwords: passwords.transpose()?,
+        certificate_user: config.certificate_user,
+        access: rules.map(|rules| Arc::new(Access::new(rules))),
+        rule_files: config.rules.clone(),
+    })
+}
+
+/// Watches the files of `config` as long as the gateway runs; looks at once when `asked`.
+pub async fn watch(config: Config, chain: Arc<Chain>, broker: Broker, asked: Arc<Notify>) {
     let (passwords, rules): (Vec<_>, Vec<_>) = (
         config.passwd_file.iter().cloned().collect(),
         config.rules.paths().cloned().collect(),
@@ -34,24 +54,16 @@ pub async fn watch(config: Config, chain: Arc<Chain>, broker: Broker) {
     if passwords.is_empty() && rules.is_empty() {
         return;
     }
-    let Ok(mut hang_up) = signal(SignalKind::hangup()) else {
-        tracing::warn!("SIGHUP cannot be heard; changed files are still noticed");
-        return;
-    };
     let look_at = |paths: &[std::path::PathBuf]| -> Vec<Look> {
         paths.iter().map(|path| look(path)).collect()
     };
     let (mut seen_passwords, mut seen_rules) = (look_at(&passwords), look_at(&rules));
-    let mut round = tokio::time::interval(ROUND);
     loop {
-        let asked = tokio::select! {
-            _ = round.tick() => false,
-            _ = hang_up.recv() => true,
-        };
+        let asked = timeout(ROUND, asked.notified()).await.is_ok();
         let now = look_at(&passwords);
         if asked || now != seen_passwords {
             seen_passwords = now;
-            reload_passwords(&chain);
+            reload_passwords(&chain, &broker);
         }
         let now = look_at(&rules);
         if asked || now != seen_rules {
@@ -61,13 +73,16 @@ pub async fn watch(config: Config, chain: Arc<Chain>, broker: Broker) {
     }
 }
 
-fn reload_passwords(chain: &Chain) {
+fn reload_passwords(chain: &Chain, broker: &Broker) {
     let Some(passwords) = &chain.passwords else {
         return;
     };
     let file = passwords.path().display();
     match passwords.reload() {
-        Ok(()) => tracing::info!(%file, "password file read again"),
+        Ok(()) => {
+            broker.end_where(|identity| !chain.still_holds(identity));
+            tracing::info!(%file, "password file read again");
+        }
         Err(error) => {
             METRICS.reloads_failed.inc();
             tracing::error!(%file, %error, "the password file cannot be used; the old one stays in force");

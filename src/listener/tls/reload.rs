@@ -1,0 +1,118 @@
+//! Certificates that are renewed while the gateway runs.
+//!
+//! The files are looked at every second, and whenever somebody asks. What changed is read and checked as at the start;
+//! if anything is wrong with it, it is told and what was good goes on.
+
+use super::{
+    Tls, Versed,
+    files::{self, Fault},
+};
+use crate::metrics::METRICS;
+use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
+use tokio::{sync::Notify, time::timeout};
+
+/// How often files are looked at.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// What tells that a file is another one, or was written to: where it is on the disk, its size, and when it changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Stamp(Option<[i64; 5]>);
+
+impl Stamp {
+    fn of(path: &Path) -> Self {
+        let metadata = fs::metadata(path).ok();
+        Stamp(metadata.map(|it| {
+            let (inode, size) = (it.ino() as i64, it.size() as i64);
+            [inode, size, it.mtime(), it.mtime_nsec(), it.ctime_nsec()]
+        }))
+    }
+}
+
+impl Tls {
+    /// Takes changed files over until it is dropped; at once when `asked`.
+    pub async fn keep_current(self: Arc<Self>, asked: Arc<Notify>) {
+        let mut tried = self.stamps();
+        let mut seen = tried.clone();
+        let mut outdated = Outdated(false);
+        loop {
+            let is_asked = timeout(ROUND, asked.notified()).await.is_ok();
+            let now = self.stamps();
+            // certificate and key are written one after the other: wait until nothing changes any more
+            let has_settled = now == seen;
+            seen = now;
+            if is_asked || (has_settled && seen != tried) {
+                tried = seen.clone();
+                let tls = self.clone();
+                // it waits for the disk
+                let renewed = tokio::task::spawn_blocking(move || tls.renew()).await;
+                match renewed {
+                    Ok(Ok(is_new)) => {
+                        outdated.set(false);
+                        if is_new {
+                            METRICS.tls_reloads.inc();
+                            tracing::info!(
+                                listener = self.listener.name(),
+                                "certificates reloaded"
+                            );
+                        }
+                    }
+                    Ok(Err(fault)) => {
+                        outdated.set(true);
+                        METRICS.tls_reload_failures.inc();
+                        tracing::warn!(
+                            listener = self.listener.name(),
+                            "certificates not reloaded, those from before stay in use: {fault}"
+                        );
+                    }
+                    Err(error) => tracing::error!(%error, "certificates not reloaded"),
+                }
+            }
+        }
+    }
+
+    /// Reads the files again. True if they say something new.
+    fn renew(&self) -> Result<bool, Fault> {
+        let loaded = files::load(self.section, &self.config)?;
+        let mut digest = self.digest.lock();
+        if *digest == loaded.digest {
+            return Ok(false);
+        }
+        loaded
+            .warnings
+            .iter()
+            .for_each(|warning| tracing::warn!("{warning}"));
+        *digest = loaded.digest;
+        self.current
+            .store(Arc::new(Versed::new(self.listener, loaded.config)));
+        Ok(true)
+    }
+
+    fn stamps(&self) -> Vec<Stamp> {
+        let config = &self.config;
+        let files = [&config.cert, &config.key, &config.client_ca, &config.crl];
+        let files = files.into_iter().flatten();
+        files.map(|path| Stamp::of(path)).collect()
+    }
+}
+
+/// Counts as a listener with old certificates while it is so.
+struct Outdated(bool);
+
+impl Outdated {
+    fn set(&mut self, is_outdated: bool) {
+        match (self.0, is_outdated) {
+            (false, true) => {
+                METRICS.tls_outdated.inc();
+            }
+            (true, false) => METRICS.tls_outdated.dec(),
+            _ => {}
+        }
+        self.0 = is_outdated;
+    }
+}
+
+impl Drop for Outdated {
+    fn drop(&mut self) {
+        self.set(false);
+    }
+}
