@@ -323,6 +323,7 @@ fn web_state(
         config,
         rules,
         chain,
+        logins: http::login::Logins::default(),
         durability,
         mqtt_upgrade: Arc::new(move |io, arrival| {
             let door = door.clone();

@@ -37,7 +37,9 @@ pub struct Identity {
     ticket: Option<Arc<Rights>>,
     /// What proved it.
     proof: Proof,
-    /// When that is no longer true.
+    /// When what proved it is no longer true.
+    proven_until: Option<Millis>,
+    /// When it is to end.
     expires: Option<Deadline>,
     compiled: ArcSwapOption<Compiled>,
 }
@@ -103,6 +105,7 @@ impl Clone for Identity {
             token: self.token.clone(),
             ticket: self.ticket.clone(),
             proof: self.proof,
+            proven_until: self.proven_until,
             expires: self.expires.clone(),
             // another one may be asked to come in another way
             compiled: ArcSwapOption::empty(),
@@ -168,6 +171,17 @@ impl Identity {
     pub fn until(mut self, expires: Deadline) -> Self {
         self.expires = Some(expires);
         self
+    }
+
+    /// As `self`, proven by something that ends at this time, and so to end then.
+    pub fn proven_only_until(mut self, time: Millis) -> Self {
+        self.proven_until = Some(time);
+        self.until(Deadline::at(time))
+    }
+
+    /// When what proved it ends, or `otherwise` if it does not.
+    pub fn proven_until(&self, otherwise: Millis) -> Millis {
+        self.proven_until.unwrap_or(otherwise)
     }
 
     /// As `self`, proven by this.

@@ -21,6 +21,12 @@ impl From<String> for Secret {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Secret {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(Secret::from)
+    }
+}
+
 /// What stands in a secret's place.
 pub const HIDDEN: &str = "***";
 

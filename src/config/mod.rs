@@ -259,7 +259,7 @@ mod tests {
             ),
             (
                 "admin.bind = 'x'",
-                "admin.bind: not available in this version; remove it",
+                "admin: not available in this version; remove it",
             ),
             (
                 "[auth.jwt]\nx = 1",

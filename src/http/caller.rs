@@ -1,26 +1,30 @@
 //! Who calls: the identity behind a request, proven once in front of the handlers.
 //!
-//! `Authorization` says it, `Basic` with the users of MQTT or `Bearer` with a token. A handler asks for the caller it was
-//! given, never for a header.
+//! `Authorization` says it, `Basic` with the users of MQTT or `Bearer` with a token; else a ticket in the URL, else the
+//! cookie of a session. A handler asks for the caller it was given, never for a header.
 
 use crate::{
     auth::{
-        chain::{Chain, Credentials, Unproven},
+        chain::{Credentials, Unproven},
         identity::Identity,
         rules::{Subject, Via},
     },
     http::{
         State,
+        login::session,
         problem::{Kind, Problem},
         serve::Connection,
     },
 };
 use axum::{
     extract::Request,
-    http::{Extensions, HeaderMap, HeaderValue, header},
+    http::{Extensions, HeaderMap, HeaderValue, Method, Uri, header},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use std::sync::{Arc, LazyLock};
+
+/// What a ticket in a query begins with.
+const TICKET: &str = "ticket=";
 
 /// Whoever calls where nobody has to say who he is and nothing is ruled.
 static ANYONE: LazyLock<Arc<Identity>> = LazyLock::new(Identity::anonymous);
@@ -30,37 +34,107 @@ static ANYONE: LazyLock<Arc<Identity>> = LazyLock::new(Identity::anonymous);
 struct Caller(Arc<Identity>);
 
 /// Notes the caller with the request. A request for what everybody may see goes on without.
-pub async fn identify(chain: &Chain, request: &mut Request) -> Result<(), Problem> {
+pub async fn identify(state: &State, request: &mut Request) -> Result<(), Problem> {
     let path = request.uri().path();
-    if !path.starts_with("/api/") && path != "/metrics" {
-        return Ok(());
-    }
-    if chain.is_open() {
+    if !is_guarded(request.method(), path) || state.chain.is_open() && !names_ticket(request.uri())
+    {
         return Ok(());
     }
     // whoever speaks JSON over WebSocket may say who he is in his first frame
     let may_come_later = path == "/api/v1/ws";
+    let ticket = take_ticket(request)?;
     let shown = Shown::of(request.headers())?;
-    let subject = Subject {
-        listener: listener_of(request.extensions()),
-        via: Via::Rest,
-        ..Subject::default()
+    let now = state.broker.now();
+    let identity = match (ticket, shown, session::cookie(request.headers())) {
+        (Some(_), Shown::Password(..) | Shown::Bearer(_), _) => {
+            let detail = "either a ticket or an Authorization header, not both";
+            return Err(Problem::new(Kind::RequestInvalid, detail));
+        }
+        (Some(ticket), Shown::Nothing, _) => {
+            let given = state.logins.by_ticket(&ticket, now);
+            given.ok_or_else(|| wrong("the ticket is unknown, used or over"))
+        }
+        (None, Shown::Nothing, Some(cookie)) => {
+            let given = state.logins.by_cookie(cookie, now);
+            given.ok_or_else(|| wrong("the session is over"))
+        }
+        (None, shown, _) => prove(state, &shown, request.extensions()).await,
     };
-    let connection = request.extensions().get::<Connection>().cloned();
-    let certificate = connection
-        .as_ref()
-        .and_then(|it| it.arrival.certificate.as_deref());
-    let proven = chain
-        .prove(shown.as_credentials(), certificate, subject)
-        .await;
-    match proven {
+    let identity = identity.and_then(|identity| match state.chain.still_holds(&identity) {
+        true => Ok(identity),
+        false => Err(wrong("what it was given for holds no longer")),
+    });
+    match identity {
         Ok(identity) => {
-            request.extensions_mut().insert(Caller(Arc::new(identity)));
+            request.extensions_mut().insert(Caller(identity));
             Ok(())
         }
         Err(Unproven::Needed) if may_come_later => Ok(()),
         Err(unproven) => Err(refused(&unproven)),
     }
+}
+
+/// What is for somebody. The rest is for everybody: pages and documents, probes, logging in, and MQTT over WebSocket,
+/// whose CONNECT says who it is.
+fn is_guarded(method: &Method, path: &str) -> bool {
+    path.starts_with("/api/v1/")
+        || path == "/metrics"
+        || path == "/auth/tickets"
+        || path == "/auth/session" && *method == Method::GET
+}
+
+async fn prove(
+    state: &State,
+    shown: &Shown,
+    noted: &Extensions,
+) -> Result<Arc<Identity>, Unproven> {
+    let connection = noted.get::<Connection>();
+    let certificate = connection.and_then(|it| it.arrival.certificate.as_deref());
+    let subject = Subject {
+        listener: listener_of(noted),
+        via: Via::Rest,
+        ..Subject::default()
+    };
+    let proven = state
+        .chain
+        .prove(shown.as_credentials(), certificate, subject);
+    Ok(Arc::new(proven.await?))
+}
+
+fn names_ticket(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query.contains(TICKET))
+}
+
+/// Takes the ticket out of the query, where no handler is to find it.
+fn take_ticket(request: &mut Request) -> Result<Option<String>, Problem> {
+    if !names_ticket(request.uri()) {
+        return Ok(None);
+    }
+    let (mut tickets, mut others) = (Vec::new(), Vec::new());
+    for pair in request.uri().query().unwrap_or_default().split('&') {
+        match pair.strip_prefix(TICKET) {
+            Some(ticket) => tickets.push(ticket.to_owned()),
+            None => others.push(pair),
+        }
+    }
+    if tickets.len() > 1 {
+        return Err(Problem::parameter("ticket", "given more than once"));
+    }
+    let mut parts = request.uri().clone().into_parts();
+    let path = request.uri().path();
+    let rest = match others.is_empty() {
+        true => path.to_owned(),
+        false => format!("{path}?{}", others.join("&")),
+    };
+    parts.path_and_query = rest.parse().ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        *request.uri_mut() = uri;
+    }
+    Ok(tickets.pop())
+}
+
+fn wrong(why: &str) -> Unproven {
+    Unproven::Wrong(why.to_owned())
 }
 
 /// Where the request came in.
@@ -88,15 +162,19 @@ pub fn by(state: &State, noted: &Extensions, via: Via) -> Result<Arc<Identity>, 
     })
 }
 
-/// What a header shows.
-enum Shown {
+/// What is shown in so many words.
+pub enum Shown {
+    /// Nothing.
     Nothing,
-    Basic(String),
+    /// A user and a password.
+    Password(String, String),
+    /// A token.
     Bearer(String),
 }
 
 impl Shown {
-    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+    /// What the Authorization header shows.
+    pub fn of(headers: &HeaderMap) -> Result<Self, Problem> {
         let mut all = headers.get_all(header::AUTHORIZATION).iter();
         let Some(value) = all.next() else {
             return Ok(Shown::Nothing);
@@ -122,23 +200,20 @@ impl Shown {
         }
         let decoded = STANDARD.decode(rest).ok();
         let decoded = decoded.and_then(|bytes| String::from_utf8(bytes).ok());
-        match decoded.filter(|pair| pair.contains(':')) {
-            Some(pair) => Ok(Shown::Basic(pair)),
-            None => Err(unknown()),
-        }
+        let pair = decoded.as_ref().and_then(|pair| pair.split_once(':'));
+        let (user, password) = pair.ok_or_else(unknown)?;
+        Ok(Shown::Password(user.to_owned(), password.to_owned()))
     }
 
-    fn as_credentials(&self) -> Credentials<'_> {
+    /// For the chain.
+    pub fn as_credentials(&self) -> Credentials<'_> {
         match self {
             Shown::Nothing => Credentials::Nothing,
             Shown::Bearer(token) => Credentials::Token(token),
-            Shown::Basic(pair) => {
-                let (user, password) = pair.split_once(':').unwrap_or((pair, ""));
-                Credentials::Password {
-                    user,
-                    password: password.as_bytes(),
-                }
-            }
+            Shown::Password(user, password) => Credentials::Password {
+                user,
+                password: password.as_bytes(),
+            },
         }
     }
 }

@@ -21,6 +21,7 @@ pub mod handover;
 pub mod history;
 pub mod idempotency;
 pub mod listing;
+pub mod login;
 pub mod negotiate;
 pub mod openapi;
 pub mod percent;
@@ -40,7 +41,10 @@ pub mod ws;
 use crate::{
     auth::chain::Chain,
     broker::Broker,
-    http::extract::TopicRules,
+    http::{
+        extract::TopicRules,
+        login::{Logins, session, ticket},
+    },
     listener::{arrival::Peer, entrance::NoEntry, refused::Notes},
 };
 use axum::{
@@ -48,7 +52,7 @@ use axum::{
     extract::Request,
     http::{HeaderMap, Method, StatusCode},
     response::{IntoResponse, Response},
-    routing::{MethodRouter, get},
+    routing::{MethodRouter, get, post},
 };
 use bytes::Bytes;
 use std::{convert::Infallible, sync::Arc};
@@ -66,6 +70,8 @@ pub struct State {
     pub rules: TopicRules,
     /// Who comes in.
     pub chain: Arc<Chain>,
+    /// What was given out to those who logged in.
+    pub logins: Logins,
     /// What an acknowledgement promises, in words, for `/api/v1`.
     pub durability: String,
     /// Takes connections that were upgraded to MQTT over WebSocket.
@@ -134,7 +140,7 @@ impl App {
     /// To publish is what programs do all day: it is found without the table of routes, which costs a request 3,400
     /// instructions. The table names its handler all the same: what is allowed on a topic is told from there.
     async fn hand_over(&self, mut request: Request) -> Result<Response, Infallible> {
-        if let Err(problem) = caller::identify(&self.state.chain, &mut request).await {
+        if let Err(problem) = caller::identify(&self.state, &mut request).await {
             return Ok(problem.into_response());
         }
         if is_publish(&request) {
@@ -164,6 +170,13 @@ fn routes(state: Arc<State>) -> Router {
         .route(extract::TOPICS, topic())
         .route("/api/v1/topics/", topic())
         .route("/api/v1/topics/{*topic}", topic())
+        .route(
+            "/auth/session",
+            get(session::get)
+                .post(session::post)
+                .delete(session::delete),
+        )
+        .route("/auth/tickets", post(ticket::post))
         .route("/healthz", get(probes::healthz))
         .route("/readyz", get(probes::readyz))
         .route("/metrics", get(probes::metrics))
@@ -209,6 +222,7 @@ mod tests {
                 allow_controls: false,
             },
             chain: Arc::new(Chain::open()),
+            logins: Logins::default(),
             durability: String::new(),
             mqtt_upgrade: Arc::new(|_, _| Box::pin(async {})),
             notes: Arc::new(Notes::default()),

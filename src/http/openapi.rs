@@ -1,8 +1,9 @@
 //! The OpenAPI 3.1 document, from the annotations beside the handlers.
 
 use crate::http::{
-    auth_check, batch, envelope, history, listing, probes, problem, retained, stream, topics,
-    upgrade, ws,
+    auth_check, batch, envelope, history, listing,
+    login::{session, ticket},
+    probes, problem, retained, stream, topics, upgrade, ws,
 };
 use serde_json::{Value, json};
 use utoipa::OpenApi;
@@ -15,7 +16,7 @@ use utoipa::OpenApi;
         license(name = "Apache-2.0 OR MIT", identifier = "Apache-2.0 OR MIT"),
     ),
     paths(
-        topics::post, topics::put, retained::get, topics::delete, listing::list, batch::post, history::get, auth_check::get, stream::get, ws::get,
+        topics::post, topics::put, retained::get, topics::delete, listing::list, batch::post, history::get, auth_check::get, session::get, session::post, session::delete, ticket::post, stream::get, ws::get,
         upgrade::mqtt,
         probes::discovery, probes::healthz, probes::readyz, probes::metrics,
     ),

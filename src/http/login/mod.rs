@@ -1,0 +1,39 @@
+//! Logging in on the web: a session in a cookie for pages of the gateway, tickets for URLs that cannot carry a header.
+//!
+//! Neither outlives the process, and neither can do more than whoever it was given to.
+
+pub mod session;
+pub mod table;
+pub mod ticket;
+
+use crate::{
+    auth::identity::Identity,
+    http::login::{session::Session, table::Table, ticket::Ticket},
+    message::Millis,
+};
+use std::sync::Arc;
+
+/// The name of the session's cookie. Browsers take one with this prefix from this very host only, and over TLS (or from
+/// this machine).
+pub const COOKIE: &str = "__Host-tidegate";
+
+/// What was given out.
+#[derive(Default)]
+pub struct Logins {
+    sessions: Table<Session>,
+    tickets: Table<Ticket>,
+}
+
+impl Logins {
+    /// Whose session it is.
+    pub fn by_cookie(&self, secret: &str, now: Millis) -> Option<Arc<Identity>> {
+        let session = self.sessions.redeem(secret, now)?;
+        Some(session.identity)
+    }
+
+    /// On whose rights, and on which of them.
+    pub fn by_ticket(&self, secret: &str, now: Millis) -> Option<Arc<Identity>> {
+        let ticket = self.tickets.redeem(secret, now)?;
+        Some(ticket.identity)
+    }
+}
