@@ -34,6 +34,8 @@ use axum::{
 use framing::Framing;
 use hyper::body::Body as _;
 use outgoing::Coding;
+#[cfg(test)]
+pub use outgoing::Outgoing;
 use std::{io, sync::Arc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;
