@@ -7,6 +7,7 @@ use crate::mqtt::{Qos, payload::Payload, property::MessageProperties, topic::Top
 use bytes::Bytes;
 use std::{
     fmt,
+    ops::Range,
     str::FromStr,
     sync::{Arc, OnceLock},
 };
@@ -99,7 +100,35 @@ pub struct Message {
     /// Who published it; `None` if it is kept nowhere, so that nobody asks. A count of references that every message
     /// of a publisher touches, from every thread, is worth saving.
     pub origin: Option<Arc<Origin>>,
-    web: OnceLock<Box<Bytes>>,
+    web: OnceLock<Box<Rendering>>,
+}
+
+/// A message as the web writes it, with everything that is the same for all its readers.
+#[derive(Debug)]
+pub struct Rendering {
+    /// In which of several ways it is written.
+    pub way: u8,
+    /// Where the message stands in the log; it is part of what is written.
+    pub position: Option<Position>,
+    /// A whole event of a stream.
+    pub event: Bytes,
+    /// The part of it that does not speak of the position either.
+    pub members: Range<usize>,
+    /// Written in another way as well: rare.
+    next: OnceLock<Box<Rendering>>,
+}
+
+impl Rendering {
+    /// `members` is a part of `event`.
+    pub fn new(way: u8, position: Option<Position>, event: Bytes, members: Range<usize>) -> Self {
+        Rendering {
+            way,
+            position,
+            event,
+            members,
+            next: OnceLock::new(),
+        }
+    }
 }
 
 impl Message {
@@ -162,9 +191,31 @@ impl Message {
             .map(|deadline| now.seconds_until(deadline).min(u32::MAX.into()) as u32)
     }
 
-    /// Its rendering for the web, made by whoever asks first.
-    pub fn web(&self, render: impl FnOnce(&Message) -> Bytes) -> &Bytes {
-        self.web.get_or_init(|| Box::new(render(self)))
+    /// Its rendering in one `way`, made by whoever asks first.
+    pub fn web(&self, way: u8, render: impl Fn(&Message) -> Rendering) -> &Rendering {
+        let mut cell = &self.web;
+        loop {
+            let found = cell.get_or_init(|| Box::new(render(self)));
+            if found.way == way {
+                return found;
+            }
+            cell = &found.next;
+        }
+    }
+
+    /// The same message without its rendering, if it has one.
+    pub fn bare(&self) -> Option<Message> {
+        self.web.get()?;
+        Some(Message::restored(
+            self.topic.clone(),
+            self.payload.clone(),
+            self.qos,
+            self.retain,
+            self.properties.clone(),
+            self.origin.clone(),
+            self.time,
+            self.expires,
+        ))
     }
 
     /// Rough memory it holds, in bytes, for budgets.

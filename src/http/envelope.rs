@@ -1,8 +1,7 @@
 //! The JSON form of a message, the same wherever the web sees one.
 //!
-//! What is the same for every receiver is rendered once per message and shared; a stream appends the few members that
-//! differ. Never a raw newline: JSON strings escape them, and nothing here is indented, so that one message is one
-//! line of SSE and of NDJSON.
+//! Never a raw newline: JSON strings escape them, and nothing here is indented, so that one message is one line of SSE
+//! and of NDJSON.
 
 use crate::{
     broker::resume::Gap,
@@ -10,7 +9,7 @@ use crate::{
     mqtt::property::MessageProperties,
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::{collections::BTreeMap, io::Write};
@@ -49,34 +48,21 @@ pub struct Copy<'a> {
     pub now: Millis,
 }
 
-/// The members of `message` that all receivers share, without braces: a reference to the one rendering, if it is
-/// the usual one.
-pub fn shared(message: &Message, form: PayloadForm) -> Bytes {
-    match form {
-        PayloadForm::Auto => message.web(|message| render(message, form)).clone(),
-        // not UTF-8: the usual rendering is base64 as well
-        PayloadForm::Base64 if std::str::from_utf8(&message.payload).is_err() => {
-            shared(message, PayloadForm::Auto)
-        }
-        form => render(message, form),
-    }
-}
-
-fn render(message: &Message, form: PayloadForm) -> Bytes {
-    let mut out =
-        BytesMut::with_capacity(message.payload.len() + message.topic.len() + 192).writer();
-    write_json(&mut out, "\"topic\":", &*message.topic);
+/// Appends the members of `message` that are the same for every receiver, without braces.
+pub fn write_shared(out: &mut Vec<u8>, message: &Message, form: PayloadForm) {
+    out.put_slice(b"\"topic\":");
+    write_json(out, &*message.topic);
     match (form, std::str::from_utf8(&message.payload)) {
-        (PayloadForm::None, _) => out.get_mut().put_slice(br#","encoding":"none""#),
+        (PayloadForm::None, _) => out.put_slice(br#","encoding":"none""#),
         (PayloadForm::Auto, Ok(text)) => {
-            write_json(&mut out, ",\"payload\":", text);
-            out.get_mut().put_slice(br#","encoding":"utf8""#);
+            out.put_slice(b",\"payload\":");
+            write_json(out, text);
+            out.put_slice(br#","encoding":"utf8""#);
         }
         _ => {
-            out.get_mut().put_slice(b",\"payload\":\"");
-            out.get_mut()
-                .put_slice(STANDARD.encode(&*message.payload).as_bytes());
-            out.get_mut().put_slice(br#"","encoding":"base64""#);
+            out.put_slice(b",\"payload\":\"");
+            out.put_slice(STANDARD.encode(&*message.payload).as_bytes());
+            out.put_slice(br#"","encoding":"base64""#);
         }
     }
     let (size, qos, retain) = (message.payload.len(), message.qos as u8, message.retain);
@@ -87,34 +73,40 @@ fn render(message: &Message, form: PayloadForm) -> Bytes {
         rfc3339(message.time)
     );
     if message.expires.is_none() {
-        write_properties(&mut out, message, None);
+        write_properties(out, message, None);
     }
-    out.into_inner().freeze()
 }
 
-/// Appends the members in which receivers differ, each with its comma in front.
-pub fn write_own(out: &mut impl BufMut, message: &Message, copy: Copy<'_>) {
-    let mut out = out.writer();
+/// Room for the shared members, and a little more.
+pub fn room(message: &Message) -> usize {
+    message.payload.len() + message.topic.len() + 320
+}
+
+/// Appends what is left of an expiry, among the properties: it differs from moment to moment. A comma is in front.
+pub fn write_expiry(out: &mut Vec<u8>, message: &Message, now: Millis) {
     if message.expires.is_some() {
-        write_properties(&mut out, message, message.expiry_left(copy.now));
+        write_properties(out, message, message.expiry_left(now));
     }
-    out.get_mut().put_slice(match copy.snapshot {
-        true => br#","snapshot":true"#,
-        false => br#","snapshot":false"#,
-    });
-    match copy.position {
-        // writing to memory cannot fail
-        Some(position) => drop(write!(out, r#","cursor":"{position}""#)),
-        None => out.get_mut().put_slice(br#","cursor":null"#),
+}
+
+/// Appends how a copy came and where it stands, each with its comma in front.
+pub fn write_place(out: &mut Vec<u8>, snapshot: bool, position: Option<Position>) {
+    let _ = write!(out, r#","snapshot":{snapshot}"#);
+    let _ = match position {
+        Some(position) => write!(out, r#","cursor":"{position}""#),
+        None => write!(out, r#","cursor":null"#),
+    };
+}
+
+/// Appends which filters of a receiver match, numbered from 1, with a comma in front; nothing if it has but one.
+pub fn write_matched(out: &mut Vec<u8>, matched: Option<&[u32]>) {
+    let Some(filters) = matched else { return };
+    out.put_slice(br#","matched":["#);
+    for (at, filter) in filters.iter().enumerate() {
+        let comma = if at == 0 { "" } else { "," };
+        let _ = write!(out, "{comma}{}", filter.saturating_sub(1));
     }
-    if let Some(filters) = copy.matched {
-        out.get_mut().put_slice(br#","matched":["#);
-        for (at, filter) in filters.iter().enumerate() {
-            let comma = if at == 0 { "" } else { "," };
-            let _ = write!(out, "{comma}{}", filter.saturating_sub(1));
-        }
-        out.get_mut().put_u8(b']');
-    }
+    out.put_u8(b']');
 }
 
 /// What a reader is told of messages that may be missing.
@@ -135,32 +127,28 @@ pub fn gap(gap: Gap) -> Value {
 /// One message on its own, as a JSON object.
 pub fn object(message: &Message, form: PayloadForm, copy: Copy<'_>) -> Bytes {
     // not kept: a message that is asked for once is not held twice from then on
-    let members = render(message, form);
-    let mut out = BytesMut::with_capacity(members.len() + 128);
+    let mut out = Vec::with_capacity(room(message));
     out.put_u8(b'{');
-    out.put_slice(&members);
-    write_own(&mut out, message, copy);
+    write_shared(&mut out, message, form);
+    write_expiry(&mut out, message, copy.now);
+    write_place(&mut out, copy.snapshot, copy.position);
+    write_matched(&mut out, copy.matched);
     out.put_u8(b'}');
-    out.freeze()
+    out.into()
 }
 
-fn write_json<T: Serialize + ?Sized>(
-    out: &mut bytes::buf::Writer<BytesMut>,
-    before: &str,
-    value: &T,
-) {
-    out.get_mut().put_slice(before.as_bytes());
+fn write_json<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     // strings, numbers and maps of strings always have a JSON form, and memory takes it
     let _ = serde_json::to_writer(out, value);
 }
 
-fn write_properties(out: &mut impl Write, message: &Message, expiry: Option<u32>) {
+fn write_properties(out: &mut Vec<u8>, message: &Message, expiry: Option<u32>) {
     let properties = match &message.properties {
         Some(properties) => Properties::of(properties, expiry),
         None => Properties::default(),
     };
-    let _ = out.write_all(b",\"properties\":");
-    let _ = serde_json::to_writer(out, &properties);
+    out.put_slice(b",\"properties\":");
+    write_json(out, &properties);
 }
 
 /// RFC 3339 in UTC with milliseconds.
@@ -388,17 +376,6 @@ mod tests {
                 "content_type": "text/plain", "payload_format": "utf8", "expiry": 57, "response_topic": "r/1",
                 "correlation_data": "AAE=", "user": [["room", "kitchen"], ["room", "2"]],
             })
-        );
-    }
-
-    #[test]
-    fn the_usual_rendering_is_made_once() {
-        let message = message("a", b"\xff", None);
-        let first = shared(&message, PayloadForm::Auto);
-        assert_eq!(first.as_ptr(), shared(&message, PayloadForm::Auto).as_ptr());
-        assert_eq!(
-            first.as_ptr(),
-            shared(&message, PayloadForm::Base64).as_ptr()
         );
     }
 }

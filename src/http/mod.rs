@@ -28,6 +28,7 @@ pub mod percent;
 pub mod probes;
 pub mod problem;
 pub mod query;
+pub mod rendering;
 pub mod retained;
 pub mod rewording;
 pub mod serve;

@@ -3,7 +3,10 @@
 
 use super::{Record, frame::Lsn};
 use crate::message::Millis;
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
+
+/// The newest messages, whose renderings may still be shared by live streams.
+const LIVE: usize = 512;
 
 /// The newest messages, ascending.
 #[derive(Debug)]
@@ -30,6 +33,13 @@ impl Tail {
     pub fn push(&mut self, lsn: Lsn, record: Record) {
         self.bytes += record.message.weight();
         self.records.push_back((lsn, record));
+        // the payload is not held twice for long
+        let nth = self.records.len().checked_sub(LIVE);
+        if let Some((_, record)) = nth.and_then(|nth| self.records.get_mut(nth))
+            && let Some(bare) = record.message.bare()
+        {
+            record.message = Arc::new(bare);
+        }
     }
 
     /// Lets go of the oldest above the limit; all up to `written` can be read from the disk.
@@ -74,5 +84,45 @@ impl Tail {
     fn above(&self, after: u64) -> usize {
         let is_below = |(_, record): &(Lsn, Record)| record.offset <= after;
         self.records.partition_point(is_below)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        message::{Message, Rendering},
+        mqtt::{Qos, payload::Payload, topic::TopicName},
+    };
+    use bytes::Bytes;
+
+    #[test]
+    fn a_rendering_goes_when_its_message_is_no_longer_new() {
+        let mut tail = Tail::new(1 << 20, 0);
+        let render = |_: &Message| Rendering::new(0, None, Bytes::from_static(b"{}"), 0..2);
+        for offset in 1..=2 * LIVE as u64 {
+            let topic = TopicName::parse("a").unwrap();
+            let payload = Payload::copy_from_slice(&offset.to_be_bytes());
+            let (qos, time) = (Qos::AtMostOnce, Millis(offset));
+            let message = Message::new(topic, payload, qos, false, None, None, time);
+            message.web(0, render);
+            let message = Arc::new(message);
+            let size = 0;
+            tail.push(
+                Lsn(0),
+                Record {
+                    offset,
+                    message,
+                    size,
+                },
+            );
+        }
+        let all = tail.read(0, usize::MAX, |_| true);
+        let rendered = all.iter().filter(|record| record.message.bare().is_some());
+        let newest: Vec<u64> = rendered.map(|record| record.offset).collect();
+        assert_eq!(newest.len(), LIVE - 1);
+        assert_eq!(newest.last(), Some(&(2 * LIVE as u64)));
+        let is_itself = |record: &Record| *record.message.payload == record.offset.to_be_bytes();
+        assert!(all.iter().all(is_itself));
     }
 }

@@ -7,11 +7,12 @@ use crate::{
     http::{
         negotiate,
         problem::{Kind, Problem},
+        rendering::{Rendered, Sink},
     },
     message::Position,
 };
 use axum::http::HeaderMap;
-use bytes::{BufMut, Bytes};
+use bytes::BufMut;
 use serde_json::{Map, Value};
 use std::{io::Write, time::Duration};
 
@@ -127,21 +128,15 @@ impl Frames {
         }
     }
 
-    /// A message: members that are shared with other receivers, then what `own` appends. Only one with an `id` moves
-    /// what a browser remembers.
-    pub fn message(&mut self, id: Option<Position>, shared: Bytes, own: impl FnOnce(&mut Vec<u8>)) {
+    /// A message.
+    pub fn message(&mut self, message: &Rendered<'_>) {
         match self.framing {
-            Framing::Sse => {
-                self.id(id);
-                self.put(b"data: {");
+            Framing::Sse => message.write_event(&mut self.out),
+            Framing::Ndjson => {
+                self.put(b"{\"event\":\"message\",");
+                message.write_members(&mut self.out);
+                self.put(b"}\n");
             }
-            Framing::Ndjson => self.put(b"{\"event\":\"message\","),
-        }
-        self.out.append(shared);
-        own(self.out.buffer());
-        match self.framing {
-            Framing::Sse => self.put(b"}\n\n"),
-            Framing::Ndjson => self.put(b"}\n"),
         }
     }
 
@@ -153,7 +148,11 @@ impl Frames {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Epoch;
+    use crate::{
+        http::envelope::{Copy, PayloadForm},
+        message::{Epoch, Message, Millis},
+        mqtt::{Qos, payload::Payload, topic::TopicName},
+    };
     use axum::http::{HeaderValue, header};
     use serde_json::json;
 
@@ -176,18 +175,34 @@ mod tests {
         frames.control("ready", at(1), ready);
         frames.control("gap", None, Map::new());
         frames.heartbeat(at(2));
-        frames.message(at(3), Bytes::from_static(b"\"topic\":\"a\""), |out| {
-            out.put_slice(b",\"snapshot\":false")
-        });
+        let message = Message::new(
+            TopicName::parse("a").unwrap(),
+            Payload::EMPTY,
+            Qos::AtMostOnce,
+            false,
+            None,
+            None,
+            Millis(0),
+        );
+        let copy = Copy {
+            snapshot: false,
+            position: at(3),
+            matched: None,
+            now: Millis(0),
+        };
+        frames.message(&Rendered::new(&message, PayloadForm::None, at(3), copy));
     }
 
     #[test]
     fn server_sent_events_are_blocks_with_an_empty_line() {
+        let text = written(Framing::Sse, everything);
+        let (before, data) = text.rsplit_once("data: ").unwrap();
         assert_eq!(
-            written(Framing::Sse, everything),
+            before,
             ": tidegate v1\nretry: 2500\n\nevent: ready\nid: k7q2m9xa-1\ndata: {\"live\":true}\n\n\
-             event: gap\ndata: {}\n\nid: k7q2m9xa-2\n: hb\n\nid: k7q2m9xa-3\ndata: {\"topic\":\"a\",\"snapshot\":false}\n\n"
+             event: gap\ndata: {}\n\nid: k7q2m9xa-2\n: hb\n\nid: k7q2m9xa-3\n"
         );
+        assert!(data.starts_with(r#"{"topic":"a","#) && data.ends_with("}\n\n"));
     }
 
     #[test]
@@ -203,10 +218,8 @@ mod tests {
             .collect();
         assert_eq!(names, ["ready", "gap", "heartbeat", "message"]);
         assert_eq!(events[2]["cursor"], "k7q2m9xa-2");
-        assert_eq!(
-            events[3],
-            json!({"event": "message", "topic": "a", "snapshot": false})
-        );
+        assert_eq!(events[3]["topic"], "a");
+        assert_eq!(events[3]["cursor"], "k7q2m9xa-3");
     }
 
     #[test]

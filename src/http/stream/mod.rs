@@ -35,6 +35,8 @@ use framing::Framing;
 use futures_util::StreamExt;
 use hyper::body::Body as _;
 use outgoing::Coding;
+#[cfg(test)]
+pub use outgoing::Outgoing;
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::sync::CancellationToken;

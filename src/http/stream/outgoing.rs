@@ -2,10 +2,12 @@
 //!
 //! An idle stream owns no buffer: bytes gather in one that the worker thread lends, and takes back when they are written.
 
+use crate::http::rendering::Sink;
 use bytes::{BufMut, Bytes};
 use std::{
     cell::Cell,
     io::{self, IoSlice, Write},
+    ops::Range,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -68,28 +70,6 @@ impl Outgoing {
 
     fn len(&self) -> usize {
         self.copied.len().saturating_sub(SIZE_LINE) + self.shared_bytes
-    }
-
-    /// Where bytes are appended.
-    #[inline]
-    pub fn buffer(&mut self) -> &mut Vec<u8> {
-        debug_assert!(self.flight.is_none(), "a chunk under way has its size");
-        if self.copied.is_empty() {
-            self.copied = SPARE.take();
-            self.copied.resize(SIZE_LINE, 0);
-        }
-        &mut self.copied
-    }
-
-    /// Appends bytes that others send, too.
-    pub fn append(&mut self, bytes: Bytes) {
-        if bytes.len() < SHARED {
-            self.buffer().put_slice(&bytes);
-        } else {
-            let place = self.buffer().len();
-            self.shared_bytes += bytes.len();
-            self.shared.push((place, bytes));
-        }
     }
 
     /// Takes what has gathered for somebody else to write.
@@ -197,6 +177,28 @@ impl Outgoing {
     }
 }
 
+impl Sink for Outgoing {
+    #[inline]
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        debug_assert!(self.flight.is_none(), "a chunk under way has its size");
+        if self.copied.is_empty() {
+            self.copied = SPARE.take();
+            self.copied.resize(SIZE_LINE, 0);
+        }
+        &mut self.copied
+    }
+
+    fn append(&mut self, whole: &Bytes, part: Range<usize>) {
+        if part.len() < SHARED {
+            self.buffer().extend_from_slice(&whole[part]);
+        } else {
+            let place = self.buffer().len();
+            self.shared_bytes += part.len();
+            self.shared.push((place, whole.slice(part)));
+        }
+    }
+}
+
 fn digits(size: usize) -> usize {
     (size.checked_ilog2().unwrap_or(0) / 4 + 1) as usize
 }
@@ -227,9 +229,9 @@ mod tests {
         let mut outgoing = Outgoing::default();
         let large = Bytes::from(vec![b'x'; SHARED]);
         outgoing.buffer().put_slice(b"before");
-        outgoing.append(large.clone());
-        outgoing.append(large.clone());
-        outgoing.append(Bytes::from_static(b"after"));
+        outgoing.append(&large, 0..SHARED);
+        outgoing.append(&large, 0..SHARED);
+        outgoing.append(&Bytes::from_static(b"(after)"), 1..6);
         let body = [b"before", &large[..], &large[..], b"after"].concat();
         (outgoing, body)
     }
@@ -270,7 +272,7 @@ mod tests {
     fn large_bytes_are_not_copied_but_go_out_in_their_place() {
         let mut outgoing = Outgoing::default();
         let large = Bytes::from(vec![b'x'; SHARED]);
-        outgoing.append(large.clone());
+        outgoing.append(&large, 0..SHARED);
         let Flight { from, .. } = outgoing.seal(Coding::Chunked, false);
         let mut slices = [IoSlice::new(&[]); SLICES];
         assert_eq!(outgoing.fill(&mut slices, from, 0), 3);

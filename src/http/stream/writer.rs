@@ -20,6 +20,7 @@ use crate::{
         envelope::{self, PayloadForm},
         handover::Socket,
         problem::Problem,
+        rendering::Rendered,
         since::Retained,
     },
     message::{Delivery, Position},
@@ -290,18 +291,14 @@ impl Writer {
             return;
         }
         let matched = delivery.subscription_ids.as_deref().unwrap_or_default();
-        let place = stream::place(delivery);
         let copy = envelope::Copy {
             snapshot,
-            position: place,
+            position: stream::place(delivery),
             matched: self.many_filters.then_some(matched),
             now,
         };
-        let shared = envelope::shared(message, self.payload);
-        // what is retained was written before the stream began
-        let id = place.filter(|_| !snapshot);
-        self.frames
-            .message(id, shared, |out| envelope::write_own(out, message, copy));
+        let rendered = Rendered::new(message, self.payload, delivery.position, copy);
+        self.frames.message(&rendered);
     }
 
     /// The gateway stops: leave at a moment of our own within the drain, so that not all clients return at once.

@@ -16,6 +16,7 @@ use crate::{
     },
     http::{
         envelope::{self, PayloadForm},
+        rendering::{Rendered, Sink},
         since::Retained,
     },
     message::Delivery,
@@ -24,6 +25,7 @@ use bytes::{BufMut, Bytes};
 use futures_util::Stream as Frames;
 use serde_json::{Map, Value};
 use std::{
+    ops::Range,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
@@ -128,24 +130,53 @@ impl Subscription {
             matched: (self.filters() > 1).then_some(matched),
             now,
         };
-        let shared = envelope::shared(message, self.payload);
-        let head = frames::message_head(self.sub).into_bytes();
-        Some(match shared.len() {
-            0..LARGE => {
-                let mut frame = head;
-                frame.reserve_exact(shared.len() + 128);
-                frame.put_slice(&shared);
-                envelope::write_own(&mut frame, message, copy);
-                frame.put_u8(b'}');
-                Said::Whole(frame)
-            }
-            _ => {
-                let mut own = Vec::new();
-                envelope::write_own(&mut own, message, copy);
-                own.put_u8(b'}');
-                Said::Large([head.into(), shared, own.into()])
-            }
-        })
+        let mut frame = Frame::new(self.sub);
+        let rendered = Rendered::new(message, self.payload, delivery.position, copy);
+        rendered.write_members(&mut frame);
+        Some(frame.end())
+    }
+}
+
+/// A message on its way into a frame.
+struct Frame {
+    head: Vec<u8>,
+    /// What is not copied, and what comes behind it.
+    large: Option<(Bytes, Vec<u8>)>,
+}
+
+impl Frame {
+    fn new(sub: u64) -> Self {
+        Frame {
+            head: frames::message_head(sub).into_bytes(),
+            large: None,
+        }
+    }
+
+    fn end(mut self) -> Said {
+        self.buffer().put_u8(b'}');
+        match self.large {
+            None => Said::Whole(self.head),
+            Some((large, rest)) => Said::Large([self.head.into(), large, rest.into()]),
+        }
+    }
+}
+
+impl Sink for Frame {
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        match &mut self.large {
+            Some((_, rest)) => rest,
+            None => &mut self.head,
+        }
+    }
+
+    fn append(&mut self, whole: &Bytes, part: Range<usize>) {
+        if part.len() >= LARGE && self.large.is_none() {
+            self.large = Some((whole.slice(part), Vec::new()));
+        } else {
+            let buffer = self.buffer();
+            buffer.reserve(part.len() + 16);
+            buffer.extend_from_slice(&whole[part]);
+        }
     }
 }
 
