@@ -7,6 +7,7 @@ mod bench;
 mod client;
 mod json_line;
 mod link;
+mod passwd;
 mod publish;
 mod run;
 mod store;
@@ -38,6 +39,8 @@ enum Command {
     Pub(publish::Args),
     /// Subscribe over MQTT and print what comes
     Sub(subscribe::Args),
+    /// Set, check or delete a user's password in a password file
+    Passwd(passwd::Args),
     /// Look into a data folder that no gateway uses: check, dump, snapshot
     Store(store::Args),
     /// Measure an MQTT broker
@@ -54,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(args) => run::check(args),
         Command::Pub(args) => client::block_on(publish::publish(args)),
         Command::Sub(args) => client::block_on(subscribe::subscribe(args)),
+        Command::Passwd(args) => passwd::run(args),
         Command::Store(args) => store::run(args),
         Command::Bench(args) => bench::run(args),
         Command::Openapi => {
@@ -99,6 +103,8 @@ mod tests {
             &["tidegate", "check-config"],
             &["tidegate", "pub", "-t", "a"],
             &["tidegate", "sub"],
+            &["tidegate", "passwd", "file"],
+            &["tidegate", "passwd", "file", "user", "--check", "--delete"],
             &["tidegate", "store"],
             &["tidegate", "store", "snapshot", "from"],
         ] {
