@@ -9,6 +9,7 @@ mod dev_certs;
 mod explain;
 mod json_line;
 mod link;
+mod passwd;
 mod publish;
 mod run;
 mod store;
@@ -42,6 +43,8 @@ enum Command {
     Sub(subscribe::Args),
     /// Tell which rule decides about an action, without a running gateway
     Explain(explain::Args),
+    /// Set, check or delete a user's password in a password file
+    Passwd(passwd::Args),
     /// Look into a data folder that no gateway uses: check, dump, snapshot
     Store(store::Args),
     /// Make certificates to try TLS with
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
         Command::Pub(args) => client::block_on(publish::publish(args)),
         Command::Sub(args) => client::block_on(subscribe::subscribe(args)),
         Command::Explain(args) => explain::run(args),
+        Command::Passwd(args) => passwd::run(args),
         Command::Store(args) => store::run(args),
         Command::DevCerts(args) => dev_certs::run(args),
         Command::Bench(args) => bench::run(args),
@@ -107,6 +111,8 @@ mod tests {
             &["tidegate", "check-config"],
             &["tidegate", "pub", "-t", "a"],
             &["tidegate", "sub"],
+            &["tidegate", "passwd", "file"],
+            &["tidegate", "passwd", "file", "user", "--check", "--delete"],
             &["tidegate", "store"],
             &["tidegate", "store", "snapshot", "from"],
         ] {

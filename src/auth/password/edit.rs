@@ -2,13 +2,24 @@
 
 use super::split;
 
-/// The text with this hash as the user's: in the place of the line that was there, else as a new last line.
+/// The text with this hash as the user's: in the place of the first line that was the user's, else as a new last line.
+/// Further lines of the same user go.
 pub fn set(text: &str, user: &str, hash: &str) -> String {
-    let line = format!("{user}:{hash}");
-    let mut lines: Vec<&str> = text.lines().collect();
-    match lines.iter().position(|line| is_of(line, user)) {
-        Some(place) => lines[place] = &line,
-        None => lines.push(&line),
+    let new = format!("{user}:{hash}");
+    let mut is_there = false;
+    let mut lines: Vec<&str> = Vec::new();
+    for line in text.lines() {
+        match is_of(line, user) {
+            false => lines.push(line),
+            true if !is_there => {
+                is_there = true;
+                lines.push(&new);
+            }
+            true => {}
+        }
+    }
+    if !is_there {
+        lines.push(&new);
     }
     joined(&lines)
 }
@@ -41,6 +52,7 @@ mod tests {
             "# plant\n ann :x\n\n#bob:y\ncy:z\nbob:h\n"
         );
         assert_eq!(set("", "ann", "h"), "ann:h\n");
+        assert_eq!(set("ann:x\ncy:z\nann:y", "ann", "h"), "ann:h\ncy:z\n");
     }
 
     #[test]
