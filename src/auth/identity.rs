@@ -239,6 +239,11 @@ impl Identity {
         self.bridge
     }
 
+    /// Whether it is a part of somebody's rights, by a ticket.
+    pub fn is_attenuated(&self) -> bool {
+        self.ticket.is_some()
+    }
+
     /// Whether nothing is ever asked of it: there are no rules, and no ticket.
     #[inline]
     pub fn is_free(&self) -> bool {

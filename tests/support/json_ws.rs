@@ -46,9 +46,33 @@ impl JsonSocket {
         Self::welcomed(socket.connect(address).await.expect("it accepts")).await
     }
 
+    /// As [`JsonSocket::open`], with further headers in the handshake.
+    pub async fn open_with(address: SocketAddr, headers: &[(&'static str, &str)]) -> Self {
+        let stream = within("a connection", TcpStream::connect(address)).await;
+        Self::welcomed_with(stream.expect("it accepts"), headers).await
+    }
+
+    /// Connects without a word about who it is, where `ready` comes only behind that.
+    pub async fn unwelcomed(address: SocketAddr) -> Self {
+        let stream = within("a connection", TcpStream::connect(address)).await;
+        let stream = stream.expect("it accepts");
+        let (socket, _) = Self::shake(stream, address, Some(PROTOCOL), &[])
+            .await
+            .expect("the upgrade succeeds");
+        Self {
+            socket,
+            ready: Value::Null,
+            next_ref: 0,
+        }
+    }
+
     async fn welcomed(stream: TcpStream) -> Self {
+        Self::welcomed_with(stream, &[]).await
+    }
+
+    async fn welcomed_with(stream: TcpStream, headers: &[(&'static str, &str)]) -> Self {
         let address = stream.peer_addr().expect("an address");
-        let (socket, response) = Self::shake(stream, address, Some(PROTOCOL), &[])
+        let (socket, response) = Self::shake(stream, address, Some(PROTOCOL), headers)
             .await
             .expect("the upgrade succeeds");
         let chosen = response.headers().get("sec-websocket-protocol");

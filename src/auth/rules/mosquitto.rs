@@ -197,7 +197,8 @@ mod tests {
         for (user, client) in [("b+b", "c"), ("b#", "c"), ("bob", "#"), ("bob", "a+")] {
             assert_eq!(can(Some(user), client, "own/bob/c/x"), "");
         }
-        assert_eq!(can(Some("alice"), "#", "a/x"), "");
+        // but what its section says
+        assert_eq!(can(Some("alice"), "#", "a/x"), "rw");
     }
 
     #[test]

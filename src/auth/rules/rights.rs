@@ -2,7 +2,7 @@
 //!
 //! Asked when a publisher's topic or a subscriber's targets are new, never per message of a topic that is known.
 
-use super::{Actions, CLIENT, Effect, RuleId, RuleSet, Subject, USER};
+use super::{Actions, CLIENT, Effect, Rule, RuleId, RuleSet, Subject, USER};
 use crate::mqtt::topic;
 
 /// What came of asking.
@@ -48,7 +48,7 @@ impl Rights {
     pub fn compile(set: &RuleSet, subject: &Subject, token: Option<&Grants>) -> Self {
         let nothing = |otherwise| Rights {
             rules: Vec::new(),
-            any_filter: false,
+            any_filter: set.any_filter && token.is_none(),
             otherwise,
         };
         if makes_wildcards(set, subject) {
@@ -56,8 +56,12 @@ impl Rights {
         }
         let groups = groups_of(set, subject);
         let mut rights = nothing(RuleId::Default);
+        let is_wild = is_wild(subject);
         let own = set.rules.iter().filter(|rule| {
-            (token.is_none() || rule.effect == Effect::Deny) && rule.who.means(subject, &groups)
+            // Mosquitto asks its patterns last, and for such a name not at all
+            let is_asked = !(is_wild && rule.has_placeholders && is_pattern(rule));
+            let is_left = token.is_none() || rule.effect == Effect::Deny;
+            is_asked && is_left && rule.who.means(subject, &groups)
         });
         for rule in own {
             let filled = rule
@@ -79,9 +83,8 @@ impl Rights {
                 pattern,
             }));
         }
-        match token {
-            Some(grants) => rights.allow(grants, RuleId::Token),
-            None => rights.any_filter = set.any_filter,
+        if let Some(grants) = token {
+            rights.allow(grants, RuleId::Token);
         }
         rights
     }
@@ -134,24 +137,26 @@ impl Rights {
                 by: rule.id,
             },
             None => Decision {
-                allowed: otherwise && self.otherwise != RuleId::Name,
+                allowed: otherwise,
                 by: self.otherwise,
             },
         }
     }
 }
 
-/// Whether a name of this subject would be a wildcard where a rule puts it into a topic.
+/// Whether a name of this subject would be a wildcard where a rule of our own puts it into a topic.
 fn makes_wildcards(set: &RuleSet, subject: &Subject) -> bool {
-    let is_wild = |name: &Option<std::sync::Arc<str>>| {
-        name.as_ref().is_some_and(|name| name.contains(['+', '#']))
-    };
-    let (user, client) = (is_wild(&subject.user), is_wild(&subject.client_id));
-    (user || client)
-        && set
-            .rules
-            .iter()
-            .any(|rule| rule.has_placeholders && rule.is_filled_in())
+    let mut own = set.rules.iter().filter(|rule| !is_pattern(rule));
+    is_wild(subject) && own.any(|rule| rule.has_placeholders && rule.is_filled_in())
+}
+
+fn is_pattern(rule: &Rule) -> bool {
+    matches!(rule.id, RuleId::Mosquitto(_))
+}
+
+fn is_wild(subject: &Subject) -> bool {
+    let mut names = [&subject.user, &subject.client_id].into_iter().flatten();
+    names.any(|name| name.contains(['+', '#']))
 }
 
 fn groups_of(set: &RuleSet, subject: &Subject) -> Vec<Box<str>> {

@@ -129,6 +129,11 @@ pub async fn post(
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let caller = caller::of(&state, &head.extensions)?;
+    if caller.is_attenuated() {
+        // it could renew itself for ever
+        let detail = "a ticket gives out no tickets";
+        return Err(Problem::new(Kind::NotAuthorized, detail));
+    }
     let bytes = body::read_within(body, &head.headers, BOUND).await?;
     let is_json = head
         .headers
@@ -167,7 +172,7 @@ pub async fn post(
     }
     let now = state.broker.now();
     let ends = now.plus_seconds(seconds);
-    let ends = ends.min(caller.proven_until(ends));
+    let ends = ends.min(caller.expires().unwrap_or(ends));
     let identity = (*caller).clone().with_ticket(&grants);
     let identity = match wish.uses {
         Uses::Reconnect => identity.until(Deadline::at(ends)),

@@ -1,0 +1,14 @@
+//! Who may do what, asked of a running gateway through every way in.
+
+#[path = "../support/random.rs"]
+mod random;
+#[path = "../support/mod.rs"]
+mod support;
+
+mod live;
+mod login;
+mod mosquitto;
+mod oracle;
+mod owner;
+mod setup;
+mod table;
