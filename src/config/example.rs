@@ -61,6 +61,7 @@ mod tests {
         let read = crate::config::load_text(&live).unwrap_or_else(|faults| panic!("{faults}"));
         let mut expected = Settings::default();
         expected.auth.anonymous = Some(true);
+        expected.auth.passwd_file = Some("/etc/tidegate/passwd".into());
         assert_eq!(read, expected);
         for key in keys() {
             assert!(
