@@ -6,7 +6,7 @@ mod banner;
 mod ways;
 
 use crate::{
-    auth::{chain::Chain, exchange::Methods},
+    auth::{chain::Chain, exchange::Methods, token_method::TokenMethod},
     broker::{Broker, clock::Clock},
     config::Settings,
     http::{self, extract::TopicRules},
@@ -176,6 +176,10 @@ impl Gateway {
         let broker = Broker::guarded(settings.broker, settings.limits, store, access);
         broker.restore(recovered);
         let notes = Arc::new(Notes::default());
+        let mut methods = methods;
+        if chain.tokens.is_some() {
+            methods.offer(Arc::new(TokenMethod::new(chain.clone())));
+        }
         let door = Door::new(
             broker.clone(),
             &settings.mqtt,
@@ -204,6 +208,7 @@ impl Gateway {
         ];
         let asked = Arc::new(Notify::new());
         let mut watchers = vec![asked.clone()];
+        background.push(tokio::spawn(access::keep_keys_fresh(chain.clone())));
         background.push(tokio::spawn(access::watch(
             auth,
             chain,

@@ -16,7 +16,7 @@
 //! | 2 | [`message`] | the message everyone shares, and its rendering for the web, made once; pure |
 //! | 3 | [`session`] | the conversation: one client's protocol state; packets in, packets and requests out; pure |
 //! | 3 | [`routing`] | who wants it: the topic tree, share groups, a publisher's memo, retained messages; pure |
-//! | 3 | [`auth`] | who may: an identity and its permissions, and how a client proves who it is; what its certificate says |
+//! | 3 | [`auth`] | who may: an identity and the rules it obeys, and how a client proves who it is: passwords, tokens, certificates, methods |
 //! | 4 | [`store`] | what survives: one log of messages and of what changes beside them, in segment files |
 //! | 5 | [`broker`] | the switch: the only room that joins routing, store, auth and who is online |
 //! | 6 | [`observe`] | looking in: log lines, `/metrics`, `$SYS` |
@@ -24,7 +24,7 @@
 //! | 8 | [`http`] | web ways in and out: REST, batches, history, SSE, NDJSON, JSON over WebSocket, dashboard, documents, problems |
 //! | 9 | [`config`] | what the operator wrote: file, environment, flags; all faults at once |
 //! | 10 | [`app`] | the composition root: bind, build, run, drain |
-//! | 11 | [`cli`] | the command line: `run`, `check-config`, `dev-certs`, `pub`, `sub`, `store`, `bench`, `openapi` |
+//! | 11 | [`cli`] | the command line: `run`, `check-config`, `pub`, `sub`, `passwd`, `explain`, `dev-certs`, `store`, `bench`, `openapi` |
 //!
 //! # The life of a PUBLISH
 //!

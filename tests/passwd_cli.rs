@@ -156,6 +156,50 @@ fn files_of_mosquitto_passwd_verify_as_they_are_and_go_on_being_its_own() {
     }
 }
 
+#[test]
+fn a_gateway_does_not_start_with_a_broken_file_and_check_config_says_why() {
+    let (folder, file) = folder_with("ann:clear\n");
+    let settings = folder.path().join("tidegate.toml");
+    let entry = "[[auth.jwt]]\nalgorithm = 'HS256'\naudience = 'a'\nsecret = 'hunter2'\n";
+    let text = format!(
+        "auth.passwd_file = {:?}\n{entry}",
+        file.display().to_string()
+    );
+    fs::write(&settings, text).unwrap();
+    let tidegate = |arguments: &[&str]| {
+        let output = Command::new("timeout")
+            .args(["60", env!("CARGO_BIN_EXE_tidegate")])
+            .args(arguments)
+            .arg(&settings)
+            .output()
+            .unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    for arguments in [&["check-config"][..], &["run", "--config"]] {
+        let (code, said) = tidegate(arguments);
+        assert_eq!(code, Some(2), "{said}");
+        assert!(
+            said.contains("auth.passwd_file: ") && said.contains(" line 1: "),
+            "{said}"
+        );
+        assert!(
+            said.contains("auth.jwt: entry 1: secret: has 7 bytes"),
+            "{said}"
+        );
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+    fs::write(
+        &settings,
+        format!("auth.passwd_file = {:?}\n", file.display().to_string()),
+    )
+    .unwrap();
+    assert_eq!(passwd(&file, &["ann"], b"one"), (0, String::new()));
+    assert_eq!(tidegate(&["check-config"]).0, Some(0));
+}
+
 /// Types each answer when it is asked for, on a terminal of its own; what was on the screen, and the exit code.
 fn on_a_terminal(file: &Path, arguments: &str, answers: &[&str]) -> (String, i32) {
     const DRIVER: &str = r#"

@@ -4,7 +4,13 @@
 
 use crate::{
     app::StartError,
-    auth::{chain::Chain, config::Config, passwords::Passwords, rules::access::Access},
+    auth::{
+        chain::Chain,
+        config::{Config, Jwt},
+        jwt::{Reloaded, Verifier},
+        passwords::Passwords,
+        rules::access::Access,
+    },
     broker::Broker,
     metrics::METRICS,
 };
@@ -39,9 +45,23 @@ pub fn open(config: &Config) -> Result<Chain, StartError> {
     Ok(Chain {
         anonymous: config.lets_anonymous_in(),
         passwords: passwords.transpose()?,
+        tokens: match config.jwt.is_empty() {
+            true => None,
+            false => Some(tokens(&config.jwt)?),
+        },
         certificate_user: config.certificate_user,
         access: rules.map(|rules| Arc::new(Access::new(rules))),
         rule_files: config.rules.clone(),
+    })
+}
+
+fn tokens(entries: &[Jwt]) -> Result<Verifier, StartError> {
+    Verifier::load(entries).map_err(|faults| {
+        let told = faults.iter().map(|fault| {
+            let (entry, place) = (fault.entry, &fault.place);
+            format!("auth.jwt, entry {entry}: {place}: {}", fault.fault)
+        });
+        StartError::Auth(told.collect::<Vec<_>>().join("; "))
     })
 }
 
@@ -51,19 +71,31 @@ pub async fn watch(config: Config, chain: Arc<Chain>, broker: Broker, asked: Arc
         config.passwd_file.iter().cloned().collect(),
         config.rules.paths().cloned().collect(),
     );
-    if passwords.is_empty() && rules.is_empty() {
+    let keys: Vec<_> = config.jwt.iter().flat_map(|entry| &entry.keys).collect();
+    let keys: Vec<_> = keys
+        .iter()
+        .filter_map(|key| key.file())
+        .map(Path::to_owned)
+        .collect();
+    if passwords.is_empty() && rules.is_empty() && keys.is_empty() {
         return;
     }
     let look_at = |paths: &[std::path::PathBuf]| -> Vec<Look> {
         paths.iter().map(|path| look(path)).collect()
     };
     let (mut seen_passwords, mut seen_rules) = (look_at(&passwords), look_at(&rules));
+    let mut seen_keys = look_at(&keys);
     loop {
         let asked = timeout(ROUND, asked.notified()).await.is_ok();
         let now = look_at(&passwords);
         if asked || now != seen_passwords {
             seen_passwords = now;
             reload_passwords(&chain, &broker);
+        }
+        let now = look_at(&keys);
+        if asked || now != seen_keys {
+            seen_keys = now;
+            reload_keys(&chain).await;
         }
         let now = look_at(&rules);
         if asked || now != seen_rules {
@@ -87,6 +119,35 @@ fn reload_passwords(chain: &Chain, broker: &Broker) {
             METRICS.reloads_failed.inc();
             tracing::error!(%file, %error, "the password file cannot be used; the old one stays in force");
         }
+    }
+}
+
+async fn reload_keys(chain: &Arc<Chain>) {
+    let chain = chain.clone();
+    let reloaded = tokio::task::spawn_blocking(move || {
+        let tokens = chain.tokens.as_ref();
+        tokens.map(Verifier::reload).unwrap_or_default()
+    });
+    for Reloaded {
+        entry,
+        place,
+        outcome,
+    } in reloaded.await.unwrap_or_default()
+    {
+        match outcome {
+            Ok(_) => tracing::info!(entry, place, "keys of tokens read again"),
+            Err(error) => {
+                METRICS.reloads_failed.inc();
+                tracing::error!(entry, place, %error, "keys of tokens cannot be used; the old ones stay in force");
+            }
+        }
+    }
+}
+
+/// Asks for keys on the web as long as the gateway runs.
+pub async fn keep_keys_fresh(chain: Arc<Chain>) {
+    if let Some(tokens) = &chain.tokens {
+        tokens.keep_fresh().await;
     }
 }
 

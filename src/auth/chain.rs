@@ -6,10 +6,15 @@
 use super::{
     certificate::{Certificate, CertificateUser},
     identity::{Identity, Proof},
+    jwt::{Claims, TokenFault, Verifier},
     passwords::{Busy, Passwords},
     rules::{Subject, access::Access, files::RuleFiles},
 };
-use std::sync::Arc;
+use crate::message::Millis;
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 /// What somebody shows.
 #[derive(Clone, Copy)]
@@ -54,6 +59,8 @@ pub struct Chain {
     pub anonymous: bool,
     /// The password file.
     pub passwords: Option<Passwords>,
+    /// Whose tokens are taken.
+    pub tokens: Option<Verifier>,
     /// Which name in a client's certificate is its user, if any is.
     pub certificate_user: Option<CertificateUser>,
     /// The rules, if there are any.
@@ -77,7 +84,7 @@ impl Chain {
     }
 
     fn has_authenticators(&self) -> bool {
-        self.passwords.is_some() || self.certificate_user.is_some()
+        self.passwords.is_some() || self.certificate_user.is_some() || self.tokens.is_some()
     }
 
     /// Whether what proved an identity is as true as it was.
@@ -117,6 +124,11 @@ impl Chain {
             _ if self.anonymous && !self.has_authenticators() => Proof::None,
             Credentials::Nothing if self.anonymous => Proof::None,
             Credentials::Nothing => return Err(Unproven::Needed),
+            Credentials::Password { user, password } if self.as_token(user, password).is_some() => {
+                let token = self.as_token(user, password).unwrap_or_default();
+                let claims = self.tokens()?.verify_or_fetch(token, now()).await;
+                return self.bearer(claims, subject);
+            }
             Credentials::Password { user, password } => {
                 let passwords = self.passwords.as_ref();
                 let passwords = passwords.ok_or_else(|| wrong("no password file is configured"))?;
@@ -126,15 +138,61 @@ impl Chain {
                 subject.user = Some(user.into());
                 passwords.line_of(user).map_or(Proof::None, Proof::Password)
             }
-            Credentials::Token(token) => return self.prove_token(token, subject),
+            Credentials::Token(token) => {
+                let claims = self.tokens()?.verify_or_fetch(token, now()).await;
+                return self.bearer(claims, subject);
+            }
         };
         Ok(Identity::new(subject, self.access.clone()).proven_by(proof))
     }
 
-    /// As [`Chain::prove`] for a token, which takes no time to speak of.
-    pub fn prove_token(&self, _token: &str, _subject: Subject) -> Result<Identity, Unproven> {
-        Err(wrong("no tokens are taken here"))
+    /// As [`Chain::prove`] for a token whose key is known: takes no time to speak of.
+    pub fn prove_token(&self, token: &str, subject: Subject) -> Result<Identity, Unproven> {
+        let claims = self.tokens()?.verify(token, now());
+        self.bearer(claims, subject)
     }
+
+    fn tokens(&self) -> Result<&Verifier, Unproven> {
+        let tokens = self.tokens.as_ref();
+        tokens.ok_or_else(|| wrong("no tokens are taken here"))
+    }
+
+    fn bearer(
+        &self,
+        claims: Result<Claims, TokenFault>,
+        mut subject: Subject,
+    ) -> Result<Identity, Unproven> {
+        let claims = claims.map_err(|fault| Unproven::Wrong(format!("a token: {fault}")))?;
+        subject.user = Some(claims.user.into());
+        subject.groups = claims.groups.into_iter().map(Into::into).collect();
+        let expires = Millis(claims.expires.saturating_mul(1000));
+        let mut identity = Identity::new(subject, self.access.clone())
+            .proven_by(Proof::Token)
+            .proven_only_until(expires);
+        if let Some(rights) = claims.rights {
+            identity = identity.with_token(rights.into());
+        }
+        match claims.client_id {
+            None => Ok(identity),
+            Some(client_id) => identity
+                .only_as(client_id.into())
+                .ok_or_else(|| wrong("a token for another client identifier")),
+        }
+    }
+
+    /// Clients that cannot send a token otherwise send it as their password.
+    fn as_token<'a>(&self, user: &str, password: &'a [u8]) -> Option<&'a str> {
+        let has_password = |passwords: &Passwords| passwords.line_of(user).is_some();
+        let is_asked = self.tokens.is_some() && !self.passwords.as_ref().is_some_and(has_password);
+        let text = std::str::from_utf8(password).ok().filter(|_| is_asked)?;
+        (text.bytes().filter(|byte| *byte == b'.').count() == 2).then_some(text)
+    }
+}
+
+/// By the wall clock, as tokens mean it.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 fn wrong(why: &str) -> Unproven {

@@ -37,6 +37,8 @@ pub struct Identity {
     ticket: Option<Arc<Rights>>,
     /// What proved it.
     proof: Proof,
+    /// The only client identifier it is good for.
+    only_as: Option<Arc<str>>,
     /// When what proved it is no longer true.
     proven_until: Option<Millis>,
     /// When it is to end.
@@ -105,6 +107,7 @@ impl Clone for Identity {
             token: self.token.clone(),
             ticket: self.ticket.clone(),
             proof: self.proof,
+            only_as: self.only_as.clone(),
             proven_until: self.proven_until,
             expires: self.expires.clone(),
             // another one may be asked to come in another way
@@ -182,6 +185,30 @@ impl Identity {
     /// When what proved it ends, or `otherwise` if it does not.
     pub fn proven_until(&self, otherwise: Millis) -> Millis {
         self.proven_until.unwrap_or(otherwise)
+    }
+
+    /// As `self`, good for this client identifier alone; nobody, if it has another one.
+    pub fn only_as(mut self, client_id: Arc<str>) -> Option<Self> {
+        let other = self.subject.client_id.as_ref();
+        if other.is_some_and(|other| *other != client_id) {
+            return None;
+        }
+        self.only_as = Some(client_id);
+        Some(self)
+    }
+
+    /// As `self`, come in as `subject` did, but for user and groups; nobody, if it is for another client identifier.
+    pub fn come_in_as(&self, subject: &Subject) -> Option<Self> {
+        let mut placed = self.clone();
+        placed.subject = Subject {
+            user: self.subject.user.clone(),
+            groups: self.subject.groups.clone(),
+            ..subject.clone()
+        };
+        match self.only_as.clone() {
+            None => Some(placed),
+            Some(client_id) => placed.only_as(client_id),
+        }
     }
 
     /// As `self`, proven by this.

@@ -1,8 +1,19 @@
 //! `tidegate run` and `tidegate check-config`: from what the operator wrote to a running gateway.
 
 use super::{FAILED, USED_WRONGLY, end};
-use crate::{app, config, observe::log};
-use std::{path::PathBuf, process::ExitCode};
+use crate::{
+    app,
+    auth::credentials::Credentials,
+    config::{
+        self, Settings,
+        fault::{Fault, Faults},
+    },
+    observe::log,
+};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 /// `tidegate run`
 #[derive(Debug, clap::Args)]
@@ -69,9 +80,23 @@ fn environment() -> impl Iterator<Item = (String, String)> {
     })
 }
 
+/// The settings, with a look into the files that they name.
+fn checked(file: Option<&Path>, flags: Vec<(String, String)>) -> Result<Settings, Faults> {
+    let settings = config::load(file, environment(), flags)?;
+    Credentials::load(&settings.auth).map_err(|faults| {
+        let faults = faults.into_iter().map(|fault| Fault {
+            path: fault.path.to_owned(),
+            what: fault.what,
+            place: None,
+        });
+        Faults(faults.collect())
+    })?;
+    Ok(settings)
+}
+
 /// Runs the gateway until it is told to stop.
 pub fn run(args: Args) -> ExitCode {
-    let settings = match config::load(args.config.as_deref(), environment(), args.flags()) {
+    let settings = match checked(args.config.as_deref(), args.flags()) {
         Ok(settings) => settings,
         Err(faults) => {
             return end(
@@ -93,7 +118,7 @@ pub fn check(args: CheckArgs) -> ExitCode {
         print!("{}", config::example::EXAMPLE);
         return ExitCode::SUCCESS;
     };
-    match config::load(Some(&file), environment(), vec![]) {
+    match checked(Some(&file), vec![]) {
         Ok(_) => {
             println!("{}: ok", file.display());
             ExitCode::SUCCESS

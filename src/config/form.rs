@@ -35,7 +35,7 @@ pub struct Form<T> {
     pub write: fn(&T) -> Option<String>,
 }
 
-fn form<T>(
+pub(super) fn form<T>(
     expected: impl Into<String>,
     read: impl Fn(&Written) -> Option<T> + Send + Sync + 'static,
     write: fn(&T) -> Option<String>,
@@ -48,14 +48,14 @@ fn form<T>(
 }
 
 /// A TOML string, or text from where everything is text.
-fn text(written: &Written) -> Option<&str> {
+pub(super) fn text(written: &Written) -> Option<&str> {
     match written {
         Written::Text(text) | Written::String(text) => Some(text),
         _ => None,
     }
 }
 
-fn quoted(text: impl ToString) -> Option<String> {
+pub(super) fn quoted(text: impl ToString) -> Option<String> {
     Some(toml::Value::String(text.to_string()).to_string())
 }
 
@@ -415,15 +415,7 @@ pub fn history() -> Form<Vec<Rule>> {
     form(
         r#"up to 64 tables with a "filter" and, if wanted, "max_age" and "max_bytes""#,
         |written| {
-            let in_text = text(written).and_then(|rules| {
-                let table: toml::Table = toml::from_str(&format!("rules = {rules}")).ok()?;
-                let rules = table.get("rules")?.as_array()?.iter();
-                Some(Written::List(rules.map(Written::from_value).collect()))
-            });
-            let Written::List(rules) = in_text.as_ref().unwrap_or(written) else {
-                return None;
-            };
-            let rules: Option<Vec<Rule>> = rules.iter().map(history_rule).collect();
+            let rules: Option<Vec<Rule>> = tables(written)?.iter().map(history_rule).collect();
             rules.filter(|rules| rules.len() <= MAX_RULES)
         },
         |rules| {
@@ -441,6 +433,19 @@ pub fn history() -> Form<Vec<Rule>> {
             Some(format!("[{}]", shown.collect::<Vec<_>>().join(", ")))
         },
     )
+}
+
+/// The items of a TOML array of tables, also where everything is text.
+pub(super) fn tables(written: &Written) -> Option<Vec<Written>> {
+    match written {
+        Written::List(items) => Some(items.clone()),
+        written => {
+            let items = text(written)?;
+            let table: toml::Table = toml::from_str(&format!("items = {items}")).ok()?;
+            let items = table.get("items")?.as_array()?.iter();
+            Some(items.map(Written::from_value).collect())
+        }
+    }
 }
 
 fn history_rule(written: &Written) -> Option<Rule> {

@@ -4,6 +4,7 @@
 use super::{
     Settings,
     form::{self, Form, Unfit},
+    jwt,
     written::Written,
 };
 use crate::mqtt::property::MAX_USER_PROPERTIES;
@@ -22,6 +23,8 @@ pub struct Key {
     pub expected: String,
     /// A value to show where the default is "not set".
     pub sample: &'static str,
+    /// Values may hold secrets: they are not shown where something is wrong with them.
+    pub is_secret: bool,
     /// Reads a value into the settings.
     pub set: Set,
     /// The value in the settings, as TOML; `None` if it is not set.
@@ -60,6 +63,7 @@ fn key<T: 'static>(
         about,
         expected,
         sample: "true",
+        is_secret: false,
         set: Box::new(move |settings, written| {
             *field(settings) = read(written)?;
             Ok(())
@@ -470,6 +474,24 @@ pub fn keys() -> Vec<Key> {
             form::optional_flag(),
             |s| &mut s.auth.anonymous,
         ),
+        Key {
+            is_secret: true,
+            ..key(
+                "auth.jwt",
+                "Whose JSON Web Tokens are accepted. As often as wanted:\n\
+                 [[auth.jwt]]\n\
+                 algorithms = [\"RS256\"]   (or algorithm = \"RS256\"; HS, RS, PS with 256, 384, 512, ES256, ES384, EdDSA)\n\
+                 jwks_url = \"https://issuer.example/jwks.json\"\n\
+                 \x20   (or one of jwks_file, public_key_file in PEM, secret_file, secret)\n\
+                 issuer = \"https://issuer.example\"   (if not said: anybody who has the key)\n\
+                 audience = \"tidegate\"\n\
+                 user_claim = \"sub\"\n\
+                 groups_claim = \"groups\"\n\
+                 leeway = \"30s\"",
+                jwt::tokens(),
+                |s| &mut s.auth.jwt,
+            )
+        },
         key(
             "auth.passwd_file",
             "Users and their passwords: written by `tidegate passwd`, or Mosquitto's own file. Read again when it changes.",
@@ -525,7 +547,7 @@ pub fn keys() -> Vec<Key> {
 }
 
 /// Settings of later versions: whoever writes one should hear that it is not misspelt.
-pub const LATER: &[&str] = &["admin", "auth.jwt"];
+pub const LATER: &[&str] = &["admin"];
 
 #[cfg(test)]
 mod tests {

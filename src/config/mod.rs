@@ -5,6 +5,7 @@
 pub mod example;
 pub mod fault;
 mod form;
+mod jwt;
 mod keys;
 mod nearest;
 mod rules;
@@ -91,6 +92,8 @@ fn settle(
                     sources.insert(key.path, place);
                     continue;
                 }
+                // perhaps with a secret somewhere
+                Err(Unfit) if key.is_secret => format!("expected {}", key.expected),
                 Err(Unfit) => format!("expected {}, found {value}", key.expected),
             },
         };
@@ -100,12 +103,10 @@ fn settle(
             place: Some(place),
         });
     }
-    for fault in rules::check(&settings, &sources) {
-        // what could not be read is not held against a rule too
-        if !faults.iter().any(|known| known.path == fault.path) {
-            faults.push(fault);
-        }
-    }
+    let mut broken = rules::check(&settings, &sources);
+    // what could not be read is not held against a rule too
+    broken.retain(|fault| !faults.iter().any(|known| known.path == fault.path));
+    faults.extend(broken);
     if faults.is_empty() {
         Ok(settings)
     } else {
@@ -260,10 +261,6 @@ mod tests {
             (
                 "admin.bind = 'x'",
                 "admin: not available in this version; remove it",
-            ),
-            (
-                "[auth.jwt]\nx = 1",
-                "auth.jwt: not available in this version",
             ),
             (
                 "[admin]\nbind = 'x'",

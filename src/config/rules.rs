@@ -71,6 +71,11 @@ pub fn check(settings: &Settings, sources: &Sources) -> Vec<Fault> {
             "needs mqtt.server_reference, the server that clients are to use".to_owned(),
         );
     }
+    for (entry, number) in settings.auth.jwt.iter().zip(1..) {
+        for what in entry.faults() {
+            fault("auth.jwt", format!("entry {number} {what}"));
+        }
+    }
     faults
 }
 

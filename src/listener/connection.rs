@@ -520,6 +520,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 return Err(End::NotAuthenticated);
             }
             Turn::Done { identity, data } => {
+                let again = identity.come_in_as(self.identity.subject());
+                let identity = Arc::new(again.ok_or(End::NotAuthenticated)?);
                 self.broker.flush(&mut self.publisher);
                 self.publisher.act_as(identity.clone());
                 let attached = &self.attached;

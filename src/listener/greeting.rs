@@ -159,6 +159,14 @@ impl Door {
                 }
             }
         };
+        let subject = subject_of(&opening, arrival);
+        let identity = identity
+            .come_in_as(&subject)
+            .ok_or(Refusal::NotAuthenticated)?;
+        let identity = Arc::new(match connect.bridge {
+            true => identity.as_bridge(),
+            false => identity,
+        });
         // [MQTT-4.12.0-5]
         opening.connack.authentication_method = Some(dialogue.method().into());
         opening.connack.authentication_data = data;
@@ -184,15 +192,7 @@ impl Door {
                 Err(_) => return Err(Refusal::BadCredentials),
             },
         };
-        let subject = Subject {
-            client_id: Some(opening.client_id.clone()),
-            listener: arrival.listener.name(),
-            via: match arrival.transport {
-                Transport::WebSocket => Via::WebSocket,
-                Transport::Tcp | Transport::Unix => Via::Mqtt,
-            },
-            ..Subject::default()
-        };
+        let subject = subject_of(opening, arrival);
         let proven = self
             .chain
             .prove(shown, arrival.certificate.as_deref(), subject)
@@ -256,6 +256,19 @@ impl Door {
                 Err(ReadEnd::Decode(error)) => return Err(End::Decode(error)),
             }
         }
+    }
+}
+
+/// Who it is before it has shown anything.
+fn subject_of(opening: &Opening, arrival: &Arrival) -> Subject {
+    Subject {
+        client_id: Some(opening.client_id.clone()),
+        listener: arrival.listener.name(),
+        via: match arrival.transport {
+            Transport::WebSocket => Via::WebSocket,
+            Transport::Tcp | Transport::Unix => Via::Mqtt,
+        },
+        ..Subject::default()
     }
 }
 

@@ -3,7 +3,7 @@
 //! Asked when a publisher's topic or a subscriber's targets are new, never per message of a topic that is known.
 
 use super::{Actions, CLIENT, Effect, Rule, RuleId, RuleSet, Subject, USER};
-use crate::mqtt::topic;
+use crate::{auth::jwt::TokenRights, mqtt::topic};
 
 /// What came of asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,17 @@ pub struct Grants {
     pub subscribe: Vec<Box<str>>,
     /// Whether what is published may be retained.
     pub retain: bool,
+}
+
+impl From<TokenRights> for Grants {
+    fn from(rights: TokenRights) -> Self {
+        let boxed = |filters: Vec<String>| filters.into_iter().map(Into::into).collect();
+        Grants {
+            publish: boxed(rights.publish),
+            subscribe: boxed(rights.subscribe),
+            retain: rights.retain,
+        }
+    }
 }
 
 /// The rules that are for one identity, in order.
