@@ -66,9 +66,9 @@ fn text(listening: &[(Listener, Place)], access: &str, durability: &str) -> Stri
         let _ = match listener {
             Listener::Http | Listener::Https => writeln!(
                 text,
-                "  {name:<9}{place}   REST, streams, MQTT over WebSocket; dashboard {web}/ and API {web}/docs"
+                "  {name:<8} {place}   REST, streams, MQTT over WebSocket; dashboard {web}/ and API {web}/docs"
             ),
-            _ => writeln!(text, "  {name:<9}{place}"),
+            _ => writeln!(text, "  {name:<8} {place}"),
         };
     }
     let _ = write!(

@@ -1,0 +1,129 @@
+//! Who gets in where clients are asked for certificates.
+
+use rcgen::{SerialNumber, date_time_ymd};
+
+use crate::{
+    certs::{Certs, borrowed, setting},
+    client::{Connector, open_session},
+    program::run,
+    support::{gateway::Gateway, within},
+};
+
+/// Whether a client with this certificate gets a session.
+async fn gets_in(certs: &Certs, gateway: &Gateway, certificate: Option<&str>) -> bool {
+    let connector = Connector {
+        certs,
+        certificate,
+        alpn: &[],
+    };
+    let Ok(mut stream) = within("TLS", connector.connect(gateway.port("mqtts"))).await else {
+        return false;
+    };
+    // in TLS 1.3 a client learns only now what became of its certificate
+    open_session(&mut stream, "certified").await.is_ok()
+}
+
+#[tokio::test]
+async fn where_certificates_are_required_only_valid_ones_of_the_ca_get_in() {
+    let (certs, others) = (Certs::new(), Certs::new());
+    certs.issue("expired", |params| {
+        params.not_before = date_time_ymd(2020, 1, 1);
+        params.not_after = date_time_ymd(2021, 1, 1);
+    });
+    for file in ["client.pem", "client-key.pem"] {
+        let text = std::fs::read_to_string(others.path(file)).expect("it is there");
+        certs.write(&format!("foreign-{file}"), &text);
+    }
+    certs.replace("foreign.pem", "foreign-client.pem");
+    certs.replace("foreign-key.pem", "foreign-client-key.pem");
+    let arguments = [
+        certs.beside("mqtt.tls"),
+        certs.client_ca("mqtt.tls", "required"),
+    ]
+    .concat();
+    let gateway = Gateway::start(&borrowed(&arguments));
+    assert!(gets_in(&certs, &gateway, Some("client")).await);
+    assert!(!gets_in(&certs, &gateway, None).await);
+    assert!(!gets_in(&certs, &gateway, Some("foreign")).await);
+    assert!(!gets_in(&certs, &gateway, Some("expired")).await);
+    // a server's certificate is for servers
+    assert!(!gets_in(&certs, &gateway, Some("server")).await);
+    assert!(gateway.refused("tls").await >= 4);
+}
+
+#[tokio::test]
+async fn where_certificates_are_optional_none_is_fine_and_a_wrong_one_is_not() {
+    let certs = Certs::new();
+    certs.issue("expired", |params| {
+        params.not_after = date_time_ymd(2021, 1, 1)
+    });
+    let arguments = [
+        certs.beside("mqtt.tls"),
+        certs.client_ca("mqtt.tls", "optional"),
+    ]
+    .concat();
+    let gateway = Gateway::start(&borrowed(&arguments));
+    assert!(gets_in(&certs, &gateway, None).await);
+    assert!(gets_in(&certs, &gateway, Some("client")).await);
+    assert!(!gets_in(&certs, &gateway, Some("expired")).await);
+}
+
+#[tokio::test]
+async fn a_revoked_certificate_is_refused_also_when_it_is_revoked_later() {
+    let certs = Certs::new();
+    for (name, serial) in [("first", 1), ("second", 2)] {
+        certs.issue(name, |params| {
+            params.serial_number = Some(SerialNumber::from(serial))
+        });
+    }
+    certs.revoke(&[1]);
+    let arguments = [
+        certs.beside("mqtt.tls"),
+        certs.client_ca("mqtt.tls", "required"),
+        setting("mqtt.tls", "crl", certs.path("crl.pem")),
+    ];
+    let gateway = Gateway::start(&borrowed(&arguments.concat()));
+    assert!(!gets_in(&certs, &gateway, Some("first")).await);
+    assert!(gets_in(&certs, &gateway, Some("second")).await);
+    certs.revoke(&[1, 2]);
+    gateway.logs("certificates reloaded").await;
+    assert!(!gets_in(&certs, &gateway, Some("second")).await);
+}
+
+#[test]
+fn curl_and_mosquitto_get_in_with_their_certificates() {
+    let certs = Certs::new();
+    let arguments = [
+        certs.beside("mqtt.tls"),
+        certs.client_ca("mqtt.tls", ""),
+        certs.beside("http.tls"),
+        certs.client_ca("http.tls", "required"),
+    ];
+    let gateway = Gateway::start(&borrowed(&arguments.concat()));
+    let [ca, cert, key] = ["ca.pem", "client.pem", "client-key.pem"].map(|file| certs.text(file));
+    let url = format!("https://localhost:{}/healthz", gateway.port("https"));
+    for version in ["--http1.1", "--http2"] {
+        let curl = ["-sf", version, "--cacert", &ca, &url];
+        assert_ne!(run("curl", &curl, b"").code, Some(0));
+        let curl = [&curl[..], &["--cert", &cert, "--key", &key]].concat();
+        run("curl", &curl, b"").succeeded("curl");
+    }
+    let port = gateway.port("mqtts").to_string();
+    let mosquitto = [
+        "-h",
+        "localhost",
+        "-p",
+        &port,
+        "--cafile",
+        &ca,
+        "-t",
+        "a",
+        "-m",
+        "b",
+        "-q",
+        "1",
+    ];
+    assert_ne!(run("mosquitto_pub", &mosquitto, b"").code, Some(0));
+    let mosquitto = [&mosquitto[..], &["--cert", &cert, "--key", &key]].concat();
+    run("mosquitto_pub", &mosquitto, b"").succeeded("mosquitto_pub");
+}

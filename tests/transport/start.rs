@@ -1,0 +1,117 @@
+//! What is wrong with certificates is told at the start, with the setting and what to do.
+
+use std::process::Output;
+
+use rcgen::date_time_ymd;
+
+use crate::{
+    certs::{Certs, borrowed, setting},
+    support::gateway::Gateway,
+};
+
+fn started(arguments: &[String]) -> Output {
+    let data = tempfile::tempdir().expect("a folder");
+    let mut command = Gateway::command(data.path(), [0, 0], &borrowed(arguments));
+    command.output().expect("it ends")
+}
+
+#[test]
+fn files_that_cannot_be_used_are_told_with_their_setting_and_the_remedy() {
+    let certs = Certs::new();
+    certs.issue("other", |_| {});
+    certs.write("garbage.pem", "garbage");
+    certs.write(
+        "broken.pem",
+        "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    );
+    let with_ca = [
+        certs.settings("mqtt.tls"),
+        certs.client_ca("mqtt.tls", "required"),
+    ]
+    .concat();
+    for (arguments, name, file, told) in [
+        (
+            certs.settings("mqtt.tls"),
+            "cert",
+            "nowhere.pem",
+            "there is no such file",
+        ),
+        (
+            certs.settings("http.tls"),
+            "key",
+            "nowhere.pem",
+            "tidegate dev-certs",
+        ),
+        (
+            certs.settings("mqtt.tls"),
+            "cert",
+            "garbage.pem",
+            "there is no certificate in it",
+        ),
+        (
+            certs.settings("mqtt.tls"),
+            "key",
+            "garbage.pem",
+            "there is no private key in it",
+        ),
+        (
+            certs.settings("mqtt.tls"),
+            "key",
+            "server.pem",
+            "there is no private key in it",
+        ),
+        (
+            certs.settings("mqtt.tls"),
+            "cert",
+            "broken.pem",
+            "cannot be used",
+        ),
+        (
+            certs.settings("http.tls"),
+            "key",
+            "other-key.pem",
+            "does not fit the certificate in",
+        ),
+        (
+            with_ca.clone(),
+            "client_ca",
+            "garbage.pem",
+            "there is no certificate in it",
+        ),
+        (with_ca.clone(), "client_ca", "broken.pem", "cannot be used"),
+        (
+            with_ca,
+            "crl",
+            "server.pem",
+            "there is no revocation list in it",
+        ),
+    ] {
+        let section = arguments[1]
+            .split_once(".cert=")
+            .expect("the first setting")
+            .0
+            .to_owned();
+        let arguments = [arguments, setting(&section, name, certs.path(file))].concat();
+        let output = started(&arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let begin = format!("{section}.{name} = \"{}\": ", certs.text(file));
+        assert!(
+            said.contains(&begin) && said.contains(told),
+            "{begin}{told}: {said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_expired_certificate_and_a_key_for_everybody_are_served_with_a_warning() {
+    let certs = Certs::new();
+    certs.issue("expired", |params| {
+        params.not_after = date_time_ymd(2021, 1, 1)
+    });
+    certs.replace("server.pem", "expired.pem");
+    certs.replace("server-key.pem", "expired-key.pem");
+    let gateway = Gateway::start(&borrowed(&certs.beside("mqtt.tls")));
+    gateway.logs("the certificate has expired").await;
+    gateway.logs("give it mode 0600").await;
+}
