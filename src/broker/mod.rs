@@ -54,6 +54,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 /// The broker; cheap to clone, all clones are one.
@@ -78,6 +79,8 @@ struct Inner {
     requests: idempotency::Requests,
     registry: registry::Registry,
     streams: stream::Streams,
+    /// To read files for streams.
+    turns: Arc<tokio::sync::Semaphore>,
     timers: expiry::Timers,
     draining: AtomicBool,
 }
@@ -271,6 +274,7 @@ impl Broker {
             kept_groups: keeping::KeptGroups::default(),
             registry: registry::Registry::default(),
             streams: stream::Streams::default(),
+            turns: stream::turns(),
             timers: expiry::Timers::default(),
             draining: AtomicBool::new(false),
         }))
@@ -367,8 +371,18 @@ impl Broker {
     /// their moment.
     pub fn shut_down(&self) {
         self.drain();
-        self.0.streams.close_all(CloseReason::ShuttingDown);
+        self.close_streams(CloseReason::ShuttingDown);
         self.close_all(CloseReason::ShuttingDown);
+    }
+
+    /// Tells every web stream to end.
+    pub fn close_streams(&self, reason: CloseReason) {
+        self.0.streams.close_all(reason);
+    }
+
+    /// Longest time a session is kept after its connection ended.
+    pub fn max_expiry(&self) -> Duration {
+        self.0.config.max_expiry
     }
 
     /// Brings the gauges up to date that nobody counts step by step.

@@ -21,6 +21,7 @@ mod killed_gateway;
 mod listing;
 mod problems;
 mod publishing;
+mod replay_scan;
 mod resuming;
 mod state;
 mod stream_bytes;
