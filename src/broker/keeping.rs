@@ -300,6 +300,8 @@ impl Broker {
             self.0.registry.owed.lock().insert(client.clone(), will);
             self.0.timers.add(due, client, 0, false);
         }
+        // who was restored may need what nobody needed before
+        self.0.order.lock().answered.clear();
     }
 
     fn position(&self, offset: u64) -> Position {

@@ -44,6 +44,7 @@ use crate::{
 };
 use clock::Clock;
 use config::Config;
+use hashbrown::HashMap;
 use history::History;
 use outbox::{CloseReason, Outbox};
 use parking_lot::Mutex;
@@ -90,6 +91,9 @@ struct Inner {
 struct Order {
     /// The oldest of the log, read to be cleaned.
     oldest: VecDeque<Record>,
+    /// Up to where no durable receiver needs anything of a topic: that stays so, as cursors only advance and new
+    /// subscriptions begin at the head.
+    answered: HashMap<TopicName, u64>,
 }
 
 /// A message that somebody wants to publish.
