@@ -24,6 +24,7 @@ mod publishing;
 mod replay_scan;
 mod resuming;
 mod state;
+mod stored_scripts;
 mod stream_bytes;
 mod streaming;
 mod topics;
