@@ -4,15 +4,19 @@ use super::{Broker, Order, outbox::Outbox};
 use crate::{
     message::{Delivery, Position},
     metrics::METRICS,
-    mqtt::Qos,
+    mqtt::{Qos, topic::TopicName},
     routing::{Subscriber, shared::Group},
     session::Session,
     store::{Page, Record, Wanted},
 };
+use hashbrown::HashMap;
 use std::sync::Arc;
 
 /// Records looked at per step.
 const CHUNK: usize = 256;
+
+/// Topics of which is remembered how far they are answered.
+const MOST_TOPICS: usize = 1024;
 
 impl Broker {
     /// The next messages that a session behind missed, at most `max`. At the end of the log the outbox goes live.
@@ -221,10 +225,11 @@ impl Broker {
             }
             order.oldest = page.records.into();
         }
-        let Some(record) = order.oldest.front() else {
+        let Order { oldest, answered } = order;
+        let Some(record) = oldest.front() else {
             return false;
         };
-        let needed = self.is_needed(record);
+        let needed = self.is_needed(record, answered);
         if needed && !store.is_over_limit() {
             // it may wait for long, and need not be kept in memory for that
             order.oldest.clear();
@@ -240,21 +245,46 @@ impl Broker {
         true
     }
 
-    fn is_needed(&self, record: &Record) -> bool {
+    fn is_needed(&self, record: &Record, answered: &mut HashMap<TopicName, u64>) -> bool {
         let topic = &record.message.topic;
         let rules = self.0.routes.recorded(topic);
         if self.0.history.holds(rules, &record.message, self.now()) {
             return true;
         }
+        if self
+            .0
+            .routes
+            .any_group(topic, |group| group.needs(record.offset))
+        {
+            return true;
+        }
+        // many records of a topic are for the same receivers, who may be very many: they are asked once for all
+        if answered
+            .get(topic)
+            .is_some_and(|through| record.offset <= *through)
+        {
+            return false;
+        }
+        let through = self.answered_through(topic);
+        if answered.len() >= MOST_TOPICS {
+            answered.clear();
+        }
+        answered.insert(topic.clone(), through);
         let needs = |receiver: &Arc<Outbox>| receiver.is_durable() && receiver.needs(record.offset);
-        self.0.routes.any_above_qos_0(topic, needs)
-            || self
-                .0
-                .routes
-                .matching(topic, None)
-                .shared
-                .iter()
-                .any(|group| group.needs(record.offset))
+        record.offset > through && self.0.routes.any_above_qos_0(topic, needs)
+    }
+
+    /// Up to where every durable receiver of a topic has answered what was for it. Under the order lock only.
+    fn answered_through(&self, topic: &TopicName) -> u64 {
+        let head = self.0.store.head();
+        let mut through = head;
+        self.0.routes.any_above_qos_0(topic, |receiver| {
+            if receiver.is_durable() {
+                through = through.min(receiver.answered_through(head));
+            }
+            false
+        });
+        through
     }
 }
 

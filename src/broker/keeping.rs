@@ -308,6 +308,8 @@ impl Broker {
             self.0.registry.owed.lock().insert(client.clone(), will);
             self.0.timers.add(due, client, 0, false);
         }
+        // who was restored may need what nobody needed before
+        self.0.order.lock().answered.clear();
     }
 
     fn restored(&self, user: Option<Arc<str>>, client_id: &Arc<str>) -> Identity {

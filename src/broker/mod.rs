@@ -48,6 +48,7 @@ use crate::{
 };
 use clock::Clock;
 use config::Config;
+use hashbrown::HashMap;
 use history::History;
 use outbox::{CloseReason, Outbox};
 use parking_lot::Mutex;
@@ -58,6 +59,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 /// The broker; cheap to clone, all clones are one.
@@ -85,6 +87,8 @@ struct Inner {
     registry: registry::Registry,
     expiries: rights::Expiries,
     streams: stream::Streams,
+    /// To read files for streams.
+    turns: Arc<tokio::sync::Semaphore>,
     timers: expiry::Timers,
     draining: AtomicBool,
 }
@@ -94,6 +98,9 @@ struct Inner {
 struct Order {
     /// The oldest of the log, read to be cleaned.
     oldest: VecDeque<Record>,
+    /// Up to where no durable receiver needs anything of a topic: that stays so, as cursors only advance and new
+    /// subscriptions begin at the head.
+    answered: HashMap<TopicName, u64>,
 }
 
 /// A message that somebody wants to publish.
@@ -291,6 +298,7 @@ impl Broker {
             registry: registry::Registry::default(),
             expiries: rights::Expiries::default(),
             streams: stream::Streams::default(),
+            turns: stream::turns(),
             timers: expiry::Timers::default(),
             draining: AtomicBool::new(false),
         }))
@@ -387,8 +395,18 @@ impl Broker {
     /// their moment.
     pub fn shut_down(&self) {
         self.drain();
-        self.0.streams.close_all(CloseReason::ShuttingDown);
+        self.close_streams(CloseReason::ShuttingDown);
         self.close_all(CloseReason::ShuttingDown);
+    }
+
+    /// Tells every web stream to end.
+    pub fn close_streams(&self, reason: CloseReason) {
+        self.0.streams.close_all(reason);
+    }
+
+    /// Longest time a session is kept after its connection ended.
+    pub fn max_expiry(&self) -> Duration {
+        self.0.config.max_expiry
     }
 
     /// Brings the gauges up to date that nobody counts step by step.

@@ -29,6 +29,8 @@ use std::{
     collections::VecDeque,
     sync::{Arc, Weak},
 };
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::PollSemaphore;
 
 /// What may wait for one stream; beyond it reads the log.
 const BOUNDS: Bounds = Bounds {
@@ -44,6 +46,12 @@ const STEPS: usize = 8;
 
 /// Records of the log looked at per step.
 const CHUNK: usize = 256;
+
+/// How many streams may read files at a time: half of the processors are left to those who publish.
+pub(super) fn turns() -> Arc<Semaphore> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    Arc::new(Semaphore::new(processors.div_ceil(2)))
+}
 
 /// All open streams, to be told when the gateway stops.
 #[derive(Default)]
@@ -100,6 +108,14 @@ pub struct Stream {
     given: u64,
     is_fresh: bool,
     is_behind: bool,
+    /// Records of the log looked at so far.
+    scanned: usize,
+    /// Where it queues to read files.
+    queue: PollSemaphore,
+    /// Its turn has come.
+    turn: Option<OwnedSemaphorePermit>,
+    /// It can go on only when its turn has come.
+    waits: bool,
 }
 
 struct Watched {
@@ -175,6 +191,10 @@ impl Broker {
             given: head,
             is_fresh: true,
             is_behind: false,
+            scanned: 0,
+            queue: PollSemaphore::new(self.0.turns.clone()),
+            turn: None,
+            waits: false,
         };
         let options = SubscriptionOptions {
             qos: Qos::ExactlyOnce,
@@ -218,11 +238,12 @@ impl Broker {
         self.0.store.before(time)
     }
 
-    /// The position in front of the last `count` messages that match.
+    /// The position in front of the last `count` messages that match, of as many as a replay may look at.
     fn position_of_last(&self, filters: &[TopicFilter], count: usize) -> u64 {
         let store = &self.0.store;
         let wanted = Wanted::by(filters.iter());
         let (mut before, mut left) = (u64::MAX, count);
+        let mut scanned = 0;
         if count == 0 {
             return store.head();
         }
@@ -240,6 +261,10 @@ impl Broker {
                 return 0;
             }
             before = page.through;
+            scanned += page.records.len();
+            if scanned >= self.0.limits.replay_scan {
+                return before - 1;
+            }
         }
     }
 }
@@ -408,11 +433,37 @@ impl Stream {
                 return item;
             }
             if self.is_behind {
-                tokio::task::yield_now().await;
+                self.turn().await;
                 continue;
             }
             std::future::poll_fn(|cx| self.outbox.poll_wait(cx, false)).await;
         }
+    }
+
+    /// Waits until it can read the log further: others get their turn, and of those that read files only a few at a
+    /// time do. Cancel safe.
+    pub async fn turn(&mut self) {
+        if !self.waits {
+            return tokio::task::yield_now().await;
+        }
+        // the place in the queue outlives this future; the semaphore is never closed
+        self.turn = std::future::poll_fn(|cx| self.queue.poll_acquire(cx)).await;
+        self.waits = false;
+    }
+
+    /// Whether it may read the log above `after` now: at once where that is in memory.
+    fn may_read(&mut self, after: u64) -> bool {
+        if self.broker.0.store.is_in_memory(after) || self.turn.is_some() {
+            return true;
+        }
+        self.turn = self.broker.0.turns.clone().try_acquire_owned().ok();
+        self.waits = self.turn.is_none();
+        !self.waits
+    }
+
+    /// Whether it has looked at so many records of the log, or more, and has given out what it found.
+    pub fn has_looked_at(&self, most: usize) -> bool {
+        self.scanned >= most && self.is_behind && self.ready.is_empty()
     }
 
     /// Whether older messages are still read from the log.
@@ -422,7 +473,14 @@ impl Stream {
 
     /// What is there already. If it [is behind](Stream::is_behind), there may be more although this says no.
     pub fn try_next(&mut self) -> Option<StreamItem> {
+        let item = self.look_further();
+        self.turn = None;
+        item
+    }
+
+    fn look_further(&mut self) -> Option<StreamItem> {
         let mut steps = 0;
+        let most = self.broker.0.limits.replay_scan.div_ceil(CHUNK).min(STEPS);
         loop {
             if let Some(gap) = self.gap.take() {
                 return Some(StreamItem::Gap(gap));
@@ -454,7 +512,8 @@ impl Stream {
                 continue;
             }
             self.is_behind = seen.behind;
-            if seen.closing.is_some() || !seen.behind || steps == STEPS {
+            let goes_on = seen.behind && seen.closing.is_none() && steps < most;
+            if !(goes_on && self.may_read(self.taken)) {
                 READY.set(std::mem::take(&mut self.ready));
                 return self.outbox.take_closing().map(StreamItem::Closed);
             }
@@ -464,10 +523,20 @@ impl Stream {
     }
 
     /// Messages below a position that the log has, newest first, and the oldest position looked at; 0 at its beginning.
-    pub fn look_back(&self, before: u64) -> (Vec<Delivery>, u64) {
+    pub async fn look_back(&mut self, before: u64) -> (Vec<Delivery>, u64) {
+        while !self.may_read(before.saturating_sub(2)) {
+            self.turn().await;
+        }
+        let found = self.look_below(before);
+        self.turn = None;
+        found
+    }
+
+    fn look_below(&mut self, before: u64) -> (Vec<Delivery>, u64) {
         let own = self.filters.iter().filter(|one| one.coverage.is_some());
         let wanted = Wanted::by(own.map(|watched| &watched.filter));
         let page = self.broker.0.store.look_back(before, CHUNK, &wanted);
+        self.scanned += page.records.len().max(1);
         let found = page.records.into_iter().filter_map(|record| {
             let topic = &record.message.topic;
             let matching = self.matching(topic, 0);
@@ -504,6 +573,7 @@ impl Stream {
                 return;
             }
         }
+        self.scanned += page.records.len().max(1);
         self.look_for_a_gap(floor);
         for record in page.records {
             let matching = self.matching(&record.message.topic, record.offset);

@@ -438,6 +438,13 @@ pub fn keys() -> Vec<Key> {
             |s| &mut s.limits.keep_alive,
         ),
         key(
+            "limits.replay_scan",
+            "Messages of the log that one read of the web looks at, whether or not they match. A page of history ends\n\
+             there, and tells where to go on; last= looks no further back.",
+            form::count(1..=1_000_000_000),
+            |s| &mut s.limits.replay_scan,
+        ),
+        key(
             "features.maximum_qos",
             "Highest QoS of messages. Publishers above it are refused, subscribers are granted no more.",
             form::qos(),

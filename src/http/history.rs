@@ -185,9 +185,11 @@ async fn read_on(
     let deadline = Instant::now() + wishes.wait;
     let epoch = state.broker.epoch();
     let end = wishes.until.unwrap_or(u64::MAX);
+    let most = state.broker.limits().replay_scan;
     loop {
         let at = stream.cursor();
-        if page.count == wishes.limit || page.messages.len() >= PAGE_BYTES {
+        let is_enough = page.count == wishes.limit || page.messages.len() >= PAGE_BYTES;
+        if is_enough || stream.has_looked_at(most) {
             return (at, false);
         }
         // nothing more can come of what is asked for
@@ -198,7 +200,7 @@ async fn read_on(
         let item = match stream.try_next() {
             Some(item) => item,
             None if stream.is_behind() => {
-                tokio::task::yield_now().await;
+                stream.turn().await;
                 continue;
             }
             None if page.count > 0 || wishes.until.is_some() => return (stream.cursor(), true),
@@ -231,12 +233,13 @@ async fn read_back(
     page: &mut Page,
 ) -> (Position, bool) {
     let epoch = state.broker.epoch();
+    let most = state.broker.limits().replay_scan;
     let first = stream.cursor().offset;
     let mut before = wishes
         .until
         .map_or(u64::MAX, |until| until.saturating_add(1));
     loop {
-        let (found, through) = stream.look_back(before);
+        let (found, through) = stream.look_back(before).await;
         for delivery in found {
             let offset = delivery.position.map_or(0, |at| at.offset);
             if offset <= first {
@@ -251,6 +254,10 @@ async fn read_back(
         if through <= first + 1 {
             let offset = first;
             return (Position { epoch, offset }, true);
+        }
+        if stream.has_looked_at(most) {
+            let offset = through - 1;
+            return (Position { epoch, offset }, false);
         }
         before = through;
         tokio::task::yield_now().await;

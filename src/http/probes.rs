@@ -2,9 +2,12 @@
 
 use crate::{
     http::{
-        State, envelope,
+        State,
+        batch::whole,
+        envelope,
         problem::{OwnWords, Problem},
         query::Query,
+        since,
     },
     metrics::METRICS,
     store::{StoreError, once},
@@ -88,6 +91,16 @@ pub struct PublicLimits {
     user_properties: usize,
     /// Highest QoS of a message.
     maximum_qos: u8,
+    /// QoS 1 and 2 messages that may be unacknowledged at a time.
+    receive_maximum: u16,
+    /// Longest time a session is kept, in seconds.
+    session_expiry: u64,
+    /// Messages in one batch; there is no such limit if they come line by line.
+    batch_messages: usize,
+    /// Messages in one page of history.
+    page_messages: usize,
+    /// Messages of the log that one read looks at before it ends, whether or not they match.
+    replay_scan: usize,
 }
 
 impl PublicLimits {
@@ -103,6 +116,11 @@ impl PublicLimits {
             filters_per_session: limits.filters_per_session,
             user_properties: state.rules.user_properties,
             maximum_qos: state.rules.maximum_qos as u8,
+            receive_maximum: limits.receive_maximum,
+            session_expiry: state.broker.max_expiry().as_secs(),
+            batch_messages: whole::MOST,
+            page_messages: since::MOST,
+            replay_scan: limits.replay_scan,
         }
     }
 }
@@ -190,12 +208,20 @@ pub async fn discovery(
             ("batch", true),
             ("idempotency-key", true),
             ("retained", switched.retain),
+            ("conditional-write", switched.retain),
+            ("topic-list", true),
+            ("history", true),
+            ("long-poll", true),
             ("stream", true),
             ("ndjson", true),
             ("mqtt-websocket", true),
             ("json-websocket", true),
             ("shared-subscriptions", switched.shared_subscriptions),
             ("wildcard-subscriptions", switched.wildcard_subscriptions),
+            (
+                "subscription-identifiers",
+                switched.subscription_identifiers,
+            ),
         ]
         .into_iter()
         .filter_map(|(name, on)| on.then_some(name))

@@ -232,6 +232,8 @@ fn shown_as(stored: &str) -> Option<String> {
     let is_media = ["audio/", "video/"]
         .iter()
         .filter_map(|kind| essence.strip_prefix(kind))
+        // whatever ends so is a document of XML to a browser, which may have scripts
+        .filter(|name| !name.ends_with("+xml"))
         .any(|name| !name.is_empty() && name.chars().all(is_token));
     if !SAFE.contains(&essence.as_str()) && !is_media {
         return None;
@@ -286,6 +288,8 @@ mod tests {
             ("image/svg+xml", None),
             ("text/plain, text/html", None),
             ("video/", None),
+            ("video/x+xml", None),
+            ("Audio/X+XML; a=b", None),
             ("video/x, text/html", None),
             ("", None),
             ("text/plain\r\nx: y", None),

@@ -254,13 +254,24 @@ impl<S: Subscriber> Routes<S> {
 
     /// Whether `decides` says so of any subscriber, away or not, that a message on `topic` is for at QoS 1 or 2.
     pub fn any_above_qos_0(&self, topic: &str, mut decides: impl FnMut(&S) -> bool) -> bool {
+        self.any_node(topic, |entries| {
+            let mut above = entries
+                .iter()
+                .filter(|entry| entry.options.qos > Qos::AtMostOnce);
+            above.any(|entry| decides(&entry.subscriber))
+        })
+    }
+
+    /// Whether `decides` says so of any share group that a message on `topic` is for.
+    pub fn any_group(&self, topic: &str, mut decides: impl FnMut(&Group<S>) -> bool) -> bool {
+        self.any_node(topic, |entries| {
+            entries.groups().iter().any(|group| decides(group))
+        })
+    }
+
+    fn any_node(&self, topic: &str, mut decides: impl FnMut(&tree::Entries<S>) -> bool) -> bool {
         let mut found = false;
-        let mut look = |entries: &tree::Entries<S>| {
-            found = found
-                || entries
-                    .iter()
-                    .any(|entry| entry.options.qos > Qos::AtMostOnce && decides(&entry.subscriber));
-        };
+        let mut look = |entries: &tree::Entries<S>| found = found || decides(entries);
         self.shard_of_topic(topic)
             .tree
             .read()

@@ -47,6 +47,8 @@ pub struct Limits {
     /// Longest keep-alive a 5.0 client may have, in seconds; it is told a shorter one by Server Keep Alive, also if
     /// it asked for none. 0 leaves clients their choice.
     pub keep_alive: u16,
+    /// Records of the log that one read of the web looks at; a stream looks at no more in one go.
+    pub replay_scan: usize,
     /// What is switched on.
     pub features: Features,
 }
@@ -84,6 +86,7 @@ impl Default for Limits {
             connections: 10_000,
             client_id_bytes: 65_535,
             keep_alive: 0,
+            replay_scan: 100_000,
             features: Features::default(),
         }
     }

@@ -333,6 +333,10 @@ impl Store for DiskStore {
         self.read_recorded(after, max, wanted)
     }
 
+    fn is_in_memory(&self, after: u64) -> bool {
+        after >= self.shared.locked().tail.gone()
+    }
+
     fn look_back(&self, before: u64, max: usize, wanted: &Wanted) -> Page {
         self.read_back(before, max, wanted)
     }

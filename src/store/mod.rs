@@ -182,6 +182,11 @@ pub trait Store: Send + Sync {
     /// from where on nothing is missing.
     fn look(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> (Page, Floor);
 
+    /// Whether all that is above `after` is read without the disk.
+    fn is_in_memory(&self, _after: u64) -> bool {
+        true
+    }
+
     /// Up to `max` messages below `before` that may be wanted, newest first. `through` is the oldest position that was
     /// looked at; 0 at the beginning of the log.
     fn look_back(&self, before: u64, max: usize, wanted: &Wanted) -> Page;

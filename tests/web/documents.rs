@@ -10,9 +10,41 @@ async fn discovery_tells_version_limits_and_where_to_read_on() {
     let told = answer.json();
     assert_eq!(told["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(told["limits"]["payload"], 1 << 20);
-    for name in ["docs", "openapi", "limits", "features", "auth", "time"] {
-        assert!(told.get(name).is_some(), "{name}: {told}");
+    for name in ["docs", "openapi"] {
+        let target = told[name]
+            .as_str()
+            .unwrap_or_else(|| panic!("{name}: {told}"));
+        let answer = Request::get(target).send(gateway.http).await;
+        assert_eq!(answer.status, 200, "{name} at {target}");
     }
+    let limits = told["limits"].as_object().expect("limits");
+    for name in [
+        "json_message",
+        "receive_maximum",
+        "session_expiry",
+        "batch_messages",
+        "page_messages",
+        "replay_scan",
+    ] {
+        assert!(limits[name].as_u64() > Some(0), "{name}: {told}");
+    }
+    let features = told["features"].as_array().expect("features");
+    for name in [
+        "history",
+        "long-poll",
+        "stream",
+        "json-websocket",
+        "idempotency-key",
+    ] {
+        assert!(features.contains(&name.into()), "{name}: {told}");
+    }
+    assert_eq!(told["auth"][0], "anonymous");
+    assert!(told["durability"].is_string(), "{told}");
+    let time = told["time"].as_str().expect("a time");
+    assert!(
+        time.ends_with('Z') && time.contains('T'),
+        "RFC 3339: {time}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,11 +1,12 @@
 //! The same bytes through every way in and every way out, whatever they are.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use crate::support::{
     gateway::Gateway,
     http::{Request, encode},
+    json_ws::{JsonSocket, payload},
     mqtt::Client,
     stream::{Encoding, Stream},
     wire::{Opening, Publish},
@@ -87,6 +88,16 @@ pub async fn history(gateway: &Gateway, topic: &str) -> Vec<Json> {
     }
 }
 
+/// Publishes over the WebSocket: as text what is text, unless it takes far more room in JSON.
+fn operation(topic: &str, sent: &[u8]) -> Json {
+    let text = std::str::from_utf8(sent).ok();
+    let (encoding, text) = match text.filter(|text| text.len() <= 1 << 20) {
+        Some(text) => ("utf8", text.to_owned()),
+        None => ("base64", STANDARD.encode(sent)),
+    };
+    json!({"op": "pub", "topic": topic, "payload": text, "encoding": encoding, "qos": 1, "retain": true})
+}
+
 fn check(what: &str, way: &str, got: &[u8], sent: &[u8]) {
     // a comparison that fails does not print 10 MB
     assert!(
@@ -109,8 +120,10 @@ async fn the_same_bytes_come_out_of_every_way_as_went_into_any() {
     let mut ndjson = Stream::ready(gateway.http, Encoding::Ndjson, &["kept/#"], "").await;
     let mut base64 =
         Stream::ready(gateway.http, Encoding::Sse, &["kept/#"], "payload=base64").await;
-    // messages of the WebSocket of JSON belong here, as a way in and as a way out
-    let ways_in = ["mqtt", "rest"];
+    let mut asking = JsonSocket::open(gateway.http).await;
+    let mut listening = JsonSocket::open(gateway.http).await;
+    listening.subscribe(&["kept/#"], json!({})).await;
+    let ways_in = ["mqtt", "rest", "websocket"];
     let payloads = payloads();
     for (nth, (what, sent)) in payloads.iter().enumerate() {
         for way in ways_in {
@@ -119,6 +132,10 @@ async fn the_same_bytes_come_out_of_every_way_as_went_into_any() {
                 "mqtt" => {
                     let message = Publish::new(&topic, sent.clone(), 1).retained();
                     publisher.publish(&message).await;
+                }
+                "websocket" => {
+                    let answer = asking.answered(operation(&topic, sent)).await;
+                    assert_eq!(answer["op"], "ok", "{what}");
                 }
                 _ => {
                     let target = format!("/api/v1/topics/{topic}?retain=true");
@@ -129,6 +146,12 @@ async fn the_same_bytes_come_out_of_every_way_as_went_into_any() {
             check(what, "MQTT", &subscriber.receive().await.payload, sent);
             check(what, "SSE", &sse.message().await.payload(), sent);
             check(what, "NDJSON", &ndjson.message().await.payload(), sent);
+            check(
+                what,
+                "WebSocket",
+                &payload(&listening.message().await),
+                sent,
+            );
             let always = base64.message().await;
             assert_eq!(always.data["encoding"], "base64");
             check(what, "base64", &always.payload(), sent);

@@ -6,7 +6,7 @@
 mod answer;
 mod item;
 mod lines;
-mod whole;
+pub mod whole;
 
 pub use answer::{ItemProblem, ItemResult, Results, Summary};
 pub use item::{NewMessage, NewProperties};

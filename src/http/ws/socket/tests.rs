@@ -1,5 +1,10 @@
 use super::*;
-use crate::{auth::identity::Identity, http, listener::arrival::Peer};
+use crate::{
+    auth::identity::Identity,
+    broker::{Broker, outbox::CloseReason},
+    http,
+    listener::arrival::Peer,
+};
 use std::sync::Arc;
 use tokio::io::{DuplexStream, duplex};
 
@@ -8,12 +13,18 @@ const NEVER: Duration = Duration::from_secs(3600);
 
 /// The other end of a conversation at this pace.
 fn held(identity: Option<Arc<Identity>>, pace: Pace) -> DuplexStream {
+    held_by(identity, pace).0
+}
+
+/// As [`held`], with the broker behind it.
+fn held_by(identity: Option<Arc<Identity>>, pace: Pace) -> (DuplexStream, Broker) {
     let stop = CancellationToken::new();
     let state = Arc::new(http::tests::state(&stop));
+    let broker = state.broker.clone();
     let conversation = Conversation::new(state, Peer::Local, "ws-1".to_owned(), identity);
     let (ours, theirs) = duplex(64 * 1024);
     tokio::spawn(serve(ours, conversation, pace, 1 << 20, stop, NEVER));
-    theirs
+    (theirs, broker)
 }
 
 async fn client(stream: DuplexStream) -> WebSocketStream<DuplexStream> {
@@ -91,6 +102,39 @@ async fn a_client_that_does_not_say_who_it_is_is_closed_with_4401() {
     };
     let mut client = client(held(None, pace)).await;
     assert_eq!(end(&mut client).await, (4401, vec![]));
+}
+
+#[tokio::test]
+async fn a_conversation_that_the_broker_ends_hears_why_and_whether_to_come_back() {
+    for (reason, code, word, reconnect) in [
+        (CloseReason::Kicked, 1008, "kicked", false),
+        (CloseReason::TakenOver, 1008, "kicked", false),
+        (CloseReason::TooSlow, 1013, "too_slow", true),
+    ] {
+        let (stream, broker) = held_by(Some(Identity::anonymous()), Pace::default());
+        let mut client = client(stream).await;
+        let question = Message::text(r#"{"op":"sub","ref":1,"topics":["a"]}"#);
+        client.send(question).await.unwrap();
+        let answered = async {
+            loop {
+                match client.next().await {
+                    Some(Ok(Message::Text(text))) if text.contains(r#""op":"ok""#) => return,
+                    Some(Ok(_)) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
+        answered.await;
+        broker.close_streams(reason);
+        let (closed, said) = end(&mut client).await;
+        assert_eq!(closed, code);
+        let [bye] = &said[..] else {
+            panic!("one frame before the end: {said:?}")
+        };
+        let bye: serde_json::Value = serde_json::from_str(bye).unwrap();
+        let expected = serde_json::json!({"op": "bye", "reason": word, "reconnect": reconnect});
+        assert_eq!(bye, expected);
+    }
 }
 
 #[test]
