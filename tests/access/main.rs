@@ -12,3 +12,4 @@ mod oracle;
 mod owner;
 mod setup;
 mod table;
+mod tokens;

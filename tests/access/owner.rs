@@ -150,7 +150,7 @@ fn files_that_cannot_be_used_keep_the_gateway_from_starting() {
             "passwd",
         ),
         ("auth.rules_file", missing.clone(), "cannot be read"),
-        ("auth.passwd_file", missing, "cannot be read"),
+        ("auth.passwd_file", missing, "missing"),
     ] {
         let assignment = format!("{setting}={path}");
         let data = folder.path().join("data");

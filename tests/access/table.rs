@@ -173,7 +173,7 @@ fn with_basics(rules: Vec<Rule>) -> Vec<Rule> {
     };
     let mut all = vec![
         basic(&["publish", "subscribe", "retain"], &["#"], Some("admin")),
-        basic(&["subscribe"], &["marker"], None),
+        basic(&["subscribe"], &["marker", "always"], None),
     ];
     all.extend(rules);
     all
@@ -187,8 +187,8 @@ fn pair(random: &mut Random<'_>, is_wanted: impl Fn(&str, &str) -> bool) -> (Str
             return (topic, filter);
         }
         // rules that leave nothing to subscribe to leave this
-        if random.once_in(10_000) && is_wanted("marker", "marker") {
-            return ("marker".to_owned(), "marker".to_owned());
+        if random.once_in(2_000) && is_wanted("always", "always") {
+            return ("always".to_owned(), "always".to_owned());
         }
     }
 }

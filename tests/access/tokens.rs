@@ -1,0 +1,264 @@
+//! Tokens through every way in: who they stand for, what they allow, and what becomes of whoever came with them.
+
+use crate::{
+    setup::basic,
+    support::{
+        gateway::Gateway,
+        http::Request,
+        json_ws::{self, JsonSocket},
+        mqtt::{Client, Link},
+        stream::{Encoding, Stream},
+        wire::{self, Opening, Packet, Publish, Value as Property, property},
+    },
+};
+use jsonwebtoken::{EncodingKey, Header, encode};
+use serde_json::{Value, json};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const SECRET: &str = "a secret of at least thirty-two bytes";
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.expect("a time after 1970").as_secs()
+}
+
+/// A token of `user` for so many seconds, with further claims.
+fn token(user: &str, seconds: u64, further: Value) -> String {
+    let mut claims = json!({"sub": user, "aud": "tidegate", "exp": now() + seconds});
+    for (name, value) in further.as_object().into_iter().flatten() {
+        claims[name] = value.clone();
+    }
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    encode(&Header::default(), &claims, &key).expect("a token")
+}
+
+fn bearer(token: &str) -> String {
+    format!("Bearer {token}")
+}
+
+/// A gateway that takes tokens, with these rules, and its folder.
+fn gateway(rules: &str) -> (Gateway, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (config, file) = (folder.path().join("t.toml"), folder.path().join("rules"));
+    std::fs::write(&file, rules).expect("a rule file");
+    let text = format!(
+        "[auth]\nanonymous = true\nrules_file = {:?}\n[[auth.jwt]]\nalgorithms = [\"HS256\"]\nsecret = {SECRET:?}\n\
+         audience = \"tidegate\"\nleeway = \"0s\"\n",
+        file.display().to_string()
+    );
+    std::fs::write(&config, text).expect("a config");
+    let config = config.display().to_string();
+    (Gateway::start(&["--config", &config]), folder)
+}
+
+const RULES: &str = "[[rule]]\ndeny = [\"publish\", \"subscribe\"]\ntopics = [\"a/secret\"]\ngroups = [\"guests\"]\n\
+                     [[rule]]\nallow = [\"publish\", \"subscribe\"]\nusers = [\"*\"]\ntopics = [\"a/#\"]\n";
+
+async fn over_http(gateway: &Gateway, method: &str, target: &str, token: &str) -> u16 {
+    let request = Request::new(method, target).header("Authorization", &bearer(token));
+    request
+        .body(if method == "GET" { "" } else { "x" })
+        .send(gateway.http)
+        .await
+        .status
+}
+
+#[tokio::test]
+async fn a_token_stands_for_its_user_at_every_way_in() {
+    let (gateway, _folder) = gateway(RULES);
+    let good = token("alice", 60, json!({}));
+    let guest = token("bob", 60, json!({"groups": ["guests"]}));
+    for (token, allowed) in [(&good, true), (&guest, false)] {
+        let status = over_http(&gateway, "POST", "/api/v1/topics/a/secret", token).await;
+        assert_eq!(status == 200, allowed);
+        let mut json = JsonSocket::open(gateway.http).await;
+        let answer = json.answered(json!({"op": "auth", "token": token})).await;
+        assert_eq!(answer["op"], "ok", "{answer}");
+        let frame = json!({"op": "pub", "topic": "a/secret", "payload": "x", "qos": 1});
+        assert_eq!(json.answered(frame).await["op"] == "ok", allowed);
+        // MQTT: as the password of whatever user name, which proves nothing
+        let opening = Opening::v5("c").login("whoever", token);
+        let mut client = Client::tcp(&gateway, &opening).await;
+        let code = client.publish(&Publish::new("a/secret", "x", 1)).await;
+        assert_eq!(code < 0x80, allowed);
+        // MQTT 5: by the method jwt
+        let mut client = by_method(&gateway, "d", token).await.expect("it is let in");
+        let code = client.publish(&Publish::new("a/secret", "x", 1)).await;
+        assert_eq!(code < 0x80, allowed);
+    }
+    let who = Request::get("/auth/session").header("Authorization", &bearer(&good));
+    assert_eq!(who.send(gateway.http).await.json()["user"], "alice");
+}
+
+/// Connects by the method `jwt`; the reason code if the gateway does not agree.
+async fn by_method(gateway: &Gateway, name: &str, token: &str) -> Result<Client, u8> {
+    let opening = Opening::v5(name)
+        .property(
+            property::AUTHENTICATION_METHOD,
+            Property::Text("jwt".to_owned()),
+        )
+        .property(
+            property::AUTHENTICATION_DATA,
+            Property::Binary(token.into()),
+        );
+    let (client, welcome) = Client::open(Link::tcp(gateway.mqtt).await, &opening).await;
+    match welcome.code {
+        0 => Ok(client),
+        code => Err(code),
+    }
+}
+
+#[tokio::test]
+async fn a_token_that_proves_nothing_is_nobody_and_never_anonymous() {
+    let (gateway, _folder) = gateway(RULES);
+    let key = EncodingKey::from_secret(b"another secret of thirty-two bytes!!");
+    let claims = json!({"sub": "alice", "aud": "tidegate", "exp": now() + 60});
+    let forged = encode(&Header::default(), &claims, &key).expect("a token");
+    let foreign = token("alice", 60, json!({"aud": "others"}));
+    let over = token("alice", 0, json!({}));
+    for wrong in [&forged, &foreign, &over, "a.b.c", "nonsense"] {
+        let request = Request::get("/api/v1/topics").header("Authorization", &bearer(wrong));
+        let problem = request.send(gateway.http).await;
+        problem.assert_problem(401, "not-authenticated");
+        let challenge = problem.header("www-authenticate").unwrap_or_default();
+        assert!(challenge.contains("invalid_token"), "{challenge}");
+        let opening = Opening::v5("c").login("u", wrong);
+        let refused = Client::open(Link::tcp(gateway.mqtt).await, &opening)
+            .await
+            .1;
+        assert_eq!(refused.code, 0x86);
+        assert_eq!(by_method(&gateway, "d", wrong).await.err(), Some(0x87));
+    }
+    // whoever shows nothing is anonymous here, and whoever shows a password has none
+    assert_eq!(
+        Request::get("/api/v1/topics")
+            .send(gateway.http)
+            .await
+            .status,
+        200
+    );
+    let password = Request::get("/api/v1/topics").header("Authorization", &basic("u0"));
+    password
+        .send(gateway.http)
+        .await
+        .assert_problem(401, "not-authenticated");
+    let log = gateway.log();
+    assert!(!log.contains(&forged) && !log.contains(SECRET), "{log}");
+}
+
+#[tokio::test]
+async fn rights_in_a_token_are_all_there_are_and_rules_still_deny() {
+    let (gateway, _folder) = gateway(RULES);
+    let rights =
+        json!({"mqtt": {"pub": ["b/#", "a/secret"], "sub": ["b/+"]}, "groups": ["guests"]});
+    let token = token("alice", 60, rights);
+    for (method, target, allowed) in [
+        ("POST", "/api/v1/topics/b/x", true),
+        ("POST", "/api/v1/topics/a/x", false),
+        ("POST", "/api/v1/topics/a/secret", false),
+        ("POST", "/api/v1/topics/b/x?retain=true", false),
+        ("GET", "/api/v1/messages?topic=b/x", true),
+        ("GET", "/api/v1/messages?topic=b/%23", false),
+    ] {
+        let status = over_http(&gateway, method, target, &token).await;
+        assert_eq!(status == 200, allowed, "{method} {target}: {status}");
+    }
+}
+
+#[tokio::test]
+async fn a_token_for_one_client_identifier_is_for_no_other() {
+    let (gateway, _folder) = gateway(RULES);
+    let token = token(
+        "alice",
+        60,
+        json!({"mqtt": {"pub": ["#"], "sub": ["#"], "client_id": "mine"}}),
+    );
+    for (name, code) in [("mine", None), ("yours", Some(0x87))] {
+        assert_eq!(
+            by_method(&gateway, name, &token).await.err(),
+            code,
+            "{name}"
+        );
+    }
+    let opening = Opening::v5("yours").login("u", &token);
+    let refused = Client::open(Link::tcp(gateway.mqtt).await, &opening)
+        .await
+        .1;
+    assert_eq!(refused.code, 0x86);
+}
+
+#[tokio::test]
+async fn whatever_came_with_a_token_ends_with_it_and_says_so() {
+    let (gateway, _folder) = gateway(RULES);
+    let brief = token("alice", 2, json!({}));
+    let mut client = by_method(&gateway, "c", &brief)
+        .await
+        .expect("it is let in");
+    let opened = Request::get("/api/v1/stream?topic=a/x")
+        .header("Accept", "text/event-stream")
+        .header("Authorization", &bearer(&brief))
+        .open(gateway.http)
+        .await;
+    let mut stream = Stream::on(opened, Encoding::Sse);
+    assert_eq!(stream.next().await.name, "ready");
+    let headers = [("authorization", &*bearer(&brief))];
+    let mut json = JsonSocket::open_with(gateway.http, &headers).await;
+    json.subscribe(&["a/x"], json!({})).await;
+    match client.next().await {
+        Some(Packet::Disconnect { code, .. }) => assert_eq!(code, 0x87),
+        other => panic!("DISCONNECT expected, not {other:?}"),
+    }
+    let bye = stream.next().await;
+    assert_eq!(
+        (&*bye.name, &bye.data["reason"]),
+        ("bye", &"token_expired".into())
+    );
+    let bye = json.next().await;
+    assert_eq!(
+        (&bye["op"], &bye["reason"]),
+        (&"bye".into(), &"token_expired".into())
+    );
+    assert_eq!(json.closed().await, 4401);
+}
+
+#[tokio::test]
+async fn a_fresh_token_keeps_a_connection_open_and_another_users_does_not() {
+    let (gateway, _folder) = gateway(RULES);
+    let mut renewing = by_method(&gateway, "renewing", &token("alice", 2, json!({})))
+        .await
+        .expect("in");
+    let mut changing = by_method(&gateway, "changing", &token("alice", 60, json!({})))
+        .await
+        .expect("in");
+    let mut expiring = by_method(&gateway, "expiring", &token("alice", 2, json!({})))
+        .await
+        .expect("in");
+    let mut json = JsonSocket::open(gateway.http).await;
+    json.answered(json!({"op": "auth", "token": token("alice", 2, json!({}))}))
+        .await;
+    json.subscribe(&["a/x"], json!({})).await;
+    renewing.subscribe(&[("a/x", 1)]).await;
+    let again = |user: &str| wire::auth(0x19, "jwt", token(user, 600, json!({})).as_bytes());
+    renewing.send(&again("alice")).await;
+    match renewing.next().await {
+        Some(Packet::Auth { code, .. }) => assert_eq!(code, 0),
+        other => panic!("AUTH expected, not {other:?}"),
+    }
+    let renewed = json
+        .answered(json!({"op": "auth", "token": token("alice", 600, json!({}))}))
+        .await;
+    assert_eq!(renewed["op"], "ok", "{renewed}");
+    changing.send(&again("bob")).await;
+    match changing.next().await {
+        Some(Packet::Disconnect { code, .. }) => assert_eq!(code, 0x87),
+        other => panic!("DISCONNECT expected, not {other:?}"),
+    }
+    // when the one that was not renewed is gone, the others are still there
+    assert!(matches!(
+        expiring.next().await,
+        Some(Packet::Disconnect { code: 0x87, .. })
+    ));
+    renewing.publish(&Publish::new("a/x", "1", 1)).await;
+    assert_eq!(renewing.receive().await.payload, b"1");
+    assert_eq!(json_ws::payload(&json.message().await), b"1");
+}
