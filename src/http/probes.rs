@@ -1,10 +1,11 @@
 //! What machines ask: are you alive, are you ready, how are you, what are you.
 
 use crate::{
+    broker::Refused,
     http::{
         State,
         batch::whole,
-        envelope,
+        caller, envelope,
         problem::{OwnWords, Problem},
         query::Query,
         since,
@@ -21,6 +22,9 @@ use axum::{
 use serde::Serialize;
 use std::sync::Arc;
 use utoipa::ToSchema;
+
+/// What stands for all that the gateway tells of itself.
+const SYS: &str = "$SYS/broker/uptime";
 
 /// Whether the process lives.
 #[derive(Debug, Serialize, ToSchema)]
@@ -64,7 +68,7 @@ pub struct Discovery {
     /// How long requests with an Idempotency-Key are remembered.
     idempotency: Idempotency,
     /// Ways to say who one is.
-    auth: &'static [&'static str],
+    auth: Vec<&'static str>,
     /// What an acknowledgement promises, as the gateway runs.
     durability: String,
     /// The gateway's clock.
@@ -175,18 +179,22 @@ pub async fn readyz(axum_extract::State(state): axum_extract::State<Arc<State>>)
 }
 
 /// Metrics.
+///
+/// They say what `$SYS/#` says: whoever may not read that may not read them.
 #[utoipa::path(get, path = "/metrics", operation_id = "metrics", tag = "operations",
     responses((status = 200, description = "OpenMetrics text.", body = String, content_type = "application/openmetrics-text")))]
-pub async fn metrics(axum_extract::State(state): axum_extract::State<Arc<State>>) -> Response {
+pub async fn metrics(
+    axum_extract::State(state): axum_extract::State<Arc<State>>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let caller = caller::of(&state, request.extensions())?;
+    caller.may_read(SYS).map_err(Refused::from)?;
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    (
-        [
-            (header::CONTENT_TYPE, content_type),
-            (header::CACHE_CONTROL, "no-store"),
-        ],
-        (state.metrics)(),
-    )
-        .into_response()
+    let headers = [
+        (header::CONTENT_TYPE, content_type),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, (state.metrics)()).into_response())
 }
 
 /// Discovery.
@@ -231,7 +239,7 @@ pub async fn discovery(
             keys: once::MOST,
             bytes: once::BYTES,
         },
-        auth: &["anonymous"],
+        auth: state.chain.ways(),
         durability: state.durability.clone(),
         time: envelope::rfc3339(state.broker.now()),
     };

@@ -10,7 +10,8 @@ use crate::{
     },
 };
 
-const ALL: &str = "[[rule]]\nallow = [\"publish\", \"subscribe\", \"retain\"]\ntopics = [\"#\"]\n";
+const ALL: &str =
+    "[[rule]]\nallow = [\"publish\", \"subscribe\", \"retain\"]\ntopics = [\"#\", \"$SYS/#\"]\n";
 
 fn denying(topic: &str) -> String {
     format!(
