@@ -562,12 +562,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             let quota = session.quota();
             let full = out.len() >= WRITE_MARK;
             let taken = outbox.take(&mut batch, quota, if full { 0 } else { BATCH });
-            if taken.asked && is_beyond_rights(session, &self.identity) {
-                break Some(CloseReason::RightsLost);
-            }
             if full || taken.closing.is_some() {
                 self.more = full;
-                break taken.closing;
+                let lost = taken.asked && is_beyond_rights(session, &self.identity);
+                break taken.closing.or(lost.then_some(CloseReason::RightsLost));
             }
             self.blocked = taken.rest == Rest::Blocked;
             let behind = taken.behind && quota > 0;
@@ -594,6 +592,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 if session.deliver(delivery, now, out) == Delivered::Sent {
                     sent.add(bytes);
                 }
+            }
+            // not before what was taken is on its way
+            if taken.asked && is_beyond_rights(session, &self.identity) {
+                break Some(CloseReason::RightsLost);
             }
             if !(behind || replayed || room || taken.rest == Rest::More) {
                 break None;

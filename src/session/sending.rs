@@ -96,7 +96,11 @@ impl Sending {
         self.repeat_releases = true;
         // what was held stands before what left meanwhile, and comes behind it [MQTT-4.4.0-1]
         let window = self.window.make_contiguous();
-        window.sort_by_key(|item| item.way == Way::Held);
+        if window.iter().any(|item| item.way == Way::Held) {
+            window.sort_by_key(|item| item.way == Way::Held);
+            self.overtaken = true;
+            self.ids.scatter();
+        }
         for item in window {
             item.way = Way::Due;
         }
@@ -494,6 +498,16 @@ mod tests {
             assert_eq!(id, expected);
             sending.resent(id);
         }
+    }
+
+    #[test]
+    fn the_oldest_unanswered_is_found_although_what_was_held_comes_behind_what_was_sent() {
+        let mut sending = Sending::new(9);
+        sending.hold(delivery(1));
+        let sent = sending.next_id();
+        sending.sent(sent, delivery(2));
+        sending.resume(9);
+        assert_eq!(sending.oldest_unanswered(), Some(1));
     }
 
     #[test]
