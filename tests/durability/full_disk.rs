@@ -160,9 +160,11 @@ async fn a_gateway_that_is_started_on_a_nearly_full_disk_gives_out_what_it_ackno
     client.subscribe(&[("kept", 1), ("marker", 1)]).await;
     client.disconnect().await;
 
+    // of what is published behind this nothing may be taken: when the gateway looks for room is its own business
+    let mut accepted = vec!["first".to_owned()];
+    assert_eq!(publish(&gateway, &large("first")).await, 0);
     // less than may be accepted at once, and more than was
     fill(&image, 6 << 20);
-    let mut accepted = vec![];
     loop {
         let text = accepted.len().to_string();
         match publish(&gateway, &large(&text)).await {
@@ -171,7 +173,6 @@ async fn a_gateway_that_is_started_on_a_nearly_full_disk_gives_out_what_it_ackno
         }
         assert!(accepted.len() < 1000, "it is never full");
     }
-    assert!(!accepted.is_empty(), "what there was room for is taken");
     let gateway = gateway.killed(QUIET);
     assert_eq!(says(&gateway, "full").await, 503);
     let mut old = Client::tcp(&gateway, &Opening::v5("old")).await;
