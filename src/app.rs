@@ -121,11 +121,16 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
         signal(SignalKind::interrupt())?,
         signal(SignalKind::hangup())?,
     );
-    let (anonymous, log_format) = (settings.auth.anonymous, settings.log.format);
+    let access = banner::Access {
+        anonymous: settings.auth.anonymous,
+        has_users: settings.auth.has_users(),
+        has_rules: settings.auth.rules.paths().next().is_some(),
+    };
+    let log_format = settings.log.format;
     let durability = settings.store.durability.to_string();
     let gateway = Gateway::start(settings, Methods::default()).await?;
     announce(gateway.listening())?;
-    banner::show(gateway.listening(), anonymous, log_format, &durability);
+    banner::show(gateway.listening(), access, log_format, &durability);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

@@ -6,8 +6,9 @@ use crate::{
     app::StartError,
     auth::{
         chain::Chain,
-        config::{Config, Jwt},
+        config::Config,
         jwt::{Reloaded, Verifier},
+        loaded::Loaded,
         passwords::Passwords,
         rules::access::Access,
     },
@@ -34,34 +35,23 @@ fn look(path: &Path) -> Look {
 
 /// Everybody who may come in, and the rules; whatever is wrong with a file keeps the gateway from starting.
 pub fn open(config: &Config) -> Result<Chain, StartError> {
-    let unusable = |error: &dyn std::fmt::Display| StartError::Auth(error.to_string());
-    let passwords = config.passwd_file.as_deref().map(|path| {
-        Passwords::open(path).map_err(|error| {
-            let path = path.display();
-            unusable(&format_args!("auth.passwd_file = \"{path}\": {error}"))
-        })
-    });
-    let rules = config.rules.load().map_err(|error| unusable(&error))?;
+    let Loaded {
+        passwords,
+        tokens,
+        rules,
+    } = Loaded::load(config).map_err(|faults| {
+        let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+        StartError::Auth(faults.join("; "))
+    })?;
+    let passwords = passwords.zip(config.passwd_file.clone());
+    let passwords = passwords.map(|(file, path)| Passwords::new(path, file));
     Ok(Chain {
         anonymous: config.lets_anonymous_in(),
         passwords: passwords.transpose()?,
-        tokens: match config.jwt.is_empty() {
-            true => None,
-            false => Some(tokens(&config.jwt)?),
-        },
+        tokens,
         certificate_user: config.certificate_user,
         access: rules.map(|rules| Arc::new(Access::new(rules))),
         rule_files: config.rules.clone(),
-    })
-}
-
-fn tokens(entries: &[Jwt]) -> Result<Verifier, StartError> {
-    Verifier::load(entries).map_err(|faults| {
-        let told = faults.iter().map(|fault| {
-            let (entry, place) = (fault.entry, &fault.place);
-            format!("auth.jwt, entry {entry}: {place}: {}", fault.fault)
-        });
-        StartError::Auth(told.collect::<Vec<_>>().join("; "))
     })
 }
 

@@ -4,17 +4,38 @@ use super::ways::Place;
 use crate::{listener::arrival::Listener, observe::log::Format};
 use std::fmt::Write;
 
+/// Who comes in, as far as a person who starts the gateway should know.
+pub struct Access {
+    /// `auth.anonymous`
+    pub anonymous: Option<bool>,
+    /// Whether anybody can prove who he is.
+    pub has_users: bool,
+    /// Whether there are rules.
+    pub has_rules: bool,
+}
+
 /// Shows it on standard error; as one log line where logs are for machines.
-pub fn show(
-    listening: &[(Listener, Place)],
-    anonymous: Option<bool>,
-    format: Format,
-    durability: &str,
-) {
-    let access = match anonymous {
-        Some(true) => {
-            "anyone who reaches these addresses may publish and subscribe (auth.anonymous = true)"
+pub fn show(listening: &[(Listener, Place)], access: Access, format: Format, durability: &str) {
+    let access = match access {
+        Access {
+            has_users: true,
+            anonymous: Some(true),
+            ..
+        } => {
+            "users, and anyone without credentials who reaches these addresses (auth.anonymous = true)"
         }
+        Access {
+            has_users: true,
+            has_rules: true,
+            ..
+        } => "users, by the rules",
+        Access {
+            has_users: true, ..
+        } => "users, who may do everything: there are no rules",
+        Access {
+            anonymous: Some(true),
+            ..
+        } => "anyone who reaches these addresses may publish and subscribe (auth.anonymous = true)",
         _ => {
             "no users are configured: anyone on this machine may publish and subscribe, nobody else"
         }

@@ -9,11 +9,11 @@
 pub mod certificate;
 pub mod chain;
 pub mod config;
-pub mod credentials;
 pub mod exchange;
 pub mod identity;
 pub mod jwks;
 pub mod jwt;
+pub mod loaded;
 pub mod password;
 pub mod passwords;
 pub mod recent;

@@ -39,17 +39,16 @@ pub struct Passwords {
 }
 
 impl Passwords {
-    /// Reads the file.
-    pub fn open(path: &Path) -> Result<Self, LoadError> {
-        let file = PasswordFile::load(path)?;
+    /// What was read from the file at `path`. An error: the system has no random numbers.
+    pub fn new(path: PathBuf, file: PasswordFile) -> io::Result<Self> {
         let (capacity, lifetime) = REMEMBERED;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         // one core is left to everybody who is in already
         let turns = (cores - 1).max(1);
         Ok(Passwords {
-            path: path.to_owned(),
+            path,
             file: ArcSwap::from_pointee(file),
-            recent: Recent::new(capacity, lifetime).map_err(LoadError::Io)?,
+            recent: Recent::new(capacity, lifetime)?,
             hasher: RandomState::new(),
             turns: Arc::new(Semaphore::new(turns)),
             waiting: Semaphore::new(turns * WAITING),
@@ -95,11 +94,5 @@ impl Passwords {
             self.recent.remember(user, password, stored, Instant::now());
         }
         Ok(verified)
-    }
-}
-
-impl From<Busy> for io::Error {
-    fn from(_: Busy) -> Self {
-        io::ErrorKind::WouldBlock.into()
     }
 }

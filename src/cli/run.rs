@@ -3,7 +3,7 @@
 use super::{FAILED, USED_WRONGLY, end};
 use crate::{
     app,
-    auth::credentials::Credentials,
+    auth::loaded::Loaded,
     config::{
         self, Settings,
         fault::{Fault, Faults},
@@ -83,7 +83,7 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 /// The settings, with a look into the files that they name.
 fn checked(file: Option<&Path>, flags: Vec<(String, String)>) -> Result<Settings, Faults> {
     let settings = config::load(file, environment(), flags)?;
-    Credentials::load(&settings.auth).map_err(|faults| {
+    Loaded::load(&settings.auth).map_err(|faults| {
         let faults = faults.into_iter().map(|fault| Fault {
             path: fault.path.to_owned(),
             what: fault.what,

@@ -55,7 +55,7 @@ impl Certs {
 
     /// The arguments that ask clients for certificates.
     pub fn client_ca(&self, section: &str, client_cert: &str) -> Vec<String> {
-        let ca = setting(section, "client_ca", &self.text("ca.pem"));
+        let ca = setting(section, "client_ca", self.text("ca.pem"));
         ca.into_iter()
             .chain(setting(section, "client_cert", client_cert))
             .collect()

@@ -29,9 +29,13 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 
 /// GET of a path, in HPACK without a table: indexed :method and :scheme, literal :path and :authority.
 fn get(path: &str) -> Vec<u8> {
+    request(0x82, path)
+}
+
+fn request(method: u8, path: &str) -> Vec<u8> {
     let literal = |index: u8, text: &str| [&[index, text.len() as u8], text.as_bytes()].concat();
     [
-        vec![0x82, 0x87],
+        vec![method, 0x87],
         literal(0x04, path),
         literal(0x01, "localhost"),
     ]
@@ -127,6 +131,44 @@ async fn is_well(certs: &Certs, gateway: &Gateway) {
         .await;
     let data = client.next_of(DATA).await.expect("an answer");
     assert_eq!(data.stream, 1);
+}
+
+#[tokio::test]
+async fn a_stream_shares_its_connection_with_other_requests() {
+    let certs = Certs::new();
+    let gateway = started(&certs);
+    let mut client = Http2::open(&certs, &gateway).await;
+    let stream = get("/api/v1/stream?topic=many/%2B");
+    let stream = frame(HEADERS, END_STREAM | END_HEADERS, 1, &stream);
+    client.say(&stream).await;
+    let mut heard = String::new();
+    while !heard.contains("event: ready") {
+        let data = client.next_of(DATA).await.expect("the stream");
+        heard.push_str(&String::from_utf8_lossy(&data.payload));
+    }
+    for number in 0..40 {
+        let post = request(0x83, &format!("/api/v1/topics/many/{number}"));
+        let id = 3 + 2 * number;
+        client.say(&frame(HEADERS, END_HEADERS, id, &post)).await;
+        client.say(&frame(DATA, END_STREAM, id, b"x")).await;
+    }
+    let mut answered = 0;
+    let all = |heard: &str| (0..40).all(|number| heard.contains(&format!("\"many/{number}\"")));
+    while answered < 40 || !all(&heard) {
+        let data = client.next_of(DATA).await.expect("the stream and answers");
+        match data.stream {
+            1 => heard.push_str(&String::from_utf8_lossy(&data.payload)),
+            _ => answered += usize::from(!data.payload.is_empty()),
+        }
+    }
+    // taken back, it is over, and the connection is not
+    client
+        .say(&frame(RST_STREAM, 0, 1, &8u32.to_be_bytes()))
+        .await;
+    let last = frame(HEADERS, END_STREAM | END_HEADERS, 99, &get("/healthz"));
+    client.say(&last).await;
+    let data = client.next_of(DATA).await.expect("an answer");
+    assert_eq!(data.stream, 99);
 }
 
 #[tokio::test]

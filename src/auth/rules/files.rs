@@ -35,18 +35,23 @@ pub enum Why {
     Faults(Vec<Fault>),
 }
 
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Unusable { key, path, why } = self;
-        write!(f, "{key} = \"{}\": ", path.display())?;
-        match why {
-            Why::Io(error) => write!(f, "cannot be read: {error}"),
+impl Unusable {
+    /// What is wrong, without the name of the setting.
+    pub fn what(&self) -> String {
+        let path = self.path.display();
+        match &self.why {
+            Why::Io(error) => format!("{path} cannot be read: {error}"),
             Why::Faults(faults) => {
-                let mut faults = faults.iter();
-                faults.next().map_or(Ok(()), |first| write!(f, "{first}"))?;
-                faults.try_for_each(|fault| write!(f, "; {fault}"))
+                let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
+                format!("{path} {}", faults.join("; "))
             }
         }
+    }
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.what())
     }
 }
 

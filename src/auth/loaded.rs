@@ -1,61 +1,71 @@
-//! What the settings say about proofs, with its files read: passwords and keys of tokens.
+//! What the settings say about who may do what, with its files read: passwords, keys of tokens, rules.
 
 use super::{
     config::Config,
     jwt::Verifier,
     password::{LoadError, PasswordFile},
+    rules::RuleSet,
 };
 use std::fmt;
 
-/// Passwords and keys, ready to verify with.
+/// Passwords and keys, ready to verify with, and rules.
 #[derive(Default)]
-pub struct Credentials {
+pub struct Loaded {
     /// `auth.passwd_file`
     pub passwords: Option<PasswordFile>,
     /// `[[auth.jwt]]`; `None` without any.
     pub tokens: Option<Verifier>,
+    /// `auth.rules_file` and `auth.acl_file`
+    pub rules: Option<RuleSet>,
 }
 
 /// A file that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CredentialFault {
+pub struct LoadFault {
     /// The setting that names it.
     pub path: &'static str,
     /// What is wrong and how to put it right.
     pub what: String,
 }
 
-impl fmt::Display for CredentialFault {
+impl fmt::Display for LoadFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.what)
     }
 }
 
-impl Credentials {
+impl Loaded {
     /// Reads all files that the settings name. The error tells everything that is wrong with any. Keys on the web are
     /// not asked for. Blocks.
-    pub fn load(config: &Config) -> Result<Self, Vec<CredentialFault>> {
+    pub fn load(config: &Config) -> Result<Self, Vec<LoadFault>> {
         let mut faults = Vec::new();
-        let mut credentials = Credentials::default();
+        let mut loaded = Loaded::default();
         if let Some(file) = &config.passwd_file {
             let shown = file.display();
             match PasswordFile::load(file) {
-                Ok(passwords) => credentials.passwords = Some(passwords),
-                Err(error) => faults.extend(told(error).map(|what| CredentialFault {
+                Ok(passwords) => loaded.passwords = Some(passwords),
+                Err(error) => faults.extend(told(error).map(|what| LoadFault {
                     path: "auth.passwd_file",
                     what: format!("{shown} {what}"),
                 })),
             }
         }
         match Verifier::load(&config.jwt) {
-            Ok(verifier) => credentials.tokens = (!config.jwt.is_empty()).then_some(verifier),
-            Err(found) => faults.extend(found.iter().map(|fault| CredentialFault {
+            Ok(verifier) => loaded.tokens = (!config.jwt.is_empty()).then_some(verifier),
+            Err(found) => faults.extend(found.iter().map(|fault| LoadFault {
                 path: "auth.jwt",
                 what: fault.to_string(),
             })),
         }
+        match config.rules.load() {
+            Ok(rules) => loaded.rules = rules,
+            Err(unusable) => faults.push(LoadFault {
+                path: unusable.key,
+                what: unusable.what(),
+            }),
+        }
         match faults.is_empty() {
-            true => Ok(credentials),
+            true => Ok(loaded),
             false => Err(faults),
         }
     }
@@ -92,7 +102,7 @@ mod tests {
             jwt: vec![jwt("a"), jwt("b")],
             ..Config::default()
         };
-        let faults = Credentials::load(&config).err().unwrap();
+        let faults = Loaded::load(&config).err().unwrap();
         let told: Vec<_> = faults.iter().map(ToString::to_string).collect();
         let name = passwords.display();
         for (told, expected) in told.iter().zip([
@@ -105,7 +115,7 @@ mod tests {
         }
         assert_eq!(told.len(), 4);
         std::fs::remove_file(&passwords).unwrap();
-        let faults = Credentials::load(&config).err().unwrap();
+        let faults = Loaded::load(&config).err().unwrap();
         assert!(
             faults[0]
                 .what
@@ -115,7 +125,7 @@ mod tests {
 
     #[test]
     fn without_settings_there_is_nothing_to_verify_with() {
-        let credentials = Credentials::load(&Config::default()).unwrap_or_default();
-        assert!(credentials.passwords.is_none() && credentials.tokens.is_none());
+        let loaded = Loaded::load(&Config::default()).unwrap_or_default();
+        assert!(loaded.passwords.is_none() && loaded.tokens.is_none());
     }
 }
