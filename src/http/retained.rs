@@ -232,7 +232,7 @@ fn shown_as(stored: &str) -> Option<String> {
     let is_media = ["audio/", "video/"]
         .iter()
         .filter_map(|kind| essence.strip_prefix(kind))
-        // whatever ends so is a document of XML to a browser, which may have scripts
+        // whatever ends so is XML by the rules of browsers (MIME Sniffing, 4.6), which may have scripts
         .filter(|name| !name.ends_with("+xml"))
         .any(|name| !name.is_empty() && name.chars().all(is_token));
     if !SAFE.contains(&essence.as_str()) && !is_media {

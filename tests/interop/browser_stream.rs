@@ -41,7 +41,14 @@ fn an_event_source_in_chromium_comes_back_to_all_it_missed_and_hears_of_gaps_and
     sees("restart");
     gateway.stop();
     let _gateway = Gateway::start_at(data, ports, &settings);
-    for what in ["goodbye", "gap", "trusted page", "foreign page"] {
+    for what in [
+        "goodbye",
+        "gap",
+        "trusted page",
+        "middle age",
+        "rotation",
+        "foreign page",
+    ] {
         sees(&format!("seen {what}"));
     }
 }

@@ -11,7 +11,7 @@ import { chromium } from 'playwright-core';
 const [httpPort, pagePort, executablePath] = process.argv.slice(2);
 const gateway = `http://127.0.0.1:${httpPort}`;
 
-setTimeout(() => fail(new Error('no result within 280 s')), 280_000).unref();
+setTimeout(() => fail(new Error('no result within 340 s')), 340_000).unref();
 function fail(error) {
   console.log(`failed: ${error.stack ?? error}`.replaceAll('\n', ' | '));
   process.exit(1);
@@ -179,6 +179,21 @@ try {
 
   console.log('seen goodbye');
 
+  // grows old meanwhile, over connections that nobody cuts
+  const calm = new Forwarder();
+  await calm.open();
+  const calmPage = await browser.newPage();
+  await calmPage.goto(`${calm.origin}/`);
+  const aged = await listen(calmPage, 'aged', stream(calm.origin, 'aged', 'max_age=60'));
+  await until('ready', async () => (await aged.events('ready')).length);
+  let published = 0, steady = true;
+  const publishing = (async () => {
+    while (steady) {
+      await publish('aged/a', published++);
+      await new Promise(done => setTimeout(done, 50));
+    }
+  })();
+
   // what the log has let go of meanwhile is told as one gap, with the state behind it and then all that is left
   const lost = await listen(page, 'lost', stream(forwarder.origin, 'lost'));
   await until('ready', async () => (await lost.events('ready')).length);
@@ -223,6 +238,30 @@ try {
   await abroad.close();
 
   console.log('seen trusted page');
+
+  // at its age a stream ends with bye, and the browser comes back to the next message
+  const goesBy = async tenths => {
+    for (; tenths > 0 && (await aged.events('bye')).length === 0; tenths--) await new Promise(done => setTimeout(done, 100));
+  };
+  await goesBy(250);
+  console.log('seen middle age');
+  await goesBy(450);
+  const [old] = await aged.events('bye');
+  assert.deepEqual(old.data, { reason: 'max_age', reconnect: true });
+  await until('a second ready', async () => (await aged.events('ready')).length === 2);
+  const [, back] = calm.presented('aged');
+  const first60 = (await aged.fired()).map(event => event.type);
+  const lastBefore = (await aged.fired())[first60.indexOf('bye')].id;
+  assert.equal(back, lastBefore, 'it presents where it was');
+  steady = false;
+  await publishing;
+  assert.deepEqual(texts(await aged.count(published)), numbers(0, published));
+  assert.deepEqual(await aged.events('gap'), []);
+  assert.equal(calm.presented('aged').length, 2);
+  await aged.close();
+  calm.close();
+
+  console.log('seen rotation');
 
   // and any other page hears nothing, and does not come again
   const foreign = await browser.newPage();

@@ -12,3 +12,4 @@ mod nginx;
 mod openapi;
 mod program;
 mod scripts;
+mod stored_scripts;

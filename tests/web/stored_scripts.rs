@@ -27,7 +27,7 @@ const KINDS: &[(&str, &str)] = &[
     ("text/xml", OCTETS),
     ("application/xml", OCTETS),
     ("application/rss+xml", OCTETS),
-    // any type that ends so is a document to a browser
+    // any type that ends so is XML by the rules of browsers
     ("video/x+xml", OCTETS),
     ("AUDIO/x+XML", OCTETS),
     ("application/javascript", OCTETS),
