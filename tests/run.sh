@@ -21,7 +21,7 @@ done
 
 # command:package; only what is missing is installed
 wanted="mosquitto:mosquitto mosquitto_pub:mosquitto-clients chromium:chromium node:nodejs npm:npm curl:curl jq:jq
-valgrind:valgrind nginx:nginx ss:iproute2"
+valgrind:valgrind nginx:nginx ss:iproute2 openssl:openssl"
 missing=()
 for pair in $wanted; do
     PATH="$PATH:/usr/sbin" command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")

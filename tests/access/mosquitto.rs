@@ -4,8 +4,8 @@ use crate::{
     oracle,
     random::Random,
     support::{
-        DEADLINE,
         gateway::Gateway,
+        mosquitto::Mosquitto,
         mqtt::{Client, Link},
         wire::{Opening, Publish},
     },
@@ -14,11 +14,9 @@ use std::{
     collections::BTreeSet,
     fmt::Write,
     fs,
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::SocketAddr,
     path::Path,
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    process::{Command, Stdio},
 };
 
 /// User, client identifier, password; without a user, anonymous.
@@ -31,52 +29,12 @@ const CLIENTS: [(Option<&str>, &str); 5] = [
 ];
 
 /// A Mosquitto of this machine that reads the files in a folder.
-struct Mosquitto {
-    child: Child,
-    mqtt: SocketAddr,
-}
-
-impl Mosquitto {
-    fn start(folder: &Path) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let mqtt = free.local_addr().expect("an address");
-        drop(free);
-        let config = folder.join("mosquitto.conf");
-        let text = format!(
-            "listener {} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\nuser root\n\
-             password_file {}\nacl_file {}\n",
-            mqtt.port(),
-            folder.join("passwords").display(),
-            folder.join("acl").display()
-        );
-        fs::write(&config, text).expect("a config");
-        let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin";
-        let child = Command::new("mosquitto")
-            .arg("-c")
-            .arg(config)
-            .env("PATH", path)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
-        let mut child = child.expect("tests/run.sh installs mosquitto");
-        let end = Instant::now() + DEADLINE;
-        while TcpStream::connect(mqtt).is_err() {
-            let ended = child.try_wait().expect("the child can be waited for");
-            assert!(
-                ended.is_none() && Instant::now() < end,
-                "mosquitto does not listen: {ended:?}"
-            );
-            thread::sleep(Duration::from_millis(10));
-        }
-        Self { child, mqtt }
-    }
-}
-
-impl Drop for Mosquitto {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn mosquitto(folder: &Path) -> Mosquitto {
+    Mosquitto::with(&format!(
+        "password_file {}\nacl_file {}",
+        folder.join("passwords").display(),
+        folder.join("acl").display()
+    ))
 }
 
 /// Writes the users with Debian's own tool.
@@ -212,7 +170,7 @@ async fn mosquittos_own_files_decide_as_in_mosquitto() {
     while checks < wanted {
         let acl = acl(&mut random);
         fs::write(folder.path().join("acl"), &acl).expect("an ACL file");
-        let mosquitto = Mosquitto::start(folder.path());
+        let mosquitto = mosquitto(folder.path());
         let settings = [
             format!(
                 "auth.passwd_file={}",
@@ -251,7 +209,7 @@ async fn mosquittos_users_get_in_with_their_passwords_and_nobody_else() {
     let folder = tempfile::tempdir().expect("a folder");
     write_passwords(&folder.path().join("passwords"));
     fs::write(folder.path().join("acl"), "topic readwrite #\n").expect("an ACL file");
-    let mosquitto = Mosquitto::start(folder.path());
+    let mosquitto = mosquitto(folder.path());
     let setting = format!(
         "auth.passwd_file={}",
         folder.path().join("passwords").display()

@@ -4,7 +4,7 @@ use crate::{
     CLIENTS, Explained, IN_MEMORY,
     dialogue::{Deed, Step},
     hold,
-    mosquitto::Mosquitto,
+    support::mosquitto::Mosquitto,
     support::{
         gateway::Gateway,
         wire::{self, Opening, Properties, Publish, Version, Will},

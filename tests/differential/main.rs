@@ -8,7 +8,6 @@ mod support;
 
 mod dialogue;
 mod fixed;
-mod mosquitto;
 mod party;
 mod rules;
 
@@ -17,11 +16,11 @@ use std::collections::BTreeMap;
 use futures_util::future::join_all;
 
 use dialogue::{CLIENTS, Step, dialogue};
-use mosquitto::Mosquitto;
 use party::Parties;
 use random::{Random, Repeat, seed};
 use rules::{Difference, HEADINGS, Verdict, verdict};
 use support::gateway::Gateway;
+use support::mosquitto::Mosquitto;
 
 /// Dialogues at a time.
 /// Answers that wait for the disk may come behind PINGRESP, by which a dialogue knows that all has been said. Mosquitto

@@ -11,6 +11,7 @@
 pub mod gateway;
 pub mod http;
 pub mod json_ws;
+pub mod mosquitto;
 pub mod mqtt;
 pub mod stream;
 pub mod wire;

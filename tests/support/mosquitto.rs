@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::support::DEADLINE;
+use super::DEADLINE;
 
 /// The running broker.
 pub struct Mosquitto {
@@ -17,14 +17,20 @@ pub struct Mosquitto {
 }
 
 impl Mosquitto {
+    /// Everybody may come in.
     pub fn start() -> Self {
+        Self::with("")
+    }
+
+    /// As [`Mosquitto::start`], with further lines of its configuration.
+    pub fn with(further: &str) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let mqtt = free.local_addr().expect("an address");
         drop(free);
         let mut config = tempfile::NamedTempFile::new().expect("a file");
         write!(
             config,
-            "listener {} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\nuser root\n",
+            "listener {} 127.0.0.1\nallow_anonymous true\npersistence false\nset_tcp_nodelay true\nuser root\n{further}\n",
             mqtt.port()
         )
         .expect("a config");
