@@ -4,6 +4,7 @@
 //! or 431: see [`Rewording`].
 
 mod http2;
+mod unread;
 
 use crate::{
     http::{
@@ -22,6 +23,7 @@ use crate::{
     },
 };
 use axum::{body::Body, extract::Request};
+use bytes::Bytes;
 use futures_util::future::join_all;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -286,7 +288,10 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 }
 
 /// A request as handlers get it: with the connection it came over, whose peer a trusted proxy may have named.
-fn introduce(request: hyper::Request<Incoming>, connection: &Connection, app: &App) -> Request {
+fn introduce<B>(request: hyper::Request<B>, connection: &Connection, app: &App) -> Request
+where
+    B: hyper::body::Body<Data = Bytes, Error = hyper::Error> + Send + 'static,
+{
     let mut request: Request = request.map(Body::new);
     let mut connection = connection.clone();
     connection.arrival.peer = app.peer_of(connection.arrival.peer, request.headers());

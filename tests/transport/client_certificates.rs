@@ -127,3 +127,56 @@ fn curl_and_mosquitto_get_in_with_their_certificates() {
     let mosquitto = [&mosquitto[..], &["--cert", &cert, "--key", &key]].concat();
     run("mosquitto_pub", &mosquitto, b"").succeeded("mosquitto_pub");
 }
+
+#[test]
+fn a_name_in_a_clients_certificate_is_its_user_over_mqtt_and_http() {
+    let certs = Certs::new();
+    certs.issue("pump-7", |_| {});
+    certs.write(
+        "rules",
+        "[[rule]]\nallow = [\"publish\", \"subscribe\"]\nusers = [\"*\"]\ntopics = [\"of/%u/#\"]\n",
+    );
+    let arguments = [
+        certs.beside("mqtt.tls"),
+        certs.client_ca("mqtt.tls", "optional"),
+        certs.beside("http.tls"),
+        certs.client_ca("http.tls", "optional"),
+        setting("auth", "certificate_user", "cn"),
+        setting("auth", "rules_file", certs.path("rules")),
+    ];
+    let gateway = Gateway::start(&borrowed(&arguments.concat()));
+    let [ca, cert, key] = ["ca.pem", "pump-7.pem", "pump-7-key.pem"].map(|file| certs.text(file));
+    let with = ["--cert", &cert, "--key", &key];
+    let web = format!("https://localhost:{}", gateway.port("https"));
+    let who = format!("{web}/auth/session");
+    let curl = ["-s", "--cacert", &ca];
+    let told = run("curl", &[&curl[..], &with, &[&who]].concat(), b"");
+    let told = told.succeeded("curl");
+    assert!(told.contains("\"user\":\"pump-7\""), "{told}");
+    for (topic, with, status) in [
+        ("of/pump-7/x", &with[..], "200"),
+        ("of/pump-8/x", &with[..], "403"),
+        ("of/pump-7/x", &[], "401"),
+    ] {
+        let url = format!("{web}/api/v1/topics/{topic}");
+        let post = ["-o", "/dev/null", "-w", "%{http_code}", "-d", "x", &url];
+        let answered = run("curl", &[&curl[..], with, &post].concat(), b"");
+        assert_eq!(answered.succeeded("curl"), status, "{topic}");
+    }
+    let port = gateway.port("mqtts").to_string();
+    for (topic, with, is_in) in [
+        ("of/pump-7/x", &with[..], true),
+        ("of/pump-8/x", &with[..], false),
+        ("of/pump-7/x", &[], false),
+    ] {
+        let publish = ["-V", "5", "-h", "localhost", "-p", &port, "--cafile", &ca];
+        let message = ["-t", topic, "-m", "b", "-q", "1"];
+        let ended = run(
+            "mosquitto_pub",
+            &[&publish[..], with, &message].concat(),
+            b"",
+        );
+        let refused = ended.code != Some(0) || ended.stderr.contains("ot authorized");
+        assert_eq!(refused, !is_in, "{topic}: {}", ended.stderr);
+    }
+}

@@ -1,6 +1,6 @@
 //! HTTP/2 over TLS: many requests at a time on one connection, each of them bounded, and their number, too.
 
-use super::{Connection, HEAD_DEADLINE, introduce, log_end};
+use super::{Connection, HEAD_DEADLINE, introduce, log_end, unread};
 use crate::http::App;
 use hyper::{body::Incoming, rt::Executor, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -45,13 +45,22 @@ pub async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stopping: CancellationToken,
 ) {
     let tasks = Tasks(connection.life.tasks.clone());
+    let forgetting = connection.life.tasks.clone();
     let has_asked = Arc::new(AtomicBool::new(false));
     let asked = has_asked.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
-        let request = introduce(request, &connection, &app);
-        let app = app.clone();
-        async move { Ok::<_, Infallible>(app.answer(request).await) }
+        let (head, body) = request.into_parts();
+        let (lent, unread) = unread::lend(body);
+        let request = introduce(hyper::Request::from_parts(head, lent), &connection, &app);
+        let (app, tasks) = (app.clone(), forgetting.clone());
+        async move {
+            let answer = app.answer(request).await;
+            if unread.is_abandoned() {
+                tasks.spawn(unread.forget());
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let mut conversation = pin!(
         http2::Builder::new(tasks)
