@@ -147,6 +147,8 @@ pub enum Refusal {
     ClientIdentifier,
     /// Wrong or missing credentials.
     Credentials,
+    /// Credentials of an address where too many were wrong.
+    FailedLogins,
     /// Known, but without the right.
     NotAuthorized,
     /// More than one client may have.
@@ -183,13 +185,14 @@ pub enum Refusal {
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Refusal; 22] = [
+    pub const ALL: [Refusal; 23] = [
         Refusal::Malformed,
         Refusal::Protocol,
         Refusal::TooLarge,
         Refusal::Topic,
         Refusal::ClientIdentifier,
         Refusal::Credentials,
+        Refusal::FailedLogins,
         Refusal::NotAuthorized,
         Refusal::Quota,
         Refusal::Filters,
@@ -217,6 +220,7 @@ impl Refusal {
             Refusal::Topic => "topic",
             Refusal::ClientIdentifier => "client-identifier",
             Refusal::Credentials => "credentials",
+            Refusal::FailedLogins => "failed-logins",
             Refusal::NotAuthorized => "not-authorized",
             Refusal::Quota => "quota",
             Refusal::Filters => "filters",

@@ -4,7 +4,10 @@
 
 use crate::{
     app::StartError,
-    auth::{chain::Chain, config::Config, passwords::Passwords, rules::access::Access},
+    auth::{
+        chain::Chain, config::Config, failures::Failures, passwords::Passwords,
+        rules::access::Access,
+    },
     broker::Broker,
     metrics::METRICS,
 };
@@ -42,6 +45,7 @@ pub fn open(config: &Config) -> Result<Chain, StartError> {
         certificate_user: config.certificate_user,
         access: rules.map(|rules| Arc::new(Access::new(rules))),
         rule_files: config.rules.clone(),
+        failures: Failures::new(config.failed_logins),
     })
 }
 

@@ -4,7 +4,7 @@ use super::{certificate::CertificateUser, rules::files::RuleFiles};
 use std::path::PathBuf;
 
 /// `[auth]`
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Whether clients without credentials are let in. Unset: from this machine only, and where no users are configured.
     pub anonymous: Option<bool>,
@@ -14,6 +14,20 @@ pub struct Config {
     pub certificate_user: Option<CertificateUser>,
     /// Who may do what.
     pub rules: RuleFiles,
+    /// Wrong logins from one address that cost nothing; each further one makes it wait. 0: never.
+    pub failed_logins: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            anonymous: None,
+            passwd_file: None,
+            certificate_user: None,
+            rules: RuleFiles::default(),
+            failed_logins: 5,
+        }
+    }
 }
 
 impl Config {

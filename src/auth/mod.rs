@@ -2,10 +2,12 @@
 //!
 //! This room decides about topics and proofs. It never learns how a message came in, and never talks to a client.
 
+pub mod address;
 pub mod certificate;
 pub mod chain;
 pub mod config;
 pub mod exchange;
+pub mod failures;
 pub mod identity;
 pub mod password;
 pub mod passwords;

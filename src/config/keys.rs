@@ -497,6 +497,13 @@ pub fn keys() -> Vec<Key> {
             |s| &mut s.auth.rules.mosquitto,
         ),
         key(
+            "auth.failed_logins",
+            "Wrong logins from one address (one /64 of IPv6) that cost nothing. Each further one has what the address shows\n\
+             refused unseen for 1, 2, 4 ... at most 60 seconds. The same credentials count once. 0: nobody has to wait.",
+            form::count(0..=1_000_000),
+            |s| &mut s.auth.failed_logins,
+        ),
+        key(
             "auth.on_revoke",
             "What becomes of an MQTT connection when a change of the rules takes a subscription from it: \"keep\" leaves\n\
              the subscription and delivers nothing that is denied, \"disconnect\" ends the connection (0x87).",

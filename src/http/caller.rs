@@ -5,7 +5,7 @@
 
 use crate::{
     auth::{
-        chain::{Credentials, Unproven},
+        chain::{self, Credentials, Unproven},
         identity::Identity,
         rules::{Subject, Via},
     },
@@ -15,6 +15,7 @@ use crate::{
         problem::{Kind, Problem},
         serve::Connection,
     },
+    metrics::Refusal,
 };
 use axum::{
     extract::Request,
@@ -88,16 +89,12 @@ async fn prove(
     shown: &Shown,
     noted: &Extensions,
 ) -> Result<Arc<Identity>, Unproven> {
-    let connection = noted.get::<Connection>();
-    let certificate = connection.and_then(|it| it.arrival.certificate.as_deref());
     let subject = Subject {
         listener: listener_of(noted),
         via: Via::Rest,
         ..Subject::default()
     };
-    let proven = state
-        .chain
-        .prove(shown.as_credentials(), certificate, subject);
+    let proven = state.chain.prove(shown.with(noted), subject);
     Ok(Arc::new(proven.await?))
 }
 
@@ -205,8 +202,17 @@ impl Shown {
         Ok(Shown::Password(user.to_owned(), password.to_owned()))
     }
 
-    /// For the chain.
-    pub fn as_credentials(&self) -> Credentials<'_> {
+    /// For the chain, with what is known of the connection.
+    pub fn with<'a>(&'a self, noted: &'a Extensions) -> chain::Shown<'a> {
+        let arrival = noted.get::<Connection>().map(|it| &it.arrival);
+        chain::Shown {
+            credentials: self.as_credentials(),
+            certificate: arrival.and_then(|it| it.certificate.as_deref()),
+            ip: arrival.and_then(|it| it.peer.ip()),
+        }
+    }
+
+    fn as_credentials(&self) -> Credentials<'_> {
         match self {
             Shown::Nothing => Credentials::Nothing,
             Shown::Bearer(token) => Credentials::Token(token),
@@ -234,5 +240,11 @@ pub fn refused(unproven: &Unproven) -> Problem {
             )
         }
         Unproven::Busy => Problem::new(Kind::Overloaded, "too many logins wait to be looked at"),
+        Unproven::TooManyFailed { wait } => {
+            let detail = "too many failed logins from this address: nothing was looked at";
+            Problem::new(Kind::QuotaExceeded, detail)
+                .count_as(Refusal::FailedLogins)
+                .retry_after(*wait)
+        }
     }
 }

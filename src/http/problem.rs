@@ -12,7 +12,7 @@ use axum::{
     response::IntoResponse,
 };
 use serde::Serialize;
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 use utoipa::ToSchema;
 
 /// What a problem's `type` begins with; the page behind it explains the fix.
@@ -336,6 +336,8 @@ pub struct Problem {
     outcome_unknown: bool,
     /// Although the kind is for good, this one may pass.
     may_pass: bool,
+    /// In seconds.
+    retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -350,6 +352,7 @@ impl Problem {
             headers: Vec::new(),
             outcome_unknown: false,
             may_pass: false,
+            retry_after: None,
         }
     }
 
@@ -388,6 +391,12 @@ impl Problem {
     /// The same with one more header in the answer.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
+        self
+    }
+
+    /// The same, counted as this.
+    pub fn count_as(mut self, refusal: Refusal) -> Self {
+        self.counted = Some(refusal);
         self
     }
 
@@ -464,6 +473,7 @@ impl Problem {
             reason_code: self.reason.map(|reason| reason as u8),
             errors: self.errors.clone(),
             outcome: self.outcome_unknown.then_some("unknown"),
+            retry_after: self.retry_after,
         }
     }
 }
@@ -496,6 +506,9 @@ pub struct ProblemBody {
     /// `unknown`: it may have been done all the same. A retry with the same Idempotency-Key is safe.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'static str>,
+    /// As the header Retry-After, in seconds, for where there are no headers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
 }
 
 impl From<Refused> for Problem {
@@ -539,7 +552,14 @@ impl Problem {
 
     /// The same, and to be tried again in a moment.
     pub fn retry_later(self) -> Self {
-        self.with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+        self.retry_after(Duration::ZERO)
+    }
+
+    /// The same, and to be tried again when so much time is over: told in whole seconds, at least one.
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        let seconds = wait.as_millis().div_ceil(1000).max(1) as u64;
+        self.retry_after = Some(seconds);
+        self.with_header(header::RETRY_AFTER, seconds.into())
     }
 }
 

@@ -47,6 +47,7 @@ pub fn kind_of_opening(refusal: opening::Refusal) -> Kind {
         | opening::Refusal::NotAuthenticated
         | opening::Refusal::CredentialsNeeded
         | opening::Refusal::BadCredentials => Kind::Credentials,
+        opening::Refusal::TooManyFailed => Kind::FailedLogins,
         opening::Refusal::OtherMethod
         | opening::Refusal::OutOfTurn
         | opening::Refusal::BeforeAnswer => Kind::Protocol,

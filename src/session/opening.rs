@@ -91,6 +91,9 @@ pub enum Refusal {
     /// Too many logins wait to be looked at.
     #[error("too many logins at once")]
     Busy,
+    /// Nothing was looked at.
+    #[error("too many failed logins from this address: try again later")]
+    TooManyFailed,
     /// What was given proves nothing.
     #[error("the user name or password is wrong")]
     BadCredentials,
@@ -169,6 +172,7 @@ impl Refusal {
             Refusal::TooManySessions => ReasonCode::QuotaExceeded,
             Refusal::WillTooLarge => ReasonCode::PacketTooLarge,
             Refusal::WillNotAuthorized => ReasonCode::NotAuthorized,
+            Refusal::TooManyFailed => ReasonCode::ConnectionRateExceeded,
             Refusal::TakenOver | Refusal::Busy => ReasonCode::ServerBusy,
             Refusal::ShuttingDown => ReasonCode::ServerUnavailable,
         }

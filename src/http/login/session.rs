@@ -10,7 +10,6 @@ use crate::{
     http::{
         State, body, caller, envelope,
         problem::{Kind, Problem, ProblemBody},
-        serve::Connection,
     },
     message::Millis,
 };
@@ -122,8 +121,6 @@ pub async fn post(
         Some(login) => login.as_credentials()?,
         None => caller::Shown::of(&head.headers)?,
     };
-    let connection = head.extensions.get::<Connection>();
-    let certificate = connection.and_then(|it| it.arrival.certificate.as_deref());
     let subject = Subject {
         listener: caller::listener_of(&head.extensions),
         via: Via::Rest,
@@ -131,7 +128,7 @@ pub async fn post(
     };
     let proven = state
         .chain
-        .prove(shown.as_credentials(), certificate, subject)
+        .prove(shown.with(&head.extensions), subject)
         .await;
     let identity = proven.map_err(|unproven| caller::refused(&unproven))?;
     let ends = Deadline::at(ends.min(identity.proven_until(ends)));

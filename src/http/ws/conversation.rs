@@ -238,7 +238,11 @@ impl Conversation {
             via: Via::WsJson,
             ..Subject::default()
         };
-        match self.state.chain.prove_token(token, subject) {
+        match self
+            .state
+            .chain
+            .prove_by_token(token, self.peer.ip(), subject)
+        {
             Ok(identity) => {
                 self.pause();
                 self.answers.push_back(frames::ok(to));

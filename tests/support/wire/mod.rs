@@ -89,6 +89,8 @@ pub struct Opening {
     pub clean: bool,
     pub keep_alive: u16,
     pub will: Option<Will>,
+    /// User name and password.
+    pub login: Option<(String, String)>,
     pub properties: Properties,
 }
 
@@ -101,6 +103,7 @@ impl Opening {
             clean: true,
             keep_alive: 0,
             will: None,
+            login: None,
             properties: Properties::default(),
         }
     }
@@ -117,6 +120,10 @@ impl Opening {
     }
     pub fn keep_alive(mut self, seconds: u16) -> Self {
         self.keep_alive = seconds;
+        self
+    }
+    pub fn login(mut self, user: &str, password: &str) -> Self {
+        self.login = Some((user.to_owned(), password.to_owned()));
         self
     }
     pub fn will(mut self, will: Will) -> Self {
@@ -140,6 +147,9 @@ impl Opening {
         if let Some(will) = &self.will {
             flags |= 0x04 | will.qos << 3 | u8::from(will.retain) << 5;
         }
+        if self.login.is_some() {
+            flags |= 0xC0;
+        }
         body.push(flags);
         body.extend(self.keep_alive.to_be_bytes());
         if self.version == Version::V5 {
@@ -152,6 +162,10 @@ impl Opening {
             }
             put_text(&mut body, &will.topic);
             put_binary(&mut body, &will.payload);
+        }
+        if let Some((user, password)) = &self.login {
+            put_text(&mut body, user);
+            put_binary(&mut body, password.as_bytes());
         }
         packet(0x10, &body)
     }

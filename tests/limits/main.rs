@@ -1,0 +1,7 @@
+//! What one party may do to the gateway, whichever way it comes in: guess, publish, hold open, dawdle, send too much.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod logins;
+mod world;
