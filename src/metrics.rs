@@ -121,6 +121,11 @@ impl Tally {
         self.bytes += bytes as u64;
     }
 
+    /// How many, and how many bytes, since it last began anew.
+    pub fn so_far(&self) -> (u64, u64) {
+        (self.publishes, self.bytes)
+    }
+
     /// Adds what was counted to `traffic`, and begins anew.
     pub fn count(&mut self, traffic: &Traffic) {
         if self.publishes > 0 {
@@ -181,11 +186,13 @@ pub enum Refusal {
     Tls,
     /// A trusted proxy without a valid PROXY header.
     ProxyHeader,
+    /// More connections from one address than it may have, or faster.
+    Address,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Refusal; 23] = [
+    pub const ALL: [Refusal; 24] = [
         Refusal::Malformed,
         Refusal::Protocol,
         Refusal::TooLarge,
@@ -209,6 +216,7 @@ impl Refusal {
         Refusal::Request,
         Refusal::Tls,
         Refusal::ProxyHeader,
+        Refusal::Address,
     ];
 
     /// Its name in log lines and labels.
@@ -237,6 +245,7 @@ impl Refusal {
             Refusal::Request => "request",
             Refusal::Tls => "tls",
             Refusal::ProxyHeader => "proxy-header",
+            Refusal::Address => "address",
         }
     }
 }

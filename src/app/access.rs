@@ -5,7 +5,7 @@
 use crate::{
     app::StartError,
     auth::{
-        chain::Chain, config::Config, failures::Failures, passwords::Passwords,
+        chain::Chain, config::Config, failures::Failures, passwords::Passwords, quota::Quotas,
         rules::access::Access,
     },
     broker::Broker,
@@ -30,7 +30,7 @@ fn look(path: &Path) -> Look {
 }
 
 /// Everybody who may come in, and the rules; whatever is wrong with a file keeps the gateway from starting.
-pub fn open(config: &Config) -> Result<Chain, StartError> {
+pub fn open(config: &Config, quotas: Arc<Quotas>) -> Result<Chain, StartError> {
     let unusable = |error: &dyn std::fmt::Display| StartError::Auth(error.to_string());
     let passwords = config.passwd_file.as_deref().map(|path| {
         Passwords::open(path).map_err(|error| {
@@ -46,6 +46,7 @@ pub fn open(config: &Config) -> Result<Chain, StartError> {
         access: rules.map(|rules| Arc::new(Access::new(rules))),
         rule_files: config.rules.clone(),
         failures: Failures::new(config.failed_logins),
+        quotas,
     })
 }
 

@@ -9,6 +9,7 @@ use super::{
     failures::Failures,
     identity::{Identity, Proof},
     passwords::{Busy, Passwords},
+    quota::{Quota, Quotas},
     rules::{Subject, access::Access, files::RuleFiles},
 };
 use std::{
@@ -85,6 +86,8 @@ pub struct Chain {
     pub rule_files: RuleFiles,
     /// Who has to wait, having guessed too often.
     pub failures: Failures,
+    /// How much everybody may do.
+    pub quotas: Arc<Quotas>,
 }
 
 impl Chain {
@@ -128,14 +131,15 @@ impl Chain {
                 }
                 Credentials::Token(_) => true,
             };
-        if !is_guess {
-            return self.look_at(shown, named, subject).await;
-        }
         let address = Address::of(shown.ip);
-        self.admit(address)?;
+        if is_guess {
+            self.admit(address)?;
+        }
         let proven = self.look_at(shown, named, subject).await;
-        self.note(address, shown.credentials, &proven);
-        proven
+        if is_guess {
+            self.note(address, shown.credentials, &proven);
+        }
+        proven.map(|identity| self.with_quota(identity, shown.ip))
     }
 
     async fn look_at(
@@ -193,6 +197,16 @@ impl Chain {
         }
     }
 
+    fn with_quota(&self, identity: Identity, ip: Option<IpAddr>) -> Identity {
+        let quota = self.quotas.of(identity.user(), ip, Instant::now());
+        identity.with_quota(quota)
+    }
+
+    /// How much somebody without a name may do who comes from there.
+    pub fn quota_of_nobody(&self, ip: Option<IpAddr>) -> Option<Arc<Quota>> {
+        self.quotas.of(None, ip, Instant::now())
+    }
+
     /// As [`Chain::prove`], for a token alone, of somebody at this address.
     pub fn prove_by_token(
         &self,
@@ -204,7 +218,7 @@ impl Chain {
         self.admit(address)?;
         let proven = self.prove_token(token, subject);
         self.note(address, Credentials::Token(token), &proven);
-        proven
+        proven.map(|identity| self.with_quota(identity, ip))
     }
 
     /// As [`Chain::prove`] for a token, which takes no time to speak of.

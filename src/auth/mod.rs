@@ -11,6 +11,7 @@ pub mod failures;
 pub mod identity;
 pub mod password;
 pub mod passwords;
+pub mod quota;
 pub mod recent;
 pub mod rules;
 pub mod secret;

@@ -11,7 +11,10 @@ use super::{
     subscribe::Replay,
 };
 use crate::{
-    auth::identity::Identity,
+    auth::{
+        identity::Identity,
+        quota::{Held, Thing},
+    },
     message::{Delivery, Millis, Position},
     metrics::METRICS,
     mqtt::{
@@ -100,6 +103,8 @@ pub struct Stream {
     given: u64,
     is_fresh: bool,
     is_behind: bool,
+    /// Its place among those that its identity may have.
+    _held: Option<Held>,
 }
 
 struct Watched {
@@ -139,6 +144,11 @@ impl Broker {
         for filter in filters {
             self.admit_stream_filter(&identity, filter)?;
         }
+        let held = identity.quota().map(|quota| quota.hold(Thing::Stream));
+        if matches!(held, Some(None)) {
+            return Err(Refused::TooMany { quota: "streams" });
+        }
+        let held = held.flatten();
         // may read files: not under the order lock
         let found = match start {
             Start::Since(time) => self.0.store.before(time),
@@ -175,6 +185,7 @@ impl Broker {
             given: head,
             is_fresh: true,
             is_behind: false,
+            _held: held,
         };
         let options = SubscriptionOptions {
             qos: Qos::ExactlyOnce,

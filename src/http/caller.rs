@@ -37,8 +37,11 @@ struct Caller(Arc<Identity>);
 /// Notes the caller with the request. A request for what everybody may see goes on without.
 pub async fn identify(state: &State, request: &mut Request) -> Result<(), Problem> {
     let path = request.uri().path();
-    if !is_guarded(request.method(), path) || state.chain.is_open() && !names_ticket(request.uri())
-    {
+    if !is_guarded(request.method(), path) {
+        return Ok(());
+    }
+    if state.chain.is_open() && !names_ticket(request.uri()) {
+        count_by_address(state, request.extensions_mut());
         return Ok(());
     }
     // whoever speaks JSON over WebSocket may say who he is in his first frame
@@ -72,6 +75,17 @@ pub async fn identify(state: &State, request: &mut Request) -> Result<(), Proble
         }
         Err(Unproven::Needed) if may_come_later => Ok(()),
         Err(unproven) => Err(refused(&unproven)),
+    }
+}
+
+/// Whoever need not say who he is has what his address may have.
+fn count_by_address(state: &State, noted: &mut Extensions) {
+    let ip = noted
+        .get::<Connection>()
+        .and_then(|it| it.arrival.peer.ip());
+    if let Some(quota) = state.chain.quota_of_nobody(ip) {
+        let caller = Identity::default().with_quota(Some(quota));
+        noted.insert(Caller(Arc::new(caller)));
     }
 }
 
@@ -143,11 +157,11 @@ pub fn listener_of(noted: &Extensions) -> &'static str {
 
 /// Who calls, by requests over HTTP.
 pub fn of(state: &State, noted: &Extensions) -> Result<Arc<Identity>, Problem> {
-    if state.chain.is_open() {
-        return Ok(ANYONE.clone());
+    match noted.get::<Caller>() {
+        Some(caller) => Ok(caller.0.clone()),
+        None if state.chain.is_open() => Ok(ANYONE.clone()),
+        None => Err(refused(&Unproven::Needed)),
     }
-    let caller = noted.get::<Caller>().map(|caller| caller.0.clone());
-    caller.ok_or_else(|| refused(&Unproven::Needed))
 }
 
 /// Who calls, by another way than a request over HTTP.

@@ -529,7 +529,10 @@ impl From<Refused> for Problem {
             Refused::FilterInvalid(_) => Problem::new(Kind::FilterInvalid, detail),
             Refused::PayloadTooLarge => Problem::new(Kind::PayloadTooLarge, detail),
             Refused::PayloadFormatInvalid => Problem::new(Kind::PayloadFormatInvalid, detail),
-            Refused::QuotaExceeded => Problem::new(Kind::QuotaExceeded, detail).retry_later(),
+            Refused::TooMany { .. } => Problem::new(Kind::QuotaExceeded, detail).retry_later(),
+            Refused::TooFast { wait } => {
+                Problem::new(Kind::QuotaExceeded, detail).retry_after(wait)
+            }
             Refused::ShuttingDown => Problem::new(Kind::ShuttingDown, detail).retry_later(),
             Refused::StorageFailed => {
                 Problem::new(Kind::StorageUnavailable, detail).with_unknown_outcome()

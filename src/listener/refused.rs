@@ -56,6 +56,7 @@ pub fn kind_of_opening(refusal: opening::Refusal) -> Kind {
         opening::Refusal::WillQos | opening::Refusal::WillRetain => Kind::NotSupported,
         opening::Refusal::StorageFailed | opening::Refusal::Busy => Kind::Busy,
         opening::Refusal::WillPayloadFormat => Kind::Malformed,
+        opening::Refusal::TooManyConnections => Kind::Quota,
         opening::Refusal::TooManySessions => Kind::Sessions,
         opening::Refusal::WillTooLarge => Kind::TooLarge,
         opening::Refusal::WillNotAuthorized => Kind::NotAuthorized,

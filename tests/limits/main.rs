@@ -3,5 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod dawdling;
 mod logins;
+mod places;
+mod publishing;
 mod world;

@@ -27,10 +27,27 @@ pub fn start(settings: &[&str]) -> (Gateway, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder for the users");
     let file = folder.path().join("passwd");
     USERS.iter().for_each(|user| add(&file, user));
+    (
+        Gateway::start(&borrowed(&arguments(&folder, settings))),
+        folder,
+    )
+}
+
+/// The same gateway after a stop, with the same users.
+pub fn restarted(gateway: Gateway, users: &tempfile::TempDir, settings: &[&str]) -> Gateway {
+    gateway.restarted(&borrowed(&arguments(users, settings)))
+}
+
+fn arguments(users: &tempfile::TempDir, settings: &[&str]) -> Vec<String> {
+    let file = users.path().join("passwd");
     let users = format!("auth.passwd_file={}", file.display());
-    let mut arguments = vec!["--set", &users];
-    arguments.extend(settings.iter().flat_map(|setting| ["--set", *setting]));
-    (Gateway::start(&arguments), folder)
+    let all = settings.iter().map(|it| (*it).to_owned()).chain([users]);
+    all.flat_map(|setting| ["--set".to_owned(), setting])
+        .collect()
+}
+
+fn borrowed(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
 }
 
 fn add(file: &Path, (user, password): &(&str, &str)) {

@@ -129,7 +129,7 @@ pub async fn post(
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let caller = caller::of(&state, &head.extensions)?;
-    let bytes = body::read_within(body, &head.headers, BOUND).await?;
+    let bytes = body::read_within(body, &head.headers, BOUND, state.config.body_timeout).await?;
     let is_json = head
         .headers
         .get(header::CONTENT_TYPE)
