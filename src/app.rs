@@ -6,7 +6,7 @@ mod banner;
 mod ways;
 
 use crate::{
-    auth::{chain::Chain, exchange::Methods, token_method::TokenMethod},
+    auth::{chain::Chain, exchange::Methods, quota::Quotas, token_method::TokenMethod},
     broker::{Broker, clock::Clock},
     config::Settings,
     http::{self, extract::TopicRules},
@@ -14,6 +14,7 @@ use crate::{
         self,
         arrival::Listener,
         door::Door,
+        newcomers::Newcomers,
         refused::Notes,
         serve,
         tls::{Tls, files::Fault},
@@ -166,10 +167,12 @@ impl Gateway {
         let rules: Vec<_> = rules.map(|rule| rule.filter.clone()).collect();
         let rules = |topic: &str| routing::matching_bits(&rules, topic);
         let auth = settings.auth;
-        let chain = access::open(&auth)?;
+        let quotas = Arc::new(Quotas::new(settings.quota.clone()));
+        let newcomers = Arc::new(Newcomers::new(&settings.quota));
+        let chain = access::open(&auth, quotas.clone())?;
         let (store, recovered) = open_store(&settings.store, &rules)?;
-        let mqtt = Ways::open(wanted_for_mqtt(&settings.mqtt)).await?;
-        let web = Ways::open(wanted_for_web(&settings.http)).await?;
+        let mqtt = Ways::open(wanted_for_mqtt(&settings.mqtt), &newcomers).await?;
+        let web = Ways::open(wanted_for_web(&settings.http), &newcomers).await?;
         let anywhere = SocketAddr::from(([0, 0, 0, 0], 0));
         let mqtt_address = mqtt.address().unwrap_or(anywhere);
         let http_address = web.address().unwrap_or(anywhere);
@@ -178,7 +181,7 @@ impl Gateway {
         let chain = Arc::new(chain);
         let permits = Arc::new(Semaphore::new(settings.limits.connections));
         let access = chain.access.clone();
-        let broker = Broker::guarded(settings.broker, settings.limits, store, access);
+        let broker = Broker::guarded(settings.broker, settings.limits, store, access, quotas);
         broker.restore(recovered);
         let notes = Arc::new(Notes::default());
         let mut methods = methods;

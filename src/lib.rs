@@ -16,7 +16,7 @@
 //! | 2 | [`message`] | the message everyone shares, and its rendering for the web, made once; pure |
 //! | 3 | [`session`] | the conversation: one client's protocol state; packets in, packets and requests out; pure |
 //! | 3 | [`routing`] | who wants it: the topic tree, share groups, a publisher's memo, retained messages; pure |
-//! | 3 | [`auth`] | who may: an identity and the rules it obeys, and how a client proves who it is: passwords, tokens, certificates, methods |
+//! | 3 | [`auth`] | who may, and how much: an identity with the rules it obeys and its quota, and how a client proves who it is: passwords, tokens, certificates, methods |
 //! | 4 | [`store`] | what survives: one log of messages and of what changes beside them, in segment files |
 //! | 5 | [`broker`] | the switch: the only room that joins routing, store, auth and who is online |
 //! | 6 | [`observe`] | looking in: log lines, `/metrics`, `$SYS` |

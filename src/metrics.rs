@@ -121,6 +121,11 @@ impl Tally {
         self.bytes += bytes as u64;
     }
 
+    /// How many, and how many bytes, since it last began anew.
+    pub fn so_far(&self) -> (u64, u64) {
+        (self.publishes, self.bytes)
+    }
+
     /// Adds what was counted to `traffic`, and begins anew.
     pub fn count(&mut self, traffic: &Traffic) {
         if self.publishes > 0 {
@@ -147,6 +152,8 @@ pub enum Refusal {
     ClientIdentifier,
     /// Wrong or missing credentials.
     Credentials,
+    /// Credentials of an address where too many were wrong.
+    FailedLogins,
     /// Known, but without the right.
     NotAuthorized,
     /// More than one client may have.
@@ -179,17 +186,20 @@ pub enum Refusal {
     Tls,
     /// A trusted proxy without a valid PROXY header.
     ProxyHeader,
+    /// More connections from one address than it may have, or faster.
+    Address,
 }
 
 impl Refusal {
     /// All of them.
-    pub const ALL: [Refusal; 22] = [
+    pub const ALL: [Refusal; 24] = [
         Refusal::Malformed,
         Refusal::Protocol,
         Refusal::TooLarge,
         Refusal::Topic,
         Refusal::ClientIdentifier,
         Refusal::Credentials,
+        Refusal::FailedLogins,
         Refusal::NotAuthorized,
         Refusal::Quota,
         Refusal::Filters,
@@ -206,6 +216,7 @@ impl Refusal {
         Refusal::Request,
         Refusal::Tls,
         Refusal::ProxyHeader,
+        Refusal::Address,
     ];
 
     /// Its name in log lines and labels.
@@ -217,6 +228,7 @@ impl Refusal {
             Refusal::Topic => "topic",
             Refusal::ClientIdentifier => "client-identifier",
             Refusal::Credentials => "credentials",
+            Refusal::FailedLogins => "failed-logins",
             Refusal::NotAuthorized => "not-authorized",
             Refusal::Quota => "quota",
             Refusal::Filters => "filters",
@@ -233,6 +245,7 @@ impl Refusal {
             Refusal::Request => "request",
             Refusal::Tls => "tls",
             Refusal::ProxyHeader => "proxy-header",
+            Refusal::Address => "address",
         }
     }
 }

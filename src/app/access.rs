@@ -7,9 +7,11 @@ use crate::{
     auth::{
         chain::Chain,
         config::Config,
+        failures::Failures,
         jwt::{Reloaded, Verifier},
         loaded::Loaded,
         passwords::Passwords,
+        quota::Quotas,
         rules::access::Access,
     },
     broker::Broker,
@@ -34,7 +36,7 @@ fn look(path: &Path) -> Look {
 }
 
 /// Everybody who may come in, and the rules; whatever is wrong with a file keeps the gateway from starting.
-pub fn open(config: &Config) -> Result<Chain, StartError> {
+pub fn open(config: &Config, quotas: Arc<Quotas>) -> Result<Chain, StartError> {
     let Loaded {
         passwords,
         tokens,
@@ -52,6 +54,8 @@ pub fn open(config: &Config) -> Result<Chain, StartError> {
         certificate_user: config.certificate_user,
         access: rules.map(|rules| Arc::new(Access::new(rules))),
         rule_files: config.rules.clone(),
+        failures: Failures::new(config.failed_logins),
+        quotas,
     })
 }
 

@@ -5,6 +5,7 @@ use crate::listener::{
     arrival::Listener,
     entrance::Entrance,
     networks::Networks,
+    newcomers::Newcomers,
     serve::WayIn,
     socket::{Bound, SocketFile},
     tls::{self, Tls},
@@ -52,7 +53,7 @@ pub struct Ways {
 
 impl Ways {
     /// Binds all that is wanted.
-    pub async fn open(wanted: Wanted<'_>) -> Result<Self, StartError> {
+    pub async fn open(wanted: Wanted<'_>, newcomers: &Arc<Newcomers>) -> Result<Self, StartError> {
         let [plain, encrypted, file] = wanted.listeners;
         let proxies = match wanted.proxy_protocol {
             true => wanted.trusted_proxies.clone(),
@@ -66,6 +67,8 @@ impl Ways {
         let entrance = |listener: Listener, tls: &Option<Arc<Tls>>| Entrance {
             listener,
             proxies: proxies.clone(),
+            trusted: wanted.trusted_proxies.clone(),
+            newcomers: newcomers.clone(),
             tls: tls.clone().filter(|_| listener.is_tls()),
         };
         let (key, address) = wanted.bind;

@@ -4,20 +4,24 @@
 //! never falls back to anonymous.
 
 use super::{
+    address::Address,
     certificate::{Certificate, CertificateUser},
+    failures::Failures,
     identity::{Identity, Proof},
     jwt::{Claims, TokenFault, Verifier},
     passwords::{Busy, Passwords},
+    quota::{Quota, Quotas},
     rules::{Subject, access::Access, files::RuleFiles},
 };
 use crate::message::Millis;
 use std::{
+    net::IpAddr,
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// What somebody shows.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Hash)]
 pub enum Credentials<'a> {
     /// Nothing.
     Nothing,
@@ -32,6 +36,17 @@ pub enum Credentials<'a> {
     Token(&'a str),
 }
 
+/// Everything there is to tell by who somebody is.
+#[derive(Clone, Copy)]
+pub struct Shown<'a> {
+    /// In so many words.
+    pub credentials: Credentials<'a>,
+    /// The client's certificate, if it is known to be genuine.
+    pub certificate: Option<&'a Certificate>,
+    /// Where it comes from; `None` is a socket in the file system.
+    pub ip: Option<IpAddr>,
+}
+
 /// Why somebody is nobody. What is in it is for the log; the other side is told no more than which of these it is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unproven {
@@ -44,6 +59,12 @@ pub enum Unproven {
     /// Too many are being looked at.
     #[error("too many logins wait to be looked at")]
     Busy,
+    /// Nothing was looked at: too much from this address was wrong.
+    #[error("too many failed logins from its address")]
+    TooManyFailed {
+        /// How long the address has to wait.
+        wait: Duration,
+    },
 }
 
 impl From<Busy> for Unproven {
@@ -67,6 +88,10 @@ pub struct Chain {
     pub access: Option<Arc<Access>>,
     /// Where they stand.
     pub rule_files: RuleFiles,
+    /// Who has to wait, having guessed too often.
+    pub failures: Failures,
+    /// How much everybody may do.
+    pub quotas: Arc<Quotas>,
 }
 
 impl Chain {
@@ -112,16 +137,36 @@ impl Chain {
     }
 
     /// Who comes in, as `subject` but for the user and the groups. What is shown in so many words counts, else the
-    /// certificate.
-    pub async fn prove(
+    /// certificate. From an address where too much was wrong nothing is looked at for a while.
+    pub async fn prove(&self, shown: Shown<'_>, subject: Subject) -> Result<Identity, Unproven> {
+        let named = shown.certificate.zip(self.certificate_user);
+        let named = named.and_then(|(certificate, by)| by.name_in(certificate));
+        let is_guess = self.has_authenticators()
+            && match shown.credentials {
+                Credentials::Nothing => false,
+                Credentials::Password { user, password } => {
+                    !(password.is_empty() && named.as_deref() == Some(user))
+                }
+                Credentials::Token(_) => true,
+            };
+        let address = Address::of(shown.ip);
+        if is_guess {
+            self.admit(address)?;
+        }
+        let proven = self.look_at(shown, named, subject).await;
+        if is_guess {
+            self.note(address, shown.credentials, &proven);
+        }
+        proven.map(|identity| self.with_quota(identity, shown.ip))
+    }
+
+    async fn look_at(
         &self,
-        shown: Credentials<'_>,
-        certificate: Option<&Certificate>,
+        shown: Shown<'_>,
+        named: Option<String>,
         mut subject: Subject,
     ) -> Result<Identity, Unproven> {
-        let named = certificate.zip(self.certificate_user);
-        let named = named.and_then(|(certificate, by)| by.name_in(certificate));
-        let proof = match shown {
+        let proof = match shown.credentials {
             Credentials::Nothing if named.is_some() => {
                 subject.user = named.map(Into::into);
                 Proof::Certificate
@@ -146,7 +191,9 @@ impl Chain {
             Credentials::Password { user, password } => {
                 let passwords = self.passwords.as_ref();
                 let passwords = passwords.ok_or_else(|| wrong("no password file is configured"))?;
-                if !passwords.verify(user, password).await? {
+                // others may have been wrong while this one waited for its turn
+                let in_turn = || self.admit(Address::of(shown.ip));
+                if !passwords.verify(user, password, in_turn).await? {
                     return Err(Unproven::Wrong(format!("wrong password for user {user:?}")));
                 }
                 subject.user = Some(user.into());
@@ -158,6 +205,47 @@ impl Chain {
             }
         };
         Ok(Identity::new(subject, self.access.clone()).proven_by(proof))
+    }
+
+    fn admit(&self, address: Address) -> Result<(), Unproven> {
+        let admitted = self.failures.admit(address, Instant::now());
+        admitted.map_err(|wait| Unproven::TooManyFailed { wait })
+    }
+
+    fn note(&self, address: Address, shown: Credentials<'_>, proven: &Result<Identity, Unproven>) {
+        match proven {
+            Ok(_) => self.failures.succeeded(address),
+            Err(Unproven::Wrong(_)) => {
+                let sum = self.failures.sum(shown);
+                self.failures.failed(address, sum, Instant::now());
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// `identity` with the quota of its user, or of its address.
+    pub fn with_quota(&self, identity: Identity, ip: Option<IpAddr>) -> Identity {
+        let quota = self.quotas.of(identity.user(), ip, Instant::now());
+        identity.with_quota(quota)
+    }
+
+    /// How much somebody without a name may do who comes from there.
+    pub fn quota_of_nobody(&self, ip: Option<IpAddr>) -> Option<Arc<Quota>> {
+        self.quotas.of(None, ip, Instant::now())
+    }
+
+    /// As [`Chain::prove`], for a token alone, of somebody at this address.
+    pub fn prove_by_token(
+        &self,
+        token: &str,
+        ip: Option<IpAddr>,
+        subject: Subject,
+    ) -> Result<Identity, Unproven> {
+        let address = Address::of(ip);
+        self.admit(address)?;
+        let proven = self.prove_token(token, subject);
+        self.note(address, Credentials::Token(token), &proven);
+        proven.map(|identity| self.with_quota(identity, ip))
     }
 
     /// As [`Chain::prove`] for a token whose key is known: takes no time to speak of.

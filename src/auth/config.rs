@@ -8,7 +8,7 @@ use std::{
 };
 
 /// `[auth]`
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// Whether clients without credentials are let in. Unset: from this machine only, and where no users are configured.
     pub anonymous: Option<bool>,
@@ -20,6 +20,21 @@ pub struct Config {
     pub rules: RuleFiles,
     /// Whose tokens are accepted.
     pub jwt: Vec<Jwt>,
+    /// Wrong logins from one address that cost nothing; each further one makes it wait. 0: never.
+    pub failed_logins: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            anonymous: None,
+            passwd_file: None,
+            certificate_user: None,
+            rules: RuleFiles::default(),
+            jwt: Vec::new(),
+            failed_logins: 5,
+        }
+    }
 }
 
 impl Config {

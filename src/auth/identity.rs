@@ -2,6 +2,7 @@
 //!
 //! An identity obeys the rules in force at the moment it is asked. They are compiled for it once per change of the rules.
 
+use super::quota::Quota;
 use super::rules::{
     Actions, RuleId, Subject, Via,
     access::Access,
@@ -35,6 +36,8 @@ pub struct Identity {
     token: Option<Arc<Grants>>,
     /// What a ticket leaves of it.
     ticket: Option<Arc<Rights>>,
+    /// How much it may do; `None` is without limit.
+    quota: Option<Arc<Quota>>,
     /// What proved it.
     proof: Proof,
     /// The only client identifier it is good for.
@@ -106,6 +109,7 @@ impl Clone for Identity {
             access: self.access.clone(),
             token: self.token.clone(),
             ticket: self.ticket.clone(),
+            quota: self.quota.clone(),
             proof: self.proof,
             only_as: self.only_as.clone(),
             proven_until: self.proven_until,
@@ -167,6 +171,12 @@ impl Identity {
     /// As `self`, less what the ticket does not name.
     pub fn with_ticket(mut self, grants: &Grants) -> Self {
         self.ticket = Some(Arc::new(Rights::only(grants, RuleId::Ticket)));
+        self
+    }
+
+    /// As `self`, who may do so much.
+    pub fn with_quota(mut self, quota: Option<Arc<Quota>>) -> Self {
+        self.quota = quota;
         self
     }
 
@@ -249,6 +259,12 @@ impl Identity {
     /// When it is to end.
     pub fn expires(&self) -> Option<Millis> {
         self.expires.as_ref().map(Deadline::time)
+    }
+
+    /// How much it may do; `None` is without limit.
+    #[inline]
+    pub fn quota(&self) -> Option<&Arc<Quota>> {
+        self.quota.as_ref()
     }
 
     /// What proved it.

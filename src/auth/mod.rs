@@ -6,16 +6,19 @@
 //! are on the web; and [`exchange`] for methods of more than one step. [`credentials`] has the first two as the settings
 //! want them.
 
+pub mod address;
 pub mod certificate;
 pub mod chain;
 pub mod config;
 pub mod exchange;
+pub mod failures;
 pub mod identity;
 pub mod jwks;
 pub mod jwt;
 pub mod loaded;
 pub mod password;
 pub mod passwords;
+pub mod quota;
 pub mod recent;
 pub mod rules;
 pub mod secret;

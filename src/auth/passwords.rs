@@ -72,8 +72,13 @@ impl Passwords {
         file.stored(user).map(|line| self.hasher.hash_one(line))
     }
 
-    /// Whether this is the user's password.
-    pub async fn verify(&self, user: &str, password: &[u8]) -> Result<bool, Busy> {
+    /// Whether this is the user's password. When its turn has come, `in_turn` may say that it is not to be looked at.
+    pub async fn verify<E: From<Busy>>(
+        &self,
+        user: &str,
+        password: &[u8],
+        in_turn: impl FnOnce() -> Result<(), E>,
+    ) -> Result<bool, E> {
         let file = self.file.load_full();
         if let Some(stored) = file.stored(user)
             && self.recent.knows(user, password, stored, Instant::now())
@@ -82,6 +87,7 @@ impl Passwords {
         }
         let _place = self.waiting.try_acquire().map_err(|_| Busy)?;
         let turn = self.turns.clone().acquire_owned().await.map_err(|_| Busy)?;
+        in_turn()?;
         let (name, secret) = (user.to_owned(), zeroize::Zeroizing::new(password.to_vec()));
         let asked = file.clone();
         let verified = tokio::task::spawn_blocking(move || {

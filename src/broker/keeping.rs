@@ -22,6 +22,7 @@ use crate::{
 };
 use hashbrown::HashMap;
 use parking_lot::Mutex;
+use std::time::Instant;
 use std::{collections::VecDeque, sync::Arc};
 
 /// Share groups with a member that is kept, by their whole filter, and the cursor last written down.
@@ -313,7 +314,10 @@ impl Broker {
     }
 
     fn restored(&self, user: Option<Arc<str>>, client_id: &Arc<str>) -> Identity {
-        Identity::restored(user, client_id.clone(), self.0.access.clone())
+        let quota = user
+            .as_ref()
+            .and_then(|user| self.0.quotas.of(Some(user), None, Instant::now()));
+        Identity::restored(user, client_id.clone(), self.0.access.clone()).with_quota(quota)
     }
 
     fn position(&self, offset: u64) -> Position {
@@ -369,6 +373,9 @@ impl Broker {
         outbox.note_taken(through, unanswered.map(|one| one.offset).min());
         // that much is written down; what moves from now on is not
         outbox.begin_noting();
+        if let Some(quota) = outbox.reader().quota() {
+            quota.resume_subscriptions(session.subscription_count());
+        }
         for subscription in session.subscriptions() {
             let (filter, options) = (&subscription.filter, subscription.options);
             self.0

@@ -28,6 +28,7 @@ pub mod subscribe;
 use crate::{
     auth::{
         identity::{Denied, Identity},
+        quota::Quotas,
         rules::{RuleId, access::Access},
     },
     message::{Epoch, Message, Millis, Origin, Position},
@@ -72,6 +73,8 @@ struct Inner {
     limits: Limits,
     /// The rules, if there are any.
     access: Option<Arc<Access>>,
+    /// How much users may do, for sessions that wait for theirs.
+    quotas: Arc<Quotas>,
     routes: Routes<Arc<Outbox>>,
     retained: RetainedMessages,
     store: Box<dyn Store>,
@@ -179,8 +182,17 @@ pub enum Refused {
     #[error("subscriptions are not shared here: features.shared_subscriptions is off")]
     SharedNotSupported,
     /// More than one client may have.
-    #[error("quota exceeded")]
-    QuotaExceeded,
+    #[error("quota.{quota} is reached")]
+    TooMany {
+        /// Of what.
+        quota: &'static str,
+    },
+    /// Faster than one identity may publish.
+    #[error("more is published than quota.messages or quota.bytes allows")]
+    TooFast {
+        /// When to try again.
+        wait: Duration,
+    },
     /// `limits.retained_messages`, `limits.retained_bytes`
     #[error("no more messages are retained: limits.{limit} is reached")]
     RetainedFull {
@@ -214,9 +226,10 @@ impl Refused {
             Refused::RetainNotSupported => ReasonCode::RetainNotSupported,
             Refused::WildcardsNotSupported => ReasonCode::WildcardSubscriptionsNotSupported,
             Refused::SharedNotSupported => ReasonCode::SharedSubscriptionsNotSupported,
-            Refused::QuotaExceeded | Refused::RetainedFull { .. } | Refused::Storage(_) => {
-                ReasonCode::QuotaExceeded
-            }
+            Refused::TooMany { .. }
+            | Refused::TooFast { .. }
+            | Refused::RetainedFull { .. }
+            | Refused::Storage(_) => ReasonCode::QuotaExceeded,
             Refused::StorageFailed | Refused::PreconditionFailed => {
                 ReasonCode::ImplementationSpecificError
             }
@@ -239,7 +252,9 @@ impl Refused {
             | Refused::SharedNotSupported => Refusal::NotSupported,
             Refused::PreconditionFailed => Refusal::Request,
             Refused::RetainedFull { .. } => Refusal::Retained,
-            Refused::QuotaExceeded | Refused::Storage(_) => Refusal::Quota,
+            Refused::TooMany { .. } | Refused::TooFast { .. } | Refused::Storage(_) => {
+                Refusal::Quota
+            }
             Refused::ShuttingDown | Refused::StorageFailed => Refusal::Busy,
         }
     }
@@ -269,7 +284,7 @@ impl From<Denied> for Refused {
 impl Broker {
     /// A broker over this store where everybody may do everything.
     pub fn new(config: Config, limits: Limits, store: Box<dyn Store>) -> Self {
-        Broker::guarded(config, limits, store, None)
+        Broker::guarded(config, limits, store, None, Arc::default())
     }
 
     /// A broker over this store. What it found there of sessions and wills obeys `access`, if there are rules.
@@ -278,6 +293,7 @@ impl Broker {
         limits: Limits,
         store: Box<dyn Store>,
         access: Option<Arc<Access>>,
+        quotas: Arc<Quotas>,
     ) -> Self {
         let history = History::new(config.history.clone());
         Broker(Arc::new(Inner {
@@ -285,6 +301,7 @@ impl Broker {
             config,
             limits,
             access,
+            quotas,
             routes: Routes::recording(history.filters()),
             history,
             recording: recording::Recording::default(),

@@ -30,7 +30,7 @@ use crate::{
     session::limits::Limits,
     store::{Urgency, frame::Lsn, record::Change},
 };
-use std::{num::NonZeroU64, sync::Arc};
+use std::{num::NonZeroU64, sync::Arc, time::Instant};
 
 /// Somebody who publishes: on whose rights, under which name, and whom his topics were for lately.
 pub struct Publisher {
@@ -134,6 +134,15 @@ impl Publisher {
             .get_or_insert_with(|| Box::new(Lately::new(receiver)))
     }
 
+    /// Whether so many messages with so many bytes together may be published now. They count from now on.
+    pub fn take_rate(&self, messages: usize, bytes: usize) -> Result<(), Refused> {
+        let Some(quota) = self.identity.quota().filter(|it| it.limits_publishing()) else {
+            return Ok(());
+        };
+        let taken = quota.take(messages as u64, bytes as u64, Instant::now());
+        taken.map_err(|wait| Refused::TooFast { wait })
+    }
+
     /// Lets go of what was remembered: a publisher that fell silent keeps nobody's queue alive.
     pub fn rest(&mut self) {
         self.lately = None;
@@ -174,8 +183,10 @@ impl Batch {
 }
 
 impl Broker {
-    /// Publishes a message: routed when this returns, durable when the receipt's position is.
+    /// Publishes a message: routed when this returns, durable when the receipt's position is. Refused if its publisher
+    /// is faster than it may be.
     pub fn publish(&self, publisher: &mut Publisher, draft: Draft) -> Result<Receipt, Refused> {
+        publisher.take_rate(1, draft.payload.len())?;
         let receipt = self.publish_in_batch(publisher, draft, None, self.now());
         self.flush(publisher);
         receipt
@@ -186,7 +197,7 @@ impl Broker {
     /// the batch.
     ///
     /// `inbound` is the packet identifier of a QoS 2 message whose publisher has a session that is kept: it is noted as
-    /// taken, in one with the message.
+    /// taken, in one with the message. How fast it may be is for the caller to ask: who reads on more slowly need not refuse.
     pub fn publish_in_batch(
         &self,
         publisher: &mut Publisher,
@@ -207,6 +218,7 @@ impl Broker {
         publisher: &mut Publisher,
         draft: Draft,
     ) -> Result<Receipt, Refused> {
+        publisher.take_rate(1, draft.payload.len())?;
         publisher.may_publish(&draft)?;
         // what came of it tells of what is retained
         publisher.identity.may_read(&draft.topic)?;

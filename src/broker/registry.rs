@@ -9,7 +9,7 @@ use super::{
     subscribe::Replay,
 };
 use crate::{
-    auth::identity::Identity,
+    auth::{identity::Identity, quota::Quota},
     message::{Millis, Origin},
     metrics::METRICS,
     mqtt::connect::Will,
@@ -359,6 +359,16 @@ impl Broker {
         matches!(slots.get(client_id), Some(Slot::Parked(parked)) if parked.number == number)
     }
 
+    /// Whether a connection has this session that counts in the same quota.
+    pub fn is_held_by(&self, client_id: &str, quota: &Arc<Quota>) -> bool {
+        let slots = self.0.registry.slots.lock();
+        let Some(Slot::Online { outbox, .. }) = slots.get(client_id) else {
+            return false;
+        };
+        let reader = outbox.reader();
+        reader.quota().is_some_and(|held| Arc::ptr_eq(held, quota))
+    }
+
     /// Connections that have a session now.
     pub fn online(&self) -> usize {
         self.0
@@ -558,6 +568,9 @@ impl Broker {
                 }
             }
         }
+        if let Some(quota) = outbox.reader().quota() {
+            quota.unsubscribe(session.subscription_count());
+        }
         // from here on nobody assigns it anything: what is left of its groups' messages is all there is
         outbox.go_offline();
         self.leave_to_groups(&groups, session, outbox);
@@ -631,7 +644,10 @@ impl Broker {
             retain: will.retain,
             properties: will.properties,
         };
-        if let Err(refused) = self.publish(&mut publisher, draft) {
+        // a will is not refused for what its client published before
+        let published = self.publish_in_batch(&mut publisher, draft, None, self.now());
+        self.flush(&mut publisher);
+        if let Err(refused) = published {
             METRICS.refused(refused.kind()).inc();
             tracing::warn!(client = ?client_id, %refused, "a will was not published");
         }

@@ -11,7 +11,10 @@ use super::{
     subscribe::Replay,
 };
 use crate::{
-    auth::identity::Identity,
+    auth::{
+        identity::Identity,
+        quota::{Held, Thing},
+    },
     message::{Delivery, Millis, Position},
     metrics::METRICS,
     mqtt::{
@@ -116,6 +119,8 @@ pub struct Stream {
     turn: Option<OwnedSemaphorePermit>,
     /// It can go on only when its turn has come.
     waits: bool,
+    /// Its place among those that its identity may have.
+    _held: Option<Held>,
 }
 
 struct Watched {
@@ -155,6 +160,11 @@ impl Broker {
         for filter in filters {
             self.admit_stream_filter(&identity, filter)?;
         }
+        let held = identity.quota().map(|quota| quota.hold(Thing::Stream));
+        if matches!(held, Some(None)) {
+            return Err(Refused::TooMany { quota: "streams" });
+        }
+        let held = held.flatten();
         // may read files: not under the order lock
         let found = match start {
             Start::Since(time) => self.0.store.before(time),
@@ -195,6 +205,7 @@ impl Broker {
             queue: PollSemaphore::new(self.0.turns.clone()),
             turn: None,
             waits: false,
+            _held: held,
         };
         let options = SubscriptionOptions {
             qos: Qos::ExactlyOnce,

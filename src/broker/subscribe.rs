@@ -154,6 +154,11 @@ impl Broker {
                 && session.subscription_count() >= limits.filters_per_session
             {
                 Err(ReasonCode::QuotaExceeded)
+            } else if session.subscription(text).is_none()
+                // the last to be asked: it counts from here on
+                && identity.quota().is_some_and(|quota| !quota.subscribe())
+            {
+                Err(ReasonCode::QuotaExceeded)
             } else {
                 Ok(filter)
             },
@@ -219,6 +224,9 @@ impl Broker {
                         .routes
                         .unsubscribe(&subscription.filter, outbox.key());
                     METRICS.subscriptions.dec();
+                    if let Some(quota) = outbox.reader().quota() {
+                        quota.unsubscribe(1);
+                    }
                     if subscription.filter.share().is_some() {
                         METRICS.subscriptions_shared.dec();
                     }

@@ -202,6 +202,18 @@ pub fn keys() -> Vec<Key> {
             |s| &mut s.http.hosts,
         ),
         key(
+            "http.head_timeout",
+            "How long a TLS handshake may take, the head of a request, and the first frame of a JSON WebSocket.",
+            form::duration(SECOND..=300 * SECOND),
+            |s| &mut s.http.head_timeout,
+        ),
+        key(
+            "http.body_timeout",
+            "How long nothing of a request's body may come. All of it may take a second more for each KiB.",
+            form::duration(SECOND..=300 * SECOND),
+            |s| &mut s.http.body_timeout,
+        ),
+        key(
             "http.drain",
             "Over how long the ends of open streams are spread when the gateway stops.",
             form::duration(Duration::ZERO..=8 * SECOND),
@@ -445,6 +457,52 @@ pub fn keys() -> Vec<Key> {
             |s| &mut s.limits.replay_scan,
         ),
         key(
+            "quota.messages",
+            "Messages that one user may publish per second, over all ways in together; anonymous clients, those of one address\n\
+             (one /64 of IPv6) together. A second's worth may come at once. MQTT clients and JSON WebSockets above it are read more\n\
+             slowly, requests are answered with 429. 0: without limit, as for all of [quota].",
+            form::count(0..=1_000_000_000),
+            |s| &mut s.quota.messages,
+        ),
+        key(
+            "quota.bytes",
+            "As quota.messages, for the bytes of payloads.",
+            form::size(0..=VAST),
+            |s| &mut s.quota.bytes,
+        ),
+        key(
+            "quota.streams",
+            "Streams, reads of the history and subscriptions of JSON WebSockets that one user, or anonymous address, may have\n\
+             open at a time. Anonymous clients on this machine have no limit, as for all of [quota].",
+            form::count(0..=100_000_000),
+            |s| &mut s.quota.streams,
+        ),
+        key(
+            "quota.connections",
+            "MQTT connections and JSON WebSockets of one user, or anonymous address, at a time.",
+            form::count(0..=100_000_000),
+            |s| &mut s.quota.connections,
+        ),
+        key(
+            "quota.subscriptions",
+            "Subscriptions that all MQTT sessions of one user may hold together.",
+            form::count(0..=100_000_000),
+            |s| &mut s.quota.subscriptions,
+        ),
+        key(
+            "quota.connections_per_address",
+            "Connections of any kind from one address at a time. Proxies that are trusted have no limit; whom they name in a\n\
+             PROXY header has.",
+            form::count(0..=100_000_000),
+            |s| &mut s.quota.connections_per_address,
+        ),
+        key(
+            "quota.connection_rate",
+            "New connections of any kind from one address per second.",
+            form::count(0..=1_000_000_000),
+            |s| &mut s.quota.connection_rate,
+        ),
+        key(
             "features.maximum_qos",
             "Highest QoS of messages. Publishers above it are refused, subscribers are granted no more.",
             form::qos(),
@@ -524,6 +582,13 @@ pub fn keys() -> Vec<Key> {
             "As auth.rules_file, but Mosquitto's ACL file as it is; asked where auth.rules_file decides nothing.",
             form::optional_path(),
             |s| &mut s.auth.rules.mosquitto,
+        ),
+        key(
+            "auth.failed_logins",
+            "Wrong logins from one address (one /64 of IPv6) that cost nothing. Each further one has what the address shows\n\
+             refused unseen for 1, 2, 4 ... at most 60 seconds. The same credentials count once. 0: nobody has to wait.",
+            form::count(0..=1_000_000),
+            |s| &mut s.auth.failed_logins,
         ),
         key(
             "auth.on_revoke",

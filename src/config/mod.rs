@@ -32,6 +32,8 @@ pub struct Settings {
     pub broker: crate::broker::config::Config,
     /// `[limits]`
     pub limits: crate::session::limits::Limits,
+    /// `[quota]`
+    pub quota: crate::auth::quota::Limits,
     /// `[auth]`
     pub auth: crate::auth::config::Config,
     /// `[log]`

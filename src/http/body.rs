@@ -2,6 +2,7 @@
 
 use crate::{
     http::problem::{Kind, Problem},
+    metrics::Refusal,
     mqtt::payload::Payload,
 };
 use axum::{
@@ -12,9 +13,10 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use hyper::body::Body as _;
 use std::time::Duration;
+use tokio::time::{Instant, timeout_at};
 
-/// A body that stops arriving for this long is given up.
-const STALL: Duration = Duration::from_secs(30);
+/// Bytes per second of a body that whoever sends it must reach, once its patience is used up.
+const SLOWEST: f64 = 1024.0;
 /// How much of a body that is too large is read and forgotten before the answer. A client that is still sending
 /// when the connection closes would lose the answer.
 const FORGIVEN: usize = 8 * 1024 * 1024;
@@ -30,10 +32,40 @@ pub struct Bound {
     pub what: &'static str,
 }
 
+/// Until when a body, or a part of it, must have come: it may stall only for so long, and not trickle for ever.
+#[derive(Debug)]
+pub struct Pace {
+    patience: Duration,
+    /// Each byte puts it off a little.
+    ends: Instant,
+}
+
+impl Pace {
+    /// From now on.
+    pub fn new(patience: Duration) -> Self {
+        let ends = Instant::now() + patience;
+        Pace { patience, ends }
+    }
+
+    fn came(&mut self, bytes: usize) {
+        self.ends += Duration::from_secs_f64(bytes as f64 / SLOWEST);
+    }
+
+    /// Whatever comes next.
+    fn next(&self) -> Instant {
+        self.ends.min(Instant::now() + self.patience)
+    }
+}
+
 /// Reads the whole body, a payload of at most `limit` bytes.
-pub async fn read(body: Body, headers: &HeaderMap, limit: usize) -> Result<Payload, Problem> {
+pub async fn read(
+    body: Body,
+    headers: &HeaderMap,
+    limit: usize,
+    patience: Duration,
+) -> Result<Payload, Problem> {
     let what = "by limits.payload, a payload";
-    read_within(body, headers, Bound { bytes: limit, what }).await
+    read_within(body, headers, Bound { bytes: limit, what }, patience).await
 }
 
 /// Reads the whole body within `bound`.
@@ -41,6 +73,7 @@ pub async fn read_within(
     body: Body,
     headers: &HeaderMap,
     bound: Bound,
+    patience: Duration,
 ) -> Result<Payload, Problem> {
     is_identity(headers)?;
     let limit = bound.bytes;
@@ -49,10 +82,11 @@ pub async fn read_within(
     if announced.is_some_and(|length| length > limit as u64) {
         return Err(too_large(frames, headers, bound).await);
     }
+    let mut pace = Pace::new(patience);
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while !frames.is_end_stream()
-        && let Some(frame) = next(&mut frames).await?
+        && let Some(frame) = next(&mut frames, &mut pace).await?
     {
         if first.len() + rest.len() + frame.len() > limit {
             return Err(too_large(frames, headers, bound).await);
@@ -77,16 +111,22 @@ pub async fn read_within(
     })
 }
 
-/// The next bytes of a body; `None` at its end.
-pub async fn next(frames: &mut BodyDataStream) -> Result<Option<Bytes>, Problem> {
-    match tokio::time::timeout(STALL, frames.next()).await {
+/// The next bytes of a body, if they come in time; `None` at its end.
+pub async fn next(frames: &mut BodyDataStream, pace: &mut Pace) -> Result<Option<Bytes>, Problem> {
+    match timeout_at(pace.next(), frames.next()).await {
         Ok(None) => Ok(None),
-        Ok(Some(Ok(frame))) => Ok(Some(frame)),
+        Ok(Some(Ok(frame))) => {
+            pace.came(frame.len());
+            Ok(Some(frame))
+        }
         Ok(Some(Err(_))) => Err(Problem::new(
             Kind::BodyInvalid,
             "the body ended early or is not framed as it says",
         )),
-        Err(_) => Err(Problem::new(Kind::BodyInvalid, "the body stopped arriving")),
+        Err(_) => Err(
+            Problem::new(Kind::BodyInvalid, "the body does not arrive, or too slowly")
+                .count_as(Refusal::Timeout),
+        ),
     }
 }
 
@@ -150,6 +190,8 @@ mod tests {
     use super::*;
     use futures_util::stream;
 
+    const LONG: Duration = Duration::from_secs(30);
+
     fn chunks(sizes: &[usize]) -> Body {
         let frames: Vec<_> = sizes
             .iter()
@@ -162,11 +204,16 @@ mod tests {
     async fn a_body_is_counted_as_it_arrives() {
         let none = HeaderMap::new();
         assert_eq!(
-            &*read(chunks(&[3, 0, 4]), &none, 7).await.unwrap(),
+            &*read(chunks(&[3, 0, 4]), &none, 7, LONG).await.unwrap(),
             [7u8; 7]
         );
-        assert!(read(Body::empty(), &none, 7).await.unwrap().is_empty());
-        let problem = read(chunks(&[4, 4]), &none, 7).await.unwrap_err();
+        assert!(
+            read(Body::empty(), &none, 7, LONG)
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        let problem = read(chunks(&[4, 4]), &none, 7, LONG).await.unwrap_err();
         assert_eq!(problem.kind(), Kind::PayloadTooLarge);
     }
 
@@ -177,7 +224,7 @@ mod tests {
         headers.insert(header::EXPECT, HeaderValue::from_static("100-continue"));
         let endless = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
         assert_eq!(
-            read(endless, &headers, 7).await.unwrap_err().kind(),
+            read(endless, &headers, 7, LONG).await.unwrap_err().kind(),
             Kind::PayloadTooLarge
         );
     }
@@ -189,10 +236,13 @@ mod tests {
             header::CONTENT_ENCODING,
             HeaderValue::from_static("identity"),
         );
-        assert!(read(chunks(&[1]), &headers, 7).await.is_ok());
+        assert!(read(chunks(&[1]), &headers, 7, LONG).await.is_ok());
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         assert_eq!(
-            read(chunks(&[1]), &headers, 7).await.unwrap_err().kind(),
+            read(chunks(&[1]), &headers, 7, LONG)
+                .await
+                .unwrap_err()
+                .kind(),
             Kind::MediaTypeUnsupported
         );
     }
@@ -200,9 +250,29 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_breaks_off_is_no_payload() {
         let broken = stream::iter([Ok(Bytes::from("a")), Err(std::io::Error::other("gone"))]);
-        let problem = read(Body::from_stream(broken), &HeaderMap::new(), 7)
+        let problem = read(Body::from_stream(broken), &HeaderMap::new(), 7, LONG)
             .await
             .unwrap_err();
+        assert_eq!(problem.kind(), Kind::BodyInvalid);
+    }
+
+    #[tokio::test]
+    async fn a_body_may_neither_stall_nor_trickle() {
+        let trickle = |bytes: usize| {
+            Body::from_stream(stream::unfold((), move |()| async move {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                Some((Ok::<_, std::io::Error>(vec![7u8; bytes]), ()))
+            }))
+        };
+        let none = HeaderMap::new();
+        let patience = Duration::from_millis(200);
+        // the first never ends by itself, the second takes longer than the patience
+        for (bytes, kind) in [(1, Kind::BodyInvalid), (4096, Kind::PayloadTooLarge)] {
+            let problem = read(trickle(bytes), &none, 60_000, patience).await;
+            assert_eq!(problem.unwrap_err().kind(), kind, "{bytes}");
+        }
+        let silent = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        let problem = read(silent, &none, 7, patience).await.unwrap_err();
         assert_eq!(problem.kind(), Kind::BodyInvalid);
     }
 }

@@ -5,7 +5,7 @@
 
 use crate::{
     auth::{
-        chain::{Credentials, Unproven},
+        chain::{self, Credentials, Unproven},
         identity::Identity,
         rules::{Subject, Via},
     },
@@ -15,6 +15,7 @@ use crate::{
         problem::{Kind, Problem},
         serve::Connection,
     },
+    metrics::Refusal,
 };
 use axum::{
     extract::Request,
@@ -36,8 +37,11 @@ struct Caller(Arc<Identity>);
 /// Notes the caller with the request. A request for what everybody may see goes on without.
 pub async fn identify(state: &State, request: &mut Request) -> Result<(), Problem> {
     let path = request.uri().path();
-    if !is_guarded(request.method(), path) || state.chain.is_open() && !names_ticket(request.uri())
-    {
+    if !is_guarded(request.method(), path) {
+        return Ok(());
+    }
+    if state.chain.is_open() && !names_ticket(request.uri()) {
+        count_by_address(state, request.extensions_mut());
         return Ok(());
     }
     // whoever speaks JSON over WebSocket may say who he is in his first frame
@@ -74,6 +78,17 @@ pub async fn identify(state: &State, request: &mut Request) -> Result<(), Proble
     }
 }
 
+/// Whoever need not say who he is has what his address may have.
+fn count_by_address(state: &State, noted: &mut Extensions) {
+    let ip = noted
+        .get::<Connection>()
+        .and_then(|it| it.arrival.peer.ip());
+    if let Some(quota) = state.chain.quota_of_nobody(ip) {
+        let caller = Identity::default().with_quota(Some(quota));
+        noted.insert(Caller(Arc::new(caller)));
+    }
+}
+
 /// What is for somebody. The rest is for everybody: pages and documents, probes, logging in, and MQTT over WebSocket,
 /// whose CONNECT says who it is.
 fn is_guarded(method: &Method, path: &str) -> bool {
@@ -88,16 +103,12 @@ async fn prove(
     shown: &Shown,
     noted: &Extensions,
 ) -> Result<Arc<Identity>, Unproven> {
-    let connection = noted.get::<Connection>();
-    let certificate = connection.and_then(|it| it.arrival.certificate.as_deref());
     let subject = Subject {
         listener: listener_of(noted),
         via: Via::Rest,
         ..Subject::default()
     };
-    let proven = state
-        .chain
-        .prove(shown.as_credentials(), certificate, subject);
+    let proven = state.chain.prove(shown.with(noted), subject);
     Ok(Arc::new(proven.await?))
 }
 
@@ -146,11 +157,11 @@ pub fn listener_of(noted: &Extensions) -> &'static str {
 
 /// Who calls, by requests over HTTP.
 pub fn of(state: &State, noted: &Extensions) -> Result<Arc<Identity>, Problem> {
-    if state.chain.is_open() {
-        return Ok(ANYONE.clone());
+    match noted.get::<Caller>() {
+        Some(caller) => Ok(caller.0.clone()),
+        None if state.chain.is_open() => Ok(ANYONE.clone()),
+        None => Err(refused(&Unproven::Needed)),
     }
-    let caller = noted.get::<Caller>().map(|caller| caller.0.clone());
-    caller.ok_or_else(|| refused(&Unproven::Needed))
 }
 
 /// Who calls, by another way than a request over HTTP.
@@ -205,8 +216,17 @@ impl Shown {
         Ok(Shown::Password(user.to_owned(), password.to_owned()))
     }
 
-    /// For the chain.
-    pub fn as_credentials(&self) -> Credentials<'_> {
+    /// For the chain, with what is known of the connection.
+    pub fn with<'a>(&'a self, noted: &'a Extensions) -> chain::Shown<'a> {
+        let arrival = noted.get::<Connection>().map(|it| &it.arrival);
+        chain::Shown {
+            credentials: self.as_credentials(),
+            certificate: arrival.and_then(|it| it.certificate.as_deref()),
+            ip: arrival.and_then(|it| it.peer.ip()),
+        }
+    }
+
+    fn as_credentials(&self) -> Credentials<'_> {
         match self {
             Shown::Nothing => Credentials::Nothing,
             Shown::Bearer(token) => Credentials::Token(token),
@@ -234,5 +254,11 @@ pub fn refused(unproven: &Unproven) -> Problem {
             )
         }
         Unproven::Busy => Problem::new(Kind::Overloaded, "too many logins wait to be looked at"),
+        Unproven::TooManyFailed { wait } => {
+            let detail = "too many failed logins from this address: nothing was looked at";
+            Problem::new(Kind::QuotaExceeded, detail)
+                .count_as(Refusal::FailedLogins)
+                .retry_after(*wait)
+        }
     }
 }

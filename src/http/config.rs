@@ -21,6 +21,11 @@ pub struct Config {
     pub origins: Vec<String>,
     /// Names, besides those of this machine's loopback, that a Host header may carry. Without port.
     pub hosts: Vec<String>,
+    /// How long a TLS handshake may take, a request's head from its first byte, and a JSON WebSocket's first frame where
+    /// it has to say who speaks.
+    pub head_timeout: Duration,
+    /// How long nothing of a request's body may come. All of it may take as much longer as it is large.
+    pub body_timeout: Duration,
     /// Over how long the ends of open streams are spread when the gateway stops.
     pub drain: Duration,
 }
@@ -35,6 +40,8 @@ impl Default for Config {
             trusted_proxies: Networks::default(),
             origins: Vec::new(),
             hosts: Vec::new(),
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
             drain: Duration::from_secs(5),
         }
     }

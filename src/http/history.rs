@@ -106,6 +106,7 @@ struct Page {
         (status = 200, description = "A page.", body = PageBody),
         (status = 400, description = "`filter-invalid`, `parameter-invalid`, `shared-sub-cursor`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, description = "`not-authorized`, `not-supported`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`quota-exceeded`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`shutting-down`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]

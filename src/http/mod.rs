@@ -56,7 +56,7 @@ use axum::{
     routing::{MethodRouter, get, post},
 };
 use bytes::Bytes;
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio_util::sync::CancellationToken;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::catch_panic::CatchPanicLayer;
@@ -123,6 +123,11 @@ impl App {
     /// Who a request comes from that `peer` brought.
     pub fn peer_of(&self, peer: Peer, headers: &HeaderMap) -> Peer {
         forwarded::peer(peer, headers, &self.state.config.trusted_proxies)
+    }
+
+    /// How long a TLS handshake may take, and a request's head.
+    pub fn head_timeout(&self) -> Duration {
+        self.state.config.head_timeout
     }
 
     /// Notes that a connection did not come as far as a request.
@@ -202,7 +207,6 @@ mod tests {
     use crate::{
         broker, message::Epoch, mqtt::Qos, session::limits::Limits, store::memory::MemoryStore,
     };
-    use std::time::Duration;
 
     /// What handlers need, over a broker of its own that keeps nothing on a disk.
     pub fn state(stop: &CancellationToken) -> State {

@@ -16,7 +16,7 @@ use axum::{
     response::IntoResponse,
 };
 use serde::Serialize;
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 use utoipa::ToSchema;
 
 /// One thing wrong with one part of the request.
@@ -56,6 +56,8 @@ pub struct Problem {
     outcome_unknown: bool,
     /// Although the kind is for good, this one may pass.
     may_pass: bool,
+    /// In seconds.
+    retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -70,6 +72,7 @@ impl Problem {
             headers: Vec::new(),
             outcome_unknown: false,
             may_pass: false,
+            retry_after: None,
         }
     }
 
@@ -108,6 +111,12 @@ impl Problem {
     /// The same with one more header in the answer.
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.push((name, value));
+        self
+    }
+
+    /// The same, counted as this.
+    pub fn count_as(mut self, refusal: Refusal) -> Self {
+        self.counted = Some(refusal);
         self
     }
 
@@ -184,6 +193,7 @@ impl Problem {
             reason_code: self.reason.map(|reason| reason as u8),
             errors: self.errors.clone(),
             outcome: self.outcome_unknown.then_some("unknown"),
+            retry_after: self.retry_after,
         }
     }
 }
@@ -216,6 +226,9 @@ pub struct ProblemBody {
     /// `unknown`: it may have been done all the same. A retry with the same Idempotency-Key is safe.
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<&'static str>,
+    /// As the header Retry-After, in seconds, for where there are no headers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after: Option<u64>,
 }
 
 impl From<Refused> for Problem {
@@ -236,7 +249,10 @@ impl From<Refused> for Problem {
             Refused::FilterInvalid(_) => Problem::new(Kind::FilterInvalid, detail),
             Refused::PayloadTooLarge => Problem::new(Kind::PayloadTooLarge, detail),
             Refused::PayloadFormatInvalid => Problem::new(Kind::PayloadFormatInvalid, detail),
-            Refused::QuotaExceeded => Problem::new(Kind::QuotaExceeded, detail).retry_later(),
+            Refused::TooMany { .. } => Problem::new(Kind::QuotaExceeded, detail).retry_later(),
+            Refused::TooFast { wait } => {
+                Problem::new(Kind::QuotaExceeded, detail).retry_after(wait)
+            }
             Refused::ShuttingDown => Problem::new(Kind::ShuttingDown, detail).retry_later(),
             Refused::StorageFailed => {
                 Problem::new(Kind::StorageUnavailable, detail).with_unknown_outcome()
@@ -259,7 +275,14 @@ impl Problem {
 
     /// The same, and to be tried again in a moment.
     pub fn retry_later(self) -> Self {
-        self.with_header(header::RETRY_AFTER, HeaderValue::from_static("1"))
+        self.retry_after(Duration::ZERO)
+    }
+
+    /// The same, and to be tried again when so much time is over: told in whole seconds, at least one.
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        let seconds = wait.as_millis().div_ceil(1000).max(1) as u64;
+        self.retry_after = Some(seconds);
+        self.with_header(header::RETRY_AFTER, seconds.into())
     }
 }
 

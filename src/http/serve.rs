@@ -42,10 +42,6 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// A request's head must be complete within this time, from the first byte or the end of the answer before it.
-const HEAD_DEADLINE: Duration = Duration::from_secs(10);
-/// A TLS handshake must be over within this time.
-const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
 /// A connection that takes none of what is written to it for this long is reset.
 const WRITE_STALL: Duration = Duration::from_secs(30);
 /// The head of a request: a URI of 64 KiB, the most hyper takes, and 16 KiB of headers.
@@ -66,7 +62,7 @@ pub struct Connection {
 /// What ends with a connection, shared by its requests: each has a handle, so that must be cheap.
 struct Life {
     /// Counts the connection until it is gone, upgraded or not.
-    _place: Place,
+    place: Place,
     handover: Arc<Handover<Box<Course>>>,
     tasks: TaskTracker,
     cut: CancellationToken,
@@ -158,7 +154,7 @@ impl Server {
             shutdown,
             |stream, arrival, place| {
                 let life = Arc::new(Life {
-                    _place: place,
+                    place,
                     handover: Arc::default(),
                     tasks: self.tasks.clone(),
                     cut: self.cut.clone(),
@@ -193,9 +189,9 @@ async fn enter<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     app: Arc<App>,
     stopping: CancellationToken,
 ) {
-    let deadline = Instant::now() + HANDSHAKE_DEADLINE;
+    let deadline = Instant::now() + app.head_timeout();
     // each step boxed, so that nothing is left of one while another is on
-    let entering = Box::pin(entrance.enter(stream, &mut arrival, deadline));
+    let entering = Box::pin(entrance.enter(stream, &mut arrival, deadline, &life.place));
     let entered = tokio::select! {
         entered = entering => entered,
         () = stopping.cancelled() => return,
@@ -252,14 +248,16 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let handover = connection.handover();
     let (refusing, peer) = (app.clone(), connection.arrival.peer);
     let in_our_words = move |status| refusing.answer_no_request(peer, status);
+    let serving = app.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let request = introduce(request, &connection, &app);
-        let app = app.clone();
+        let request = introduce(request, &connection, &serving);
+        let app = serving.clone();
         async move { Ok::<_, Infallible>(app.answer(request).await) }
     });
+    let head_timeout = app.head_timeout();
     let mut conversation = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_DEADLINE)
+        .header_read_timeout(head_timeout)
         .max_header_size(HEAD_BYTES)
         .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(Rewording::new(wire, in_our_words)), service)

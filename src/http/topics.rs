@@ -231,7 +231,8 @@ async fn draft(state: &State, request: Request) -> Result<(Parts, Draft, Conditi
             "a condition is one on the retained message: it needs retain=true",
         ));
     }
-    let payload = body::read(body, &head.headers, state.broker.limits().payload).await?;
+    let (limit, patience) = (state.broker.limits().payload, state.config.body_timeout);
+    let payload = body::read(body, &head.headers, limit, patience).await?;
     let draft = Draft {
         topic,
         payload,

@@ -26,6 +26,7 @@ use crate::{
     auth::{
         exchange::{Breach, Dialogue, Turn},
         identity::Identity,
+        quota::Held,
     },
     broker::{
         Broker, Draft, Refused,
@@ -131,6 +132,9 @@ pub(super) struct Connection<T> {
     notes: Arc<Notes>,
     heard: Millis,
     timer: Option<Pin<Box<Sleep>>>,
+    /// The client has published more than it may: until when it is not read.
+    slowed: Option<Pin<Box<Sleep>>>,
+    held: Option<Held>,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
@@ -140,6 +144,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             dialogue,
             attached,
             will,
+            held,
             ..
         } = admitted;
         let broker = door.broker.clone();
@@ -172,6 +177,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             notes: door.notes.clone(),
             heard,
             timer: None,
+            slowed: None,
+            held,
         }
     }
 
@@ -251,7 +258,14 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             // as above: what it says to be kept alive stays unread
             self.heard = self.broker.now();
         }
-        if has_room && takes_more {
+        let slowed = self.slowed.as_mut();
+        let is_slowed = slowed.is_some_and(|sleep| sleep.as_mut().poll(cx).is_pending());
+        match is_slowed {
+            // as above
+            true => self.heard = self.broker.now(),
+            false => self.slowed = None,
+        }
+        if has_room && takes_more && !is_slowed {
             match self.link.poll_read(cx) {
                 Poll::Ready(Ok(())) => {
                     self.heard = self.broker.now();
@@ -303,8 +317,23 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         let handled = packets.drain(..).try_for_each(|packet| self.handle(packet));
         self.link.packets = packets;
         self.broker.flush(&mut self.publisher);
+        self.slow_down();
         self.published.count(&METRICS.received);
         handled
+    }
+
+    /// Whoever publishes faster than he may is not read for a while.
+    fn slow_down(&mut self) {
+        let Some(quota) = self.identity.quota() else {
+            return;
+        };
+        let (messages, bytes) = self.published.so_far();
+        if messages > 0
+            && quota.limits_publishing()
+            && let Some(wait) = quota.charge(messages, bytes, std::time::Instant::now())
+        {
+            self.slowed = Some(Box::pin(tokio::time::sleep(wait)));
+        }
     }
 
     fn handle(&mut self, packet: Packet) -> Result<(), End> {
@@ -521,7 +550,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             }
             Turn::Done { identity, data } => {
                 let again = identity.come_in_as(self.identity.subject());
-                let identity = Arc::new(again.ok_or(End::NotAuthenticated)?);
+                let again = again.ok_or(End::NotAuthenticated)?;
+                let identity = Arc::new(again.with_quota(self.identity.quota().cloned()));
                 self.broker.flush(&mut self.publisher);
                 self.publisher.act_as(identity.clone());
                 let attached = &self.attached;
@@ -647,6 +677,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             End::ShuttingDown => Ending::Stopped,
             _ => Ending::Broken,
         };
+        // before somebody else gets the session, who may be counted in its place
+        self.held = None;
         let will = self.will.map(|will| *will);
         self.broker.detach(self.attached, will, ending);
         self.link

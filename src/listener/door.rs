@@ -18,6 +18,7 @@ use crate::{
         chain::Chain,
         exchange::{Dialogue, Methods},
         identity::Identity,
+        quota::{Held, Thing},
     },
     broker::{
         Broker,
@@ -55,6 +56,8 @@ pub(super) struct Admitted {
     pub(super) dialogue: Option<Box<Dialogue>>,
     pub(super) attached: Attached,
     pub(super) will: Option<StoredWill>,
+    /// Its place among those that its identity may have.
+    pub(super) held: Option<Held>,
 }
 
 /// What every MQTT connection starts from, whatever carries its bytes.
@@ -190,12 +193,13 @@ impl Door {
             dialogue,
         } = *greeting.map_err(|_| TurnedAway::Late)??;
         match self.open(link, &connect, opening, &identity).await {
-            Ok((attached, will)) => Ok(Box::new(Admitted {
+            Ok((attached, will, held)) => Ok(Box::new(Admitted {
                 connect,
                 identity,
                 dialogue,
                 attached,
                 will,
+                held,
             })),
             Err(refusal) => Err(TurnedAway::Refused(connect, refusal)),
         }
@@ -218,7 +222,7 @@ impl Door {
         connect: &Connect,
         mut opening: Opening,
         identity: &Arc<Identity>,
-    ) -> Result<(Attached, Option<StoredWill>), Refusal> {
+    ) -> Result<(Attached, Option<StoredWill>, Option<Held>), Refusal> {
         let will = match &connect.will {
             Some(will) if identity.may_publish(&will.topic, will.retain).is_err() => {
                 return Err(Refusal::WillNotAuthorized);
@@ -231,10 +235,22 @@ impl Door {
         if opening.connack.size(connect.version) > opening.terms.max_packet_out {
             return Err(Refusal::AnswerTooLarge);
         }
+        let quota = identity.quota();
+        let mut held = quota.and_then(|quota| quota.hold(Thing::Connection));
+        if let Some(quota) = quota
+            && held.is_none()
+            && !self.broker.is_held_by(&opening.client_id, quota)
+        {
+            return Err(Refusal::TooManyConnections);
+        }
         let (attached, mut durable_at) = self
             .broker
             .connect(&opening, connect.clean_start, identity)
             .await?;
+        // the one that it took over has gone
+        if let Some(quota) = quota {
+            held.get_or_insert_with(|| quota.hold_instead(Thing::Connection));
+        }
         if let Some(will) = &will {
             let client_id = attached.session.client_id();
             let owed_at = self.broker.owe_will(client_id, will);
@@ -256,7 +272,7 @@ impl Door {
             &mut link.out,
         );
         link.decoder.accept(self.broker.limits().packet());
-        Ok((attached, will))
+        Ok((attached, will, held))
     }
 
     /// Answers a CONNECT with a refusal.

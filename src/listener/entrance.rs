@@ -5,14 +5,16 @@
 use super::{
     arrival::{Arrival, Listener},
     networks::Networks,
+    newcomers::{Newcomers, Unwelcome},
     proxy_protocol,
+    serve::Place,
     tls::{NoTls, Tls},
 };
 use crate::metrics::{METRICS, Refusal as Kind};
 use std::{sync::Arc, time::Duration};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, timeout, timeout_at},
+    time::{Instant, timeout_at},
 };
 use tokio_rustls::server::TlsStream;
 
@@ -26,6 +28,10 @@ pub struct Entrance {
     pub listener: Listener,
     /// Who begins with a PROXY header, and must.
     pub proxies: Networks,
+    /// Who speaks for others, with a PROXY header or otherwise: all of them cannot be told from one.
+    pub trusted: Networks,
+    /// Who comes too often.
+    pub newcomers: Arc<Newcomers>,
     /// TLS, if it is spoken there.
     pub tls: Option<Arc<Tls>>,
 }
@@ -48,6 +54,9 @@ pub enum NoEntry {
     /// The handshake.
     #[error("{0}")]
     Tls(#[from] NoTls),
+    /// There are too many of its address.
+    #[error("{0}")]
+    Unwelcome(#[from] Unwelcome),
     /// It took too long.
     #[error("no {0} in time")]
     Late(&'static str),
@@ -61,6 +70,7 @@ impl NoEntry {
             NoEntry::Tls(NoTls::Silent) => None,
             NoEntry::Tls(NoTls::PushedOut) => Some(Kind::Busy),
             NoEntry::Tls(_) => Some(Kind::Tls),
+            NoEntry::Unwelcome(_) => Some(Kind::Address),
             NoEntry::Late(_) => Some(Kind::Timeout),
         }
     }
@@ -72,6 +82,8 @@ impl Entrance {
         Entrance {
             listener,
             proxies: Networks::default(),
+            trusted: Networks::default(),
+            newcomers: Arc::default(),
             tls: None,
         }
     }
@@ -87,13 +99,16 @@ impl Entrance {
         mut stream: S,
         arrival: &mut Arrival,
         deadline: Instant,
+        place: &Place,
     ) -> Result<Entered<S>, NoEntry> {
         if self.proxies.contains(arrival.peer) {
-            let header = timeout(HEADER_DEADLINE, proxy_protocol::read(&mut stream)).await;
+            let within = deadline.min(Instant::now() + HEADER_DEADLINE);
+            let header = timeout_at(within, proxy_protocol::read(&mut stream)).await;
             let header = header.map_err(|_| NoEntry::Late("PROXY header"))??;
             if let Some(proxied) = header {
                 arrival.peer = proxied.peer.into();
                 arrival.local = Some(proxied.local);
+                place.take_seat(self.newcomers.admit(arrival.peer)?);
             }
         }
         let Some(tls) = &self.tls else {

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     auth::{
-        chain::{self, Credentials},
+        chain::{self, Credentials, Shown},
         exchange::{Breach, Dialogue, Turn},
         identity::Identity,
         rules::{Subject, Via},
@@ -163,6 +163,7 @@ impl Door {
         let identity = identity
             .come_in_as(&subject)
             .ok_or(Refusal::NotAuthenticated)?;
+        let identity = self.chain.with_quota(identity, arrival.peer.ip());
         let identity = Arc::new(match connect.bridge {
             true => identity.as_bridge(),
             false => identity,
@@ -180,7 +181,7 @@ impl Door {
         opening: &Opening,
         arrival: &Arrival,
     ) -> Result<Identity, Refusal> {
-        let shown = match (&connect.username, &connect.password) {
+        let credentials = match (&connect.username, &connect.password) {
             (None, None) => Credentials::Nothing,
             (Some(user), password) => Credentials::Password {
                 user,
@@ -193,16 +194,19 @@ impl Door {
             },
         };
         let subject = subject_of(opening, arrival);
-        let proven = self
-            .chain
-            .prove(shown, arrival.certificate.as_deref(), subject)
-            .await;
+        let shown = Shown {
+            credentials,
+            certificate: arrival.certificate.as_deref(),
+            ip: arrival.peer.ip(),
+        };
+        let proven = self.chain.prove(shown, subject).await;
         let identity = proven.map_err(|unproven| {
             tracing::debug!(client = ?opening.client_id, why = %unproven, "not authenticated");
             match unproven {
                 chain::Unproven::Needed => Refusal::CredentialsNeeded,
                 chain::Unproven::Wrong(_) => Refusal::BadCredentials,
                 chain::Unproven::Busy => Refusal::Busy,
+                chain::Unproven::TooManyFailed { .. } => Refusal::TooManyFailed,
             }
         })?;
         Ok(match connect.bridge {

@@ -12,6 +12,7 @@ pub mod entrance;
 mod greeting;
 mod link;
 pub mod networks;
+pub mod newcomers;
 pub mod proxy_protocol;
 pub mod refused;
 pub mod serve;

@@ -47,6 +47,7 @@ pub fn kind_of_opening(refusal: opening::Refusal) -> Kind {
         | opening::Refusal::NotAuthenticated
         | opening::Refusal::CredentialsNeeded
         | opening::Refusal::BadCredentials => Kind::Credentials,
+        opening::Refusal::TooManyFailed => Kind::FailedLogins,
         opening::Refusal::OtherMethod
         | opening::Refusal::OutOfTurn
         | opening::Refusal::BeforeAnswer => Kind::Protocol,
@@ -55,6 +56,7 @@ pub fn kind_of_opening(refusal: opening::Refusal) -> Kind {
         opening::Refusal::WillQos | opening::Refusal::WillRetain => Kind::NotSupported,
         opening::Refusal::StorageFailed | opening::Refusal::Busy => Kind::Busy,
         opening::Refusal::WillPayloadFormat => Kind::Malformed,
+        opening::Refusal::TooManyConnections => Kind::Quota,
         opening::Refusal::TooManySessions => Kind::Sessions,
         opening::Refusal::WillTooLarge => Kind::TooLarge,
         opening::Refusal::WillNotAuthorized => Kind::NotAuthorized,

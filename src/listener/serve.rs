@@ -4,10 +4,14 @@ use super::{
     arrival::Arrival,
     door::Door,
     entrance::{Entered, Entrance},
+    newcomers::Seat,
     socket::{Accepts, Bound},
 };
-use crate::metrics::METRICS;
-use std::{sync::Arc, time::Duration};
+use crate::metrics::{METRICS, Refusal};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -18,12 +22,25 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct Place {
     _permit: OwnedSemaphorePermit,
+    /// Counts it as one of its address.
+    seat: OnceLock<Seat>,
 }
 
 impl Place {
     fn new(permit: OwnedSemaphorePermit) -> Self {
         METRICS.sockets_open.inc();
-        Place { _permit: permit }
+        Place {
+            _permit: permit,
+            seat: OnceLock::new(),
+        }
+    }
+
+    /// Keeps what counts it as one of its address.
+    pub(super) fn take_seat(&self, seat: Option<Seat>) {
+        if let Some(seat) = seat {
+            // a connection has one address
+            let _ = self.seat.set(seat);
+        }
     }
 }
 
@@ -63,10 +80,20 @@ pub async fn accept<L: Accepts>(
         match accepted {
             Ok((stream, peer)) => {
                 METRICS.sockets_opened.inc();
+                let seat = match entrance.trusted.contains(peer) {
+                    true => Ok(None),
+                    false => entrance.newcomers.admit(peer),
+                };
+                let Ok(seat) = seat else {
+                    METRICS.refused(Refusal::Address).inc();
+                    continue;
+                };
                 // otherwise it is gone already
                 if let Ok(local) = L::prepare(&stream) {
                     let arrival = Arrival::new(entrance.listener, peer, local);
-                    serve(stream, arrival, Place::new(permit));
+                    let place = Place::new(permit);
+                    place.take_seat(seat);
+                    serve(stream, arrival, place);
                 }
             }
             Err(error) => {
@@ -120,7 +147,7 @@ async fn serve_at<L: Accepts>(
             tasks.spawn(async move {
                 let mut arrival = arrival;
                 // boxed, so that nothing of it is left while the connection is served
-                let entering = Box::pin(entrance.enter(stream, &mut arrival, deadline));
+                let entering = Box::pin(entrance.enter(stream, &mut arrival, deadline, &place));
                 let entered = tokio::select! {
                     entered = entering => entered,
                     () = stop.cancelled_owned() => return,

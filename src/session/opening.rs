@@ -91,6 +91,12 @@ pub enum Refusal {
     /// Too many logins wait to be looked at.
     #[error("too many logins at once")]
     Busy,
+    /// Nothing was looked at.
+    #[error("too many failed logins from this address: try again later")]
+    TooManyFailed,
+    /// `quota.connections`
+    #[error("there are quota.connections connections already")]
+    TooManyConnections,
     /// What was given proves nothing.
     #[error("the user name or password is wrong")]
     BadCredentials,
@@ -166,9 +172,10 @@ impl Refusal {
             Refusal::WillRetain => ReasonCode::RetainNotSupported,
             Refusal::StorageFailed => ReasonCode::ServerUnavailable,
             Refusal::WillPayloadFormat => ReasonCode::PayloadFormatInvalid,
-            Refusal::TooManySessions => ReasonCode::QuotaExceeded,
+            Refusal::TooManySessions | Refusal::TooManyConnections => ReasonCode::QuotaExceeded,
             Refusal::WillTooLarge => ReasonCode::PacketTooLarge,
             Refusal::WillNotAuthorized => ReasonCode::NotAuthorized,
+            Refusal::TooManyFailed => ReasonCode::ConnectionRateExceeded,
             Refusal::TakenOver | Refusal::Busy => ReasonCode::ServerBusy,
             Refusal::ShuttingDown => ReasonCode::ServerUnavailable,
         }

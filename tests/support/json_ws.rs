@@ -78,6 +78,11 @@ impl JsonSocket {
         let chosen = response.headers().get("sec-websocket-protocol");
         assert_eq!(chosen.map(|v| v.as_bytes()), Some(PROTOCOL.as_bytes()));
         assert_eq!(response.headers().get("sec-websocket-extensions"), None);
+        Self::on(socket).await
+    }
+
+    /// Reads `ready` behind a handshake.
+    pub async fn on(socket: WebSocketStream<TcpStream>) -> Self {
         let mut opened = Self {
             socket,
             ready: Value::Null,

@@ -47,7 +47,7 @@ impl Broker {
     ///
     /// With `once`, whatever is published is recorded and must survive, and the request with its answer is one with it.
     ///
-    /// An error: the store takes nothing now, and nothing was published.
+    /// An error: the store takes nothing now, or it is too much at once; nothing was published.
     pub fn publish_together(
         &self,
         publisher: &mut Publisher,
@@ -55,6 +55,8 @@ impl Broker {
         all_or_none: bool,
         once: Option<Answering<'_>>,
     ) -> Result<Outcomes, Refused> {
+        let bytes = drafts.iter().map(|draft| draft.payload.len()).sum();
+        publisher.take_rate(drafts.len(), bytes)?;
         let now = self.now();
         self.flush(publisher);
         let admitted = drafts.into_iter().map(|draft| {

@@ -9,7 +9,7 @@ use super::{
     item,
 };
 use crate::http::{
-    body,
+    body::{self, Pace},
     problem::{Kind, Problem},
 };
 use axum::{
@@ -35,6 +35,7 @@ pub fn answer(publishing: Publishing, body: Body, longest: usize) -> Response {
         accepted: 0,
         rejected: 0,
         stage: Stage::Reading,
+        pace: None,
     };
     let chunks = stream::unfold(ingest, |mut ingest| async {
         let chunk = ingest.next().await?;
@@ -71,6 +72,8 @@ struct Ingest {
     accepted: u64,
     rejected: u64,
     stage: Stage,
+    /// How fast the rest of a line must come that has begun.
+    pace: Option<Pace>,
 }
 
 impl Ingest {
@@ -99,7 +102,16 @@ impl Ingest {
     async fn read(&mut self) {
         // whoever falls silent keeps nobody's queue alive
         self.publishing.publisher.rest();
-        match body::next(&mut self.frames).await {
+        self.publishing.slow_down().await;
+        let patience = self.publishing.state.config.body_timeout;
+        // lines may come as slowly as their messages, but each of them at once
+        match self.lines.is_amid_line() {
+            true => _ = self.pace.get_or_insert_with(|| Pace::new(patience)),
+            false => self.pace = None,
+        }
+        let mut between_lines = Pace::new(patience);
+        let pace = self.pace.as_mut().unwrap_or(&mut between_lines);
+        match body::next(&mut self.frames, pace).await {
             Ok(Some(frame)) => self.lines.push(&frame),
             Ok(None) => {
                 self.lines.end();
@@ -208,6 +220,11 @@ impl Lines {
     }
 
     /// The next line that is not empty, if it is there.
+    /// Whether the beginning of a line has come and its end has not.
+    fn is_amid_line(&self) -> bool {
+        !self.waiting.is_empty() || self.passing
+    }
+
     fn next(&mut self) -> Option<Line> {
         loop {
             let found = memchr::memchr(b'\n', &self.waiting[self.looked_at..]);

@@ -26,6 +26,7 @@ use crate::{
     },
     listener::arrival::Peer,
     message::Position,
+    metrics::Tally,
     mqtt::Qos,
     store::frame::Lsn,
 };
@@ -36,7 +37,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 use utoipa::ToSchema;
 
 /// The collection of messages.
@@ -86,6 +87,7 @@ enum Batch {
         (status = 413, description = "`payload-too-large`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "`media-type-unsupported`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 422, description = "`batch-rejected`, `idempotency-mismatch`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`quota-exceeded`: nothing was published", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`storage-unavailable`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
@@ -115,7 +117,7 @@ pub async fn post(
         bytes: most.max(WHOLE),
         what: "a batch",
     };
-    let body = body::read_within(body, &head.headers, bound).await?;
+    let body = body::read_within(body, &head.headers, bound, state.config.body_timeout).await?;
     let Some(key) = key else {
         let drafts = whole::read(&state, &body, is_lines)?;
         return match atomic {
@@ -168,6 +170,8 @@ struct Publishing {
     publisher: Publisher,
     /// When what was published so far is durable, as far as somebody waits for it.
     durable_at: Option<Lsn>,
+    /// What was published and is not counted yet, where that is not asked before.
+    published: Tally,
 }
 
 impl Publishing {
@@ -178,6 +182,7 @@ impl Publishing {
             state,
             peer,
             durable_at: None,
+            published: Tally::default(),
         }
     }
 
@@ -185,6 +190,7 @@ impl Publishing {
     fn publish(&mut self, draft: Result<Draft, Problem>) -> Outcome {
         let outcome = draft.and_then(|draft| {
             let waits = draft.qos != Qos::AtMostOnce;
+            self.published.add(draft.payload.len());
             let broker = &self.state.broker;
             let publisher = &mut self.publisher;
             let receipt = broker.publish_in_batch(publisher, draft, None, broker.now())?;
@@ -213,8 +219,22 @@ impl Publishing {
         Ok(())
     }
 
+    /// Waits as long as whoever publishes was faster than it may be.
+    async fn slow_down(&mut self) {
+        let (messages, bytes) = std::mem::take(&mut self.published).so_far();
+        let quota = self.identity.quota();
+        if let Some(quota) = quota.filter(|quota| quota.limits_publishing())
+            && let Some(wait) = quota.charge(messages, bytes, Instant::now())
+        {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
     /// Publishes what can be.
     async fn each(mut self, drafts: Vec<Result<Draft, Problem>>) -> Result<Response, Problem> {
+        let readable = drafts.iter().flatten();
+        let bytes = readable.clone().map(|draft| draft.payload.len()).sum();
+        self.publisher.take_rate(readable.count(), bytes)?;
         let mut outcomes = Vec::with_capacity(drafts.len());
         for draft in drafts {
             if self.state.broker.is_busy() {

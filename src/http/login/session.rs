@@ -10,7 +10,6 @@ use crate::{
     http::{
         State, body, caller, envelope,
         problem::{Kind, Problem, ProblemBody},
-        serve::Connection,
     },
     message::Millis,
 };
@@ -21,7 +20,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use utoipa::ToSchema;
 
 /// How long a session lasts unless it is renewed, in seconds.
@@ -92,6 +91,7 @@ pub struct Who {
         (status = 401, description = "`not-authenticated`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 413, description = "`payload-too-large`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 415, description = "`media-type-unsupported`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`quota-exceeded`: too many failed logins", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`overloaded`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
@@ -102,7 +102,7 @@ pub async fn post(
     let (head, body) = request.into_parts();
     let now = state.broker.now();
     let ends = now.plus_seconds(LASTS);
-    let written = read(body, &head.headers).await?;
+    let written = read(body, &head.headers, state.config.body_timeout).await?;
     if written.is_none()
         && !head.headers.contains_key(header::AUTHORIZATION)
         && let Some(secret) = cookie(&head.headers)
@@ -122,8 +122,6 @@ pub async fn post(
         Some(login) => login.as_credentials()?,
         None => caller::Shown::of(&head.headers)?,
     };
-    let connection = head.extensions.get::<Connection>();
-    let certificate = connection.and_then(|it| it.arrival.certificate.as_deref());
     let subject = Subject {
         listener: caller::listener_of(&head.extensions),
         via: Via::Rest,
@@ -131,7 +129,7 @@ pub async fn post(
     };
     let proven = state
         .chain
-        .prove(shown.as_credentials(), certificate, subject)
+        .prove(shown.with(&head.extensions), subject)
         .await;
     let identity = proven.map_err(|unproven| caller::refused(&unproven))?;
     let ends = Deadline::at(ends.min(identity.proven_until(ends)));
@@ -201,8 +199,12 @@ pub fn cookie(headers: &HeaderMap) -> Option<&str> {
     })
 }
 
-async fn read(body: axum::body::Body, headers: &HeaderMap) -> Result<Option<Login>, Problem> {
-    let bytes = body::read_within(body, headers, BOUND).await?;
+async fn read(
+    body: axum::body::Body,
+    headers: &HeaderMap,
+    patience: Duration,
+) -> Result<Option<Login>, Problem> {
+    let bytes = body::read_within(body, headers, BOUND, patience).await?;
     if bytes.is_empty() {
         return Ok(None);
     }

@@ -134,7 +134,7 @@ pub async fn post(
         let detail = "a ticket gives out no tickets";
         return Err(Problem::new(Kind::NotAuthorized, detail));
     }
-    let bytes = body::read_within(body, &head.headers, BOUND).await?;
+    let bytes = body::read_within(body, &head.headers, BOUND, state.config.body_timeout).await?;
     let is_json = head
         .headers
         .get(header::CONTENT_TYPE)

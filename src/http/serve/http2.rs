@@ -1,6 +1,6 @@
 //! HTTP/2 over TLS: many requests at a time on one connection, each of them bounded, and their number, too.
 
-use super::{Connection, HEAD_DEADLINE, introduce, log_end, unread};
+use super::{Connection, introduce, log_end, unread};
 use crate::http::App;
 use hyper::{body::Incoming, rt::Executor, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -44,6 +44,7 @@ pub async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     app: Arc<App>,
     stopping: CancellationToken,
 ) {
+    let head_timeout = app.head_timeout();
     let tasks = Tasks(connection.life.tasks.clone());
     let forgetting = connection.life.tasks.clone();
     let has_asked = Arc::new(AtomicBool::new(false));
@@ -78,7 +79,7 @@ pub async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     );
     let mut stop = pin!(stopping.cancelled());
     // whoever does not even begin is not asked whether it is there
-    let mut late = pin!(sleep(HEAD_DEADLINE));
+    let mut late = pin!(sleep(head_timeout));
     let (mut running, mut watching) = (true, true);
     let ended = poll_fn(|cx| {
         if running && stop.as_mut().poll(cx).is_ready() {

@@ -87,6 +87,7 @@ struct Wishes {
         (status = 400, description = "`filter-invalid`, `parameter-invalid`, `shared-sub-cursor`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, description = "`not-authorized`, `not-supported`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 406, description = "`not-acceptable`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`quota-exceeded`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`overloaded`, `shutting-down`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     auth::{
         identity::Identity,
+        quota::{Held, Thing},
         rules::{Subject, Via},
     },
     broker::{Refused, publish::Publisher, resume::Start},
@@ -25,6 +26,7 @@ use crate::{
     },
     listener::arrival::Peer,
     message::Millis,
+    metrics::Tally,
     mqtt::Qos,
 };
 use futures_util::{StreamExt, stream::SelectAll};
@@ -33,7 +35,9 @@ use std::{
     collections::VecDeque,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
+use tokio::time::Instant;
 
 /// Messages of one client whose publishing has not been answered.
 const MOST_ACKS: usize = 256;
@@ -54,6 +58,10 @@ pub struct Conversation {
     last_sub: u64,
     answers: VecDeque<String>,
     acks: Acks,
+    /// What it published that nobody has counted yet.
+    published: Tally,
+    /// It has published more than it may: until when it is not heard.
+    slowed_until: Option<Instant>,
     /// Said when nothing else is left to say. Nothing is heard any more.
     ending: Option<Goodbye>,
 }
@@ -62,6 +70,18 @@ pub struct Conversation {
 struct Speaker {
     identity: Arc<Identity>,
     publisher: Publisher,
+    /// Its place among the connections that its identity may have.
+    held: Option<Held>,
+}
+
+/// A place among the connections that somebody may have, if they are counted.
+pub fn hold(identity: &Arc<Identity>) -> Result<Option<Held>, Refused> {
+    let Some(quota) = identity.quota() else {
+        return Ok(None);
+    };
+    let held = quota.hold(Thing::Connection);
+    let quota = "connections";
+    held.map(Some).ok_or(Refused::TooMany { quota })
 }
 
 /// Where a subscription begins.
@@ -79,12 +99,12 @@ fn start(wish: &Wish, now: Millis) -> Result<Start, Problem> {
 }
 
 impl Conversation {
-    /// With a client called `name`, who need not say who it is if `identity` is there.
+    /// With a client called `name`, who need not say who it is if it is `known`.
     pub fn new(
         state: Arc<State>,
         peer: Peer,
         name: String,
-        identity: Option<Arc<Identity>>,
+        known: Option<(Arc<Identity>, Option<Held>)>,
     ) -> Self {
         let acks = Acks::new(state.broker.watermark().waiter());
         let mut conversation = Conversation {
@@ -97,10 +117,12 @@ impl Conversation {
             last_sub: 0,
             answers: VecDeque::new(),
             acks,
+            published: Tally::default(),
+            slowed_until: None,
             ending: None,
         };
-        if let Some(identity) = identity {
-            conversation.welcome(identity);
+        if let Some((identity, held)) = known {
+            conversation.welcome(identity, held);
         }
         conversation
     }
@@ -128,7 +150,17 @@ impl Conversation {
             || self.acks.poll_progress(broker.watermark(), cx).is_ready()
             // it may have written all it had in between, and then nothing would wake this
             || !broker.is_busy();
-        self.has_room() && store_follows
+        self.has_room() && store_follows && self.slowed_until.is_none()
+    }
+
+    /// When it is to be heard again, if it published more than it may.
+    pub fn slowed_until(&self) -> Option<Instant> {
+        self.slowed_until
+    }
+
+    /// Hears it again if that time has come.
+    pub fn go_on(&mut self, now: Instant) {
+        self.slowed_until = self.slowed_until.filter(|until| *until > now);
     }
 
     /// Does what a frame asks for. [`Conversation::pause`] ends a series of them.
@@ -144,7 +176,19 @@ impl Conversation {
     pub fn pause(&mut self) {
         if let Some(speaker) = &mut self.speaker {
             self.state.broker.flush(&mut speaker.publisher);
+            let (messages, bytes) = std::mem::take(&mut self.published).so_far();
+            let quota = speaker.identity.quota();
+            if messages > 0
+                && let Some(quota) = quota.filter(|quota| quota.limits_publishing())
+                && let Some(wait) = quota.charge(messages, bytes, std::time::Instant::now())
+            {
+                self.slow_down(wait);
+            }
         }
+    }
+
+    fn slow_down(&mut self, wait: Duration) {
+        self.slowed_until = self.slowed_until.max(Some(Instant::now() + wait));
     }
 
     /// Nothing was heard for a while.
@@ -238,11 +282,22 @@ impl Conversation {
             via: Via::WsJson,
             ..Subject::default()
         };
-        match self.state.chain.prove_token(token, subject) {
+        match self
+            .state
+            .chain
+            .prove_by_token(token, self.peer.ip(), subject)
+        {
             Ok(identity) => {
                 self.pause();
-                self.answers.push_back(frames::ok(to));
                 let identity = Arc::new(identity);
+                let held = match &mut self.speaker {
+                    // the place it has
+                    Some(speaker) => speaker.held.take(),
+                    None => {
+                        hold(&identity).inspect_err(|_| self.leave(Goodbye::Unauthenticated))?
+                    }
+                };
+                self.answers.push_back(frames::ok(to));
                 if !self
                     .subscriptions
                     .iter()
@@ -250,7 +305,7 @@ impl Conversation {
                 {
                     self.leave(Goodbye::RightsLost);
                 }
-                self.welcome(identity);
+                self.welcome(identity, held);
                 Ok(())
             }
             Err(unproven) => {
@@ -263,12 +318,13 @@ impl Conversation {
     }
 
     /// From now on it is known who speaks. Said the first time.
-    fn welcome(&mut self, identity: Arc<Identity>) {
+    fn welcome(&mut self, identity: Arc<Identity>, held: Option<Held>) {
         let broker = &self.state.broker;
         let publisher = broker.publisher(identity.clone(), None);
         let before = self.speaker.replace(Speaker {
             identity,
             publisher,
+            held,
         });
         if before.is_none() {
             let limits = serde_json::to_value(PublicLimits::of(&self.state));
@@ -286,6 +342,7 @@ impl Conversation {
         };
         let draft = written.draft(&self.state.rules)?;
         let waits = draft.qos != Qos::AtMostOnce;
+        self.published.add(draft.payload.len());
         let broker = &self.state.broker;
         let receipt = broker.publish_in_batch(&mut speaker.publisher, draft, None, broker.now())?;
         self.acks.push(Ack {

@@ -51,6 +51,7 @@ const JSON: Speech = Speech {
         (status = 400, description = "`upgrade-invalid`, `parameter-invalid`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 403, description = "`origin-rejected`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 426, description = "`upgrade-required`", body = ProblemBody, content_type = "application/problem+json"),
+        (status = 429, description = "`quota-exceeded`", body = ProblemBody, content_type = "application/problem+json"),
         (status = 503, description = "`shutting-down`", body = ProblemBody, content_type = "application/problem+json"),
     )
 )]
@@ -69,19 +70,18 @@ pub async fn get(
     }
     // without one the first frame must say who speaks
     let caller = caller::by(&state, request.extensions(), Via::WsJson).ok();
+    let held = caller.as_ref().map(conversation::hold).transpose()?;
     upgrade::accept(request, &JSON, move |io, arrival| {
         let max_message = state.broker.limits().json_message();
+        let auth = state.config.head_timeout;
         let (stopping, drain) = (state.shutdown.child_token(), state.config.drain);
         let name = format!("ws-{:016x}", getrandom::u64().unwrap_or_default());
-        let conversation =
-            Conversation::new(state, arrival.peer, name, caller).at(arrival.listener.name());
-        socket::serve(
-            io,
-            conversation,
-            Pace::default(),
-            max_message,
-            stopping,
-            drain,
-        )
+        let conversation = Conversation::new(state, arrival.peer, name, caller.zip(held))
+            .at(arrival.listener.name());
+        let pace = Pace {
+            auth,
+            ..Pace::default()
+        };
+        socket::serve(io, conversation, pace, max_message, stopping, drain)
     })
 }

@@ -19,7 +19,7 @@ impl Default for Pace {
         Pace {
             ping: Duration::from_secs(20),
             patience: Duration::from_secs(20),
-            auth: Duration::from_secs(5),
+            auth: Duration::from_secs(10),
         }
     }
 }

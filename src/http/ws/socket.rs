@@ -161,7 +161,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             if !self.conversation.is_known() && self.introduction <= now {
                 return Poll::Ready(End::Goodbye(Goodbye::Unauthenticated));
             }
-            let heeds = !self.blocked && self.pieces.is_empty() && self.conversation.has_room();
+            self.conversation.go_on(now);
+            let heeds = !self.blocked
+                && self.pieces.is_empty()
+                && self.conversation.has_room()
+                && self.conversation.slowed_until().is_none();
             match self.pulse.beat(now, heeds) {
                 None => {}
                 Some(Beat::Dead) => return Poll::Ready(End::Goodbye(Goodbye::Silent)),
@@ -180,7 +184,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if !self.conversation.is_known() {
             next = next.min(self.introduction);
         }
-        self.leave_at.map_or(next, |moment| next.min(moment))
+        let others = [self.leave_at, self.conversation.slowed_until()];
+        others.into_iter().flatten().fold(next, Instant::min)
     }
 
     /// Ready when something was heard.

@@ -21,7 +21,12 @@ fn held_by(identity: Option<Arc<Identity>>, pace: Pace) -> (DuplexStream, Broker
     let stop = CancellationToken::new();
     let state = Arc::new(http::tests::state(&stop));
     let broker = state.broker.clone();
-    let conversation = Conversation::new(state, Peer::Local, "ws-1".to_owned(), identity);
+    let conversation = Conversation::new(
+        state,
+        Peer::Local,
+        "ws-1".to_owned(),
+        identity.map(|one| (one, None)),
+    );
     let (ours, theirs) = duplex(64 * 1024);
     tokio::spawn(serve(ours, conversation, pace, 1 << 20, stop, NEVER));
     (theirs, broker)
