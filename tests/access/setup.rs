@@ -39,7 +39,9 @@ impl Guarded {
             format!("auth.passwd_file={}", passwords.display()),
             format!("auth.{setting}={}", file.display()),
         ];
-        let mut arguments = vec!["--set", &settings[0], "--set", &settings[1]];
+        // how fast one may guess is not the question here
+        let mut arguments = vec!["--set", "auth.failed_logins=0"];
+        arguments.extend(["--set", &settings[0], "--set", &settings[1]]);
         arguments.extend(further);
         let gateway = Gateway::start(&arguments);
         Self {

@@ -42,7 +42,7 @@ fn gateway(rules: &str) -> (Gateway, tempfile::TempDir) {
     let (config, file) = (folder.path().join("t.toml"), folder.path().join("rules"));
     std::fs::write(&file, rules).expect("a rule file");
     let text = format!(
-        "[auth]\nanonymous = true\nrules_file = {:?}\n[[auth.jwt]]\nalgorithms = [\"HS256\"]\nsecret = {SECRET:?}\n\
+        "[auth]\nanonymous = true\nfailed_logins = 0\nrules_file = {:?}\n[[auth.jwt]]\nalgorithms = [\"HS256\"]\nsecret = {SECRET:?}\n\
          audience = \"tidegate\"\nleeway = \"0s\"\n",
         file.display().to_string()
     );
