@@ -62,11 +62,9 @@ impl Guard {
         matches!((address, local), (Ok(named), Some(local)) if named == local.to_canonical())
     }
 
-    /// Whether pages of `origin` are as good as the gateway's own.
+    /// Whether pages of `origin` are as good as the gateway's own: to the letter, as browsers write an origin in one way.
     fn trusts(&self, origin: &str) -> bool {
-        self.origins
-            .iter()
-            .any(|trusted| trusted.eq_ignore_ascii_case(origin))
+        self.origins.iter().any(|trusted| trusted == origin)
     }
 
     /// The rule for foreign pages: whoever carries `Origin` or `Sec-Fetch-Site` must be same-origin or trusted.
@@ -215,10 +213,14 @@ fn authority(head: &Parts) -> Result<&str, Problem> {
 
 fn without_port(authority: &str) -> &str {
     match authority.rsplit_once(':') {
-        // the last colon of `[::1]` is inside its brackets
-        Some((name, port)) if !port.contains(']') => name,
+        Some((name, port)) if is_port(port) => name,
+        // the last colon of `[::1]` is inside its brackets, and `localhost:evil.example` is no name of ours
         _ => authority,
     }
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u16>().is_ok()
 }
 
 /// Whether `origin` is a page of this very gateway, as the browser named it. Either scheme: TLS may end before us.
@@ -276,6 +278,10 @@ mod tests {
             "[::2]",
             "",
             ":8080",
+            "localhost:evil.example",
+            "localhost:",
+            "localhost:99999",
+            "localhost:+80",
             "app.example",
             "127.0.0.2",
             "user@localhost",
@@ -325,6 +331,7 @@ mod tests {
             "http://localhost:8080.evil.example"
         )]));
         assert!(!accepts(&[("origin", "http://app.example")]));
+        assert!(!accepts(&[("origin", "HTTPS://app.example")]));
         assert!(!accepts(&[("origin", "")]));
         assert!(!accepts(&[("sec-fetch-site", "cross-site")]));
         assert!(!accepts(&[("sec-fetch-site", "same-site")]));
