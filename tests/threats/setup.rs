@@ -27,7 +27,7 @@ pub fn guarded(arguments: &[&str]) -> (Gateway, tempfile::TempDir) {
     fs::write(path("passwords"), users.concat()).expect("a password file");
     fs::write(path("rules"), RULES).expect("a rule file");
     let text = format!(
-        "[auth]\npasswd_file = {:?}\nrules_file = {:?}\n\
+        "[auth]\nfailed_logins = 0\npasswd_file = {:?}\nrules_file = {:?}\n\
          [[auth.jwt]]\nalgorithms = [\"HS256\"]\nsecret = {KEY:?}\naudience = \"tidegate\"\n",
         path("passwords").display().to_string(),
         path("rules").display().to_string(),
