@@ -531,16 +531,19 @@ impl Outbox {
     /// only.
     pub(super) fn answered_through(&self, head: u64) -> u64 {
         let inner = self.inner.lock();
-        let unanswered = self.unanswered.load(Ordering::Relaxed);
-        if unanswered != NONE {
-            return unanswered - 1;
+        let taken = match inner.mode {
+            // what a former connection left unanswered may stand behind what was never taken
+            Mode::Offline | Mode::Behind => self.taken_through(),
+            Mode::Live => {
+                let mut recorded = inner.queue.iter().filter(|queued| is_logged(queued));
+                let first = recorded.find_map(|queued| queued.position);
+                first.map_or(head, |position| position.offset - 1)
+            }
+        };
+        match self.unanswered.load(Ordering::Relaxed) {
+            NONE => taken,
+            unanswered => taken.min(unanswered - 1),
         }
-        if inner.mode != Mode::Live {
-            return self.taken_through();
-        }
-        let mut recorded = inner.queue.iter().filter(|queued| is_logged(queued));
-        let first = recorded.find_map(|queued| queued.position);
-        first.map_or(head, |position| position.offset - 1)
     }
 
     /// Records up to here were taken up by the session.
@@ -569,5 +572,29 @@ impl Outbox {
     /// The cursor is about to be written down.
     pub(super) fn begin_noting(&self) {
         self.moved.store(false, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_never_taken_is_not_answered_although_something_behind_it_waits_for_an_answer() {
+        let bounds = Bounds {
+            messages: 10,
+            bytes: 1000,
+        };
+        let reader = Identity::anonymous();
+        let outbox = Outbox::new(1, Kind::Session, bounds, true, 10, reader);
+        outbox.go_offline();
+        // as a start restores it: record 11 was sent and not answered at QoS 1, 12 has an identifier at QoS 2
+        outbox.note_taken(10, Some(12));
+        assert!(outbox.needs(11));
+        assert_eq!(outbox.answered_through(20), 10);
+        outbox.go_online();
+        assert_eq!(outbox.answered_through(20), 10);
+        outbox.note_taken(12, Some(12));
+        assert_eq!(outbox.answered_through(20), 11);
     }
 }
