@@ -182,7 +182,7 @@ async fn wake(
     positions: &HashMap<usize, u64>,
 ) -> usize {
     let (mut next, mut place, mut gap_to) = (0, None::<String>, None);
-    let mut gaps = 0;
+    let (mut gaps, mut reached) = (0, 0);
     loop {
         let Some(event) = stream.next_or_end().await else {
             // it was given up meanwhile: it goes on where it was
@@ -200,7 +200,6 @@ async fn wake(
                 // it begins where the stream is, and not behind what is missing
                 let from = offset(&told("from"));
                 assert!(from < positions[&next], "{event:?} before message {next}");
-                let reached = place.as_deref().map_or(0, offset);
                 assert!(reached <= from, "{event:?}, and {reached} was there");
                 let to = told("to");
                 gap_to = Some(offset(&to));
@@ -208,6 +207,7 @@ async fn wake(
             }
             "message" => {
                 let (number, at) = numbered(&event.data);
+                reached = at;
                 place = event.data["cursor"].as_str().map(str::to_owned);
                 assert!(number >= next, "{number} again, {next} was due");
                 for missing in next..number {
