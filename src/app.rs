@@ -121,11 +121,11 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
         signal(SignalKind::interrupt())?,
         signal(SignalKind::hangup())?,
     );
-    let (anonymous, log_format) = (settings.auth.anonymous, settings.log.format);
+    let (access, log_format) = (banner::access(&settings.auth), settings.log.format);
     let durability = settings.store.durability.to_string();
     let gateway = Gateway::start(settings, Methods::default()).await?;
     announce(gateway.listening())?;
-    banner::show(gateway.listening(), anonymous, log_format, &durability);
+    banner::show(gateway.listening(), access, log_format, &durability);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

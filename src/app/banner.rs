@@ -1,24 +1,11 @@
 //! What a person sees who starts the gateway: where it listens, who may do what, and three lines to try.
 
 use super::ways::Place;
-use crate::{listener::arrival::Listener, observe::log::Format};
+use crate::{auth, listener::arrival::Listener, observe::log::Format};
 use std::fmt::Write;
 
 /// Shows it on standard error; as one log line where logs are for machines.
-pub fn show(
-    listening: &[(Listener, Place)],
-    anonymous: Option<bool>,
-    format: Format,
-    durability: &str,
-) {
-    let access = match anonymous {
-        Some(true) => {
-            "anyone who reaches these addresses may publish and subscribe (auth.anonymous = true)"
-        }
-        _ => {
-            "no users are configured: anyone on this machine may publish and subscribe, nobody else"
-        }
-    };
+pub fn show(listening: &[(Listener, Place)], access: &str, format: Format, durability: &str) {
     if format == Format::Json {
         let named = |listener: Listener| {
             let found = listening.iter().find(|(it, _)| *it == listener);
@@ -38,6 +25,22 @@ pub fn show(
         return;
     }
     eprint!("{}", text(listening, access, durability));
+}
+
+/// Who may come in, in words.
+pub fn access(auth: &auth::config::Config) -> &'static str {
+    match (auth.anonymous == Some(true), auth.has_users()) {
+        (false, true) => "users, and nobody else",
+        (true, true) => {
+            "users, and anonymously anyone who reaches these addresses (auth.anonymous = true)"
+        }
+        (true, false) => {
+            "anyone who reaches these addresses may publish and subscribe (auth.anonymous = true)"
+        }
+        (false, false) => {
+            "no users are configured: anyone on this machine may publish and subscribe, nobody else"
+        }
+    }
 }
 
 fn text(listening: &[(Listener, Place)], access: &str, durability: &str) -> String {
@@ -93,6 +96,22 @@ mod tests {
     fn at(listener: Listener, port: u16) -> (Listener, Place) {
         let address = ([127, 0, 0, 1], port).into();
         (listener, Place::Address(address))
+    }
+
+    #[test]
+    fn who_may_come_in_is_told_as_it_is() {
+        let told = |anonymous, users: Option<&str>| {
+            access(&auth::config::Config {
+                anonymous,
+                passwd_file: users.map(Into::into),
+                ..auth::config::Config::default()
+            })
+        };
+        assert!(told(None, Some("users")).starts_with("users, and nobody"));
+        assert!(told(None, None).contains("on this machine"));
+        for users in [None, Some("users")] {
+            assert!(told(Some(true), users).contains("anyone who reaches"));
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What machines ask: are you alive, are you ready, how are you, what are you.
 
 use crate::{
+    auth::chain::Chain,
     http::{
         State,
         batch::whole,
@@ -63,8 +64,9 @@ pub struct Discovery {
     features: Vec<&'static str>,
     /// How long requests with an Idempotency-Key are remembered.
     idempotency: Idempotency,
-    /// Ways to say who one is.
-    auth: &'static [&'static str],
+    /// Ways to say who one is: `anonymous` is to say nothing, `basic` and `bearer` are what the Authorization header says,
+    /// `certificate` is a client's.
+    auth: Vec<&'static str>,
     /// What an acknowledgement promises, as the gateway runs.
     durability: String,
     /// The gateway's clock.
@@ -231,9 +233,21 @@ pub async fn discovery(
             keys: once::MOST,
             bytes: once::BYTES,
         },
-        auth: &["anonymous"],
+        auth: ways_in(&state.chain),
         durability: state.durability.clone(),
         time: envelope::rfc3339(state.broker.now()),
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(discovery)).into_response())
+}
+
+fn ways_in(chain: &Chain) -> Vec<&'static str> {
+    [
+        ("anonymous", chain.anonymous),
+        ("basic", chain.passwords.is_some()),
+        ("bearer", chain.tokens.is_some()),
+        ("certificate", chain.certificate_user.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(name, on)| on.then_some(name))
+    .collect()
 }
