@@ -122,12 +122,7 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
         signal(SignalKind::interrupt())?,
         signal(SignalKind::hangup())?,
     );
-    let access = banner::Access {
-        anonymous: settings.auth.anonymous,
-        has_users: settings.auth.has_users(),
-        has_rules: settings.auth.rules.paths().next().is_some(),
-    };
-    let log_format = settings.log.format;
+    let (access, log_format) = (banner::access(&settings.auth), settings.log.format);
     let durability = settings.store.durability.to_string();
     let gateway = Gateway::start(settings, Methods::default()).await?;
     announce(gateway.listening())?;

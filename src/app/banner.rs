@@ -1,45 +1,11 @@
 //! What a person sees who starts the gateway: where it listens, who may do what, and three lines to try.
 
 use super::ways::Place;
-use crate::{listener::arrival::Listener, observe::log::Format};
+use crate::{auth, listener::arrival::Listener, observe::log::Format};
 use std::fmt::Write;
 
-/// Who comes in, as far as a person who starts the gateway should know.
-pub struct Access {
-    /// `auth.anonymous`
-    pub anonymous: Option<bool>,
-    /// Whether anybody can prove who he is.
-    pub has_users: bool,
-    /// Whether there are rules.
-    pub has_rules: bool,
-}
-
 /// Shows it on standard error; as one log line where logs are for machines.
-pub fn show(listening: &[(Listener, Place)], access: Access, format: Format, durability: &str) {
-    let access = match access {
-        Access {
-            has_users: true,
-            anonymous: Some(true),
-            ..
-        } => {
-            "users, and anyone without credentials who reaches these addresses (auth.anonymous = true)"
-        }
-        Access {
-            has_users: true,
-            has_rules: true,
-            ..
-        } => "users, by the rules",
-        Access {
-            has_users: true, ..
-        } => "users, who may do everything: there are no rules",
-        Access {
-            anonymous: Some(true),
-            ..
-        } => "anyone who reaches these addresses may publish and subscribe (auth.anonymous = true)",
-        _ => {
-            "no users are configured: anyone on this machine may publish and subscribe, nobody else"
-        }
-    };
+pub fn show(listening: &[(Listener, Place)], access: &str, format: Format, durability: &str) {
     if format == Format::Json {
         let named = |listener: Listener| {
             let found = listening.iter().find(|(it, _)| *it == listener);
@@ -59,6 +25,22 @@ pub fn show(listening: &[(Listener, Place)], access: Access, format: Format, dur
         return;
     }
     eprint!("{}", text(listening, access, durability));
+}
+
+/// Who may come in, in words.
+pub fn access(auth: &auth::config::Config) -> &'static str {
+    match (auth.anonymous == Some(true), auth.has_users()) {
+        (false, true) => "users, and nobody else",
+        (true, true) => {
+            "users, and anonymously anyone who reaches these addresses (auth.anonymous = true)"
+        }
+        (true, false) => {
+            "anyone who reaches these addresses may publish and subscribe (auth.anonymous = true)"
+        }
+        (false, false) => {
+            "no users are configured: anyone on this machine may publish and subscribe, nobody else"
+        }
+    }
 }
 
 fn text(listening: &[(Listener, Place)], access: &str, durability: &str) -> String {
@@ -114,6 +96,22 @@ mod tests {
     fn at(listener: Listener, port: u16) -> (Listener, Place) {
         let address = ([127, 0, 0, 1], port).into();
         (listener, Place::Address(address))
+    }
+
+    #[test]
+    fn who_may_come_in_is_told_as_it_is() {
+        let told = |anonymous, users: Option<&str>| {
+            access(&auth::config::Config {
+                anonymous,
+                passwd_file: users.map(Into::into),
+                ..auth::config::Config::default()
+            })
+        };
+        assert!(told(None, Some("users")).starts_with("users, and nobody"));
+        assert!(told(None, None).contains("on this machine"));
+        for users in [None, Some("users")] {
+            assert!(told(Some(true), users).contains("anyone who reaches"));
+        }
     }
 
     #[test]

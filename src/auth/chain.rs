@@ -103,20 +103,6 @@ impl Chain {
         }
     }
 
-    /// What may be shown, by the names that `/api/v1` tells.
-    pub fn ways(&self) -> Vec<&'static str> {
-        let all = [
-            (self.anonymous, "anonymous"),
-            (self.passwords.is_some(), "password"),
-            (self.tokens.is_some(), "token"),
-            (self.certificate_user.is_some(), "certificate"),
-            (self.has_authenticators(), "session"),
-            (self.has_authenticators(), "ticket"),
-        ];
-        let taken = all.iter().filter(|(taken, _)| *taken);
-        taken.map(|(_, name)| *name).collect()
-    }
-
     /// Whether nobody has to show anything, and nothing is ruled.
     pub fn is_open(&self) -> bool {
         self.anonymous && !self.has_authenticators() && self.access.is_none()

@@ -1,6 +1,7 @@
 //! What machines ask: are you alive, are you ready, how are you, what are you.
 
 use crate::{
+    auth::chain::Chain,
     broker::Refused,
     http::{
         State,
@@ -67,7 +68,8 @@ pub struct Discovery {
     features: Vec<&'static str>,
     /// How long requests with an Idempotency-Key are remembered.
     idempotency: Idempotency,
-    /// Ways to say who one is.
+    /// Ways to say who one is: `anonymous` is to say nothing, `basic` and `bearer` are what the Authorization header says,
+    /// `certificate` is a client's.
     auth: Vec<&'static str>,
     /// What an acknowledgement promises, as the gateway runs.
     durability: String,
@@ -239,9 +241,21 @@ pub async fn discovery(
             keys: once::MOST,
             bytes: once::BYTES,
         },
-        auth: state.chain.ways(),
+        auth: ways_in(&state.chain),
         durability: state.durability.clone(),
         time: envelope::rfc3339(state.broker.now()),
     };
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(discovery)).into_response())
+}
+
+fn ways_in(chain: &Chain) -> Vec<&'static str> {
+    [
+        ("anonymous", chain.anonymous),
+        ("basic", chain.passwords.is_some()),
+        ("bearer", chain.tokens.is_some()),
+        ("certificate", chain.certificate_user.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(name, on)| on.then_some(name))
+    .collect()
 }

@@ -6,7 +6,11 @@ use std::{
     io::IsTerminal,
     time::Duration,
 };
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::{
+    filter::{LevelFilter, Targets},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
 
 /// `[log]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,20 +59,35 @@ impl From<Level> for LevelFilter {
     }
 }
 
+/// What is written at all. The libraries below speak of warnings and errors alone: what else they have to say is what
+/// passes through them, byte by byte, and there are passwords and tokens in it.
+fn wanted(level: LevelFilter) -> Targets {
+    Targets::new()
+        .with_target("tidegate", level)
+        .with_default(level.min(LevelFilter::WARN))
+}
+
 /// Sends this process's log lines to standard error. The first call counts; later ones change nothing.
 pub fn start(config: Config) {
+    let level = LevelFilter::from(config.level);
     let lines = tracing_subscriber::fmt()
-        .with_max_level(LevelFilter::from(config.level))
+        .with_max_level(level)
         .with_writer(std::io::stderr)
         .with_target(false);
     // an error means that lines already go somewhere, as in a test that started two gateways
     let _already_started = match config.format {
-        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        Format::Text => lines
+            .with_ansi(std::io::stderr().is_terminal())
+            .finish()
+            .with(wanted(level))
+            .try_init(),
         Format::Json => lines
             .json()
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
+            .finish()
+            .with(wanted(level))
             .try_init(),
     }
     .is_err();

@@ -28,6 +28,6 @@ function show(line, gateway) {
   version.textContent = gateway.version ?? '';
   const rest = [gateway.durability && `durability ${gateway.durability}`];
   if (gateway.limits?.payload) rest.push(`payloads up to ${byteCount(gateway.limits.payload)}`);
-  if (gateway.auth?.includes('anonymous')) rest.push('no users');
+  if (gateway.auth?.every((way) => way === 'anonymous')) rest.push('no users');
   line.replaceChildren('version ', version, ...rest.filter(Boolean).map((part) => ` · ${part}`));
 }

@@ -26,8 +26,10 @@ export class LiveMessages {
   #last = { received: 0, drawn: 0, at: performance.now() };
   #announced = { state: '', text: '', at: 0 };
 
-  constructor(page, { reuse }) {
+  /** `unknown()` is called when the gateway does not know any longer who asks. */
+  constructor(page, { reuse, unknown }) {
     this.at = (id) => page.getElementById(id);
+    this.unknown = unknown;
     this.rows = new Rows(this.at('messages'), { reuse });
     this.at('listen').addEventListener('submit', (event) => {
       event.preventDefault();
@@ -64,8 +66,15 @@ export class LiveMessages {
         this.#stream = null;
         this.#showButtons();
       },
+      unknown: () => this.unknown(),
     });
     this.#showButtons();
+  }
+
+  /** Shows nothing any more, and forgets what was shown: the next one to log in may be somebody else. */
+  forget() {
+    if (this.#stream) this.#disconnect();
+    this.#clear();
   }
 
   #disconnect() {

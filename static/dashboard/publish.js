@@ -5,7 +5,9 @@ import { bytesFrom, bytesOf, indentedJson, textOf, toBase64 } from './payload.js
 import { element, visibleLines } from './text.js';
 
 export class PublishForm {
-  constructor(page) {
+  /** `unknown()` is called when the gateway does not know any longer who asks. */
+  constructor(page, { unknown }) {
+    this.unknown = unknown;
     this.at = (id) => page.getElementById(id);
     this.form = this.at('publish');
     this.form.addEventListener('submit', (event) => {
@@ -21,6 +23,16 @@ export class PublishForm {
     this.at('as-curl').addEventListener('click', () => this.#copy((message) => asCurl(message, document.baseURI)));
     this.at('as-mosquitto').addEventListener('click', () =>
       this.#copy((message) => asMosquitto(message, location.hostname.replace(/^\[|\]$/g, ''))));
+  }
+
+  /** As it was in the beginning: what was written and answered was somebody's. */
+  forget() {
+    this.form.reset();
+    this.at('user-properties').replaceChildren();
+    this.#countProperties();
+    this.at('answer').hidden = true;
+    this.at('answer-line').textContent = '';
+    this.at('answer-body').textContent = '';
   }
 
   /** Takes over a message that was received, to be changed and published again. */

@@ -5,7 +5,8 @@ const AGAIN_MS = 3_000;
 
 /**
  * `on` has: state(name, text) with the names connecting, live, waiting, closed; message(raw JSON, last event's
- * moment); control(name, data) for ready, gap and bye; fault(problem).
+ * moment); control(name, data) for ready, gap and bye; fault(problem); unknown() when the gateway does not know any
+ * longer who asks.
  */
 export class Stream {
   #source = null;
@@ -47,7 +48,11 @@ export class Stream {
 
   #leave(bye) {
     this.on.control('bye', bye);
-    if (bye.reconnect) {
+    if (bye.reason === 'token_expired') {
+      this.close();
+      this.on.state('closed', 'the login is over');
+      this.on.unknown();
+    } else if (bye.reconnect) {
       this.on.state('waiting', `ended (${bye.reason}), reconnecting`);
     } else {
       this.close();
@@ -66,6 +71,7 @@ export class Stream {
         this.close();
         this.on.state('closed', `refused: ${problem.title ?? problem.status}`);
         this.on.fault(problem);
+        if (response.status === 401) this.on.unknown();
         return;
       }
     } catch {

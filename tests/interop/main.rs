@@ -6,6 +6,7 @@ mod support;
 
 mod browser_stream;
 mod curl;
+mod dashboard;
 mod mosquitto;
 mod mosquitto_bridge;
 mod nginx;

@@ -3,13 +3,16 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod canaries;
 mod cursors;
 mod files;
 mod foreign;
 mod hosts;
+mod lines;
 mod oracle;
 mod origins;
 mod setup;
 mod smuggling;
+mod start_up;
 mod supply;
 mod table;

@@ -11,10 +11,10 @@ use std::{
 };
 
 /// Everybody's password, and its line as Mosquitto writes it (PBKDF2 with few rounds, so that tests do not wait for it).
-pub const PASSWORD: &str = "secret";
-const HASH: &str = "$7$101$AAECAwQFBgcICQoL$Xr99N9ym9ys8TWxis5ajETJq6EVYzmc6nb8t3pUYnPBbCAbICS4xejTltonXWCtJNBvA+By+TXUqU6qCblO00w==";
+pub const PASSWORD: &str = "canary of a password";
+const HASH: &str = "$7$101$AAECAwQFBgcICQoL$iGDodqzUwn3GM/tmlVHF0Q70dJxNApOA9hoKFwFp/OajDfDM8/4BjvaWzL2K77FkzbFr3q1mss+YlBjabb2niQ==";
 
-const KEY: &str = "a secret of at least thirty-two bytes";
+pub const KEY: &str = "a secret of at least thirty-two bytes";
 
 /// A user's own branch is his name: `u0` may do everything below `u0/`.
 const RULES: &str = "[[rule]]\nallow = [\"publish\", \"subscribe\", \"retain\"]\nusers = [\"*\"]\ntopics = [\"%u/#\"]\n";
