@@ -122,11 +122,11 @@ async fn serve(settings: Settings) -> Result<(), StartError> {
         signal(SignalKind::interrupt())?,
         signal(SignalKind::hangup())?,
     );
-    let (access, log_format) = (banner::access(&settings.auth), settings.log.format);
+    let (auth, log_format) = (settings.auth.clone(), settings.log.format);
     let durability = settings.store.durability.to_string();
     let gateway = Gateway::start(settings, Methods::default()).await?;
     announce(gateway.listening())?;
-    banner::show(gateway.listening(), access, log_format, &durability);
+    banner::show(gateway.listening(), &auth, log_format, &durability);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,

@@ -166,7 +166,7 @@ fn sse_events() -> Value {
             "description": "A block with an id, without data, in SSE; an event with a cursor in NDJSON."
         },
         "bye": {
-            "description": "Last: `max_age`, `shutting_down`, `overloaded`, `kicked`; and whether to come back.",
+            "description": "Last: `max_age`, `shutting_down`, `overloaded`, `too_slow`, `quota_exceeded`, `rights_lost`, `token_expired`, `kicked`; and whether to come back.",
             "data": {
                 "type": "object",
                 "required": ["reason", "reconnect"],
@@ -187,7 +187,7 @@ fn websocket_frames() -> Value {
     json!({
         "client": {
             "auth": {
-                "description": "Who it is; first, if at all. A token that is not known is answered with `err` and close 4401; this version knows none.",
+                "description": "Who it is; first, if at all. Answered by `ok`; a token that proves nothing by `err` and close 4401.",
                 "data": {"type": "object", "required": ["token"], "properties": {"token": text()}}
             },
             "sub": {
@@ -197,7 +197,8 @@ fn websocket_frames() -> Value {
                     "required": ["topics"],
                     "properties": {
                         "topics": {"type": "array", "items": text(), "minItems": 1},
-                        "since": {"type": "string", "enum": ["now"]},
+                        "since": {"type": "string", "description": "A cursor, an age (`10m`), a time (RFC 3339), `earliest` or `now`."},
+                        "last": {"type": "integer", "minimum": 1, "description": "So many messages back, in place of `since`."},
                         "retained": {"type": "string", "enum": ["auto", "always", "never"]},
                         "payload": {"type": "string", "enum": ["auto", "base64", "none"]}
                     }
@@ -262,13 +263,14 @@ fn websocket_frames() -> Value {
                     "type": "object",
                     "required": ["sub", "reason"],
                     "properties": {
-                        "sub": {"type": "integer"}, "reason": text(), "lost_at_most": {"type": "integer"}
+                        "sub": {"type": "integer"}, "reason": text(), "from": text(), "to": text(),
+                        "lost_at_most": {"type": "integer"}
                     }
                 }
             },
             "pong": {"description": "Answers `ping`."},
             "bye": {
-                "description": "Last, before the close frame: `shutting_down`, `too_slow`, `kicked`; and whether to come back.",
+                "description": "Last, before the close frame: `shutting_down`, `too_slow`, `rights_lost`, `token_expired`, `kicked`; and whether to come back.",
                 "data": {
                     "type": "object",
                     "required": ["reason", "reconnect"],
