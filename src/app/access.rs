@@ -79,12 +79,18 @@ pub async fn watch(config: Config, chain: Arc<Chain>, broker: Broker, asked: Arc
     };
     let (mut seen_passwords, mut seen_rules) = (look_at(&passwords), look_at(&rules));
     let mut seen_keys = look_at(&keys);
+    let mut settling = false;
     loop {
         let asked = timeout(ROUND, asked.notified()).await.is_ok();
+        // who was about to come in by the old file is in by now
+        if std::mem::take(&mut settling) {
+            end_withdrawn(&chain, &broker);
+        }
         let now = look_at(&passwords);
         if asked || now != seen_passwords {
             seen_passwords = now;
             reload_passwords(&chain, &broker);
+            settling = true;
         }
         let now = look_at(&keys);
         if asked || now != seen_keys {
@@ -106,7 +112,7 @@ fn reload_passwords(chain: &Chain, broker: &Broker) {
     let file = passwords.path().display();
     match passwords.reload() {
         Ok(()) => {
-            broker.end_where(|identity| !chain.still_holds(identity));
+            end_withdrawn(chain, broker);
             tracing::info!(%file, "password file read again");
         }
         Err(error) => {
@@ -114,6 +120,11 @@ fn reload_passwords(chain: &Chain, broker: &Broker) {
             tracing::error!(%file, %error, "the password file cannot be used; the old one stays in force");
         }
     }
+}
+
+/// Ends whoever is in by a password that is none any more.
+fn end_withdrawn(chain: &Chain, broker: &Broker) {
+    broker.end_where(|identity| !chain.still_holds(identity));
 }
 
 async fn reload_keys(chain: &Arc<Chain>) {

@@ -179,11 +179,11 @@ impl Chain {
                 let passwords = passwords.ok_or_else(|| wrong("no password file is configured"))?;
                 // others may have been wrong while this one waited for its turn
                 let in_turn = || self.admit(Address::of(shown.ip));
-                if !passwords.verify(user, password, in_turn).await? {
-                    return Err(Unproven::Wrong(format!("wrong password for user {user:?}")));
-                }
+                let line = passwords.verify(user, password, in_turn).await?;
+                let wrong = || Unproven::Wrong(format!("wrong password for user {user:?}"));
+                let line = line.ok_or_else(wrong)?;
                 subject.user = Some(user.into());
-                passwords.line_of(user).map_or(Proof::None, Proof::Password)
+                Proof::Password(line)
             }
             Credentials::Token(token) => {
                 let claims = self.tokens()?.verify_or_fetch(token, now()).await;

@@ -72,18 +72,20 @@ impl Passwords {
         file.stored(user).map(|line| self.hasher.hash_one(line))
     }
 
-    /// Whether this is the user's password. When its turn has come, `in_turn` may say that it is not to be looked at.
+    /// The user's line, as [`Passwords::line_of`] tells it, if this is the password in it. When its turn has come,
+    /// `in_turn` may say that it is not to be looked at.
     pub async fn verify<E: From<Busy>>(
         &self,
         user: &str,
         password: &[u8],
         in_turn: impl FnOnce() -> Result<(), E>,
-    ) -> Result<bool, E> {
+    ) -> Result<Option<u64>, E> {
         let file = self.file.load_full();
+        let line = file.stored(user).map(|line| self.hasher.hash_one(line));
         if let Some(stored) = file.stored(user)
             && self.recent.knows(user, password, stored, Instant::now())
         {
-            return Ok(true);
+            return Ok(line);
         }
         let _place = self.waiting.try_acquire().map_err(|_| Busy)?;
         let turn = self.turns.clone().acquire_owned().await.map_err(|_| Busy)?;
@@ -95,10 +97,41 @@ impl Passwords {
             drop(turn);
             verified
         });
-        let verified = verified.await.unwrap_or(false);
-        if verified && let Some(stored) = file.stored(user) {
+        // the file may have been read again since: what was right then counts no more
+        if !verified.await.unwrap_or(false) || self.line_of(user) != line {
+            return Ok(None);
+        }
+        if let Some(stored) = file.stored(user) {
             self.recent.remember(user, password, stored, Instant::now());
         }
-        Ok(verified)
+        Ok(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::password;
+
+    #[tokio::test]
+    async fn a_password_that_is_withdrawn_while_it_is_looked_at_is_wrong() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("passwd");
+        let line = format!("ann:{}\n", password::hash(b"right").unwrap());
+        std::fs::write(&path, &line).unwrap();
+        let passwords = Passwords::new(path.clone(), PasswordFile::load(&path).unwrap()).unwrap();
+        let withdraw = || {
+            std::fs::write(&path, "").unwrap();
+            passwords.reload().map_err(|_| Busy)
+        };
+        let verified = passwords.verify("ann", b"right", withdraw).await;
+        assert_eq!(verified, Ok(None));
+        std::fs::write(&path, &line).unwrap();
+        passwords.reload().unwrap();
+        let verified = passwords
+            .verify("ann", b"right", || Ok::<_, Busy>(()))
+            .await;
+        assert_eq!(verified, Ok(passwords.line_of("ann")));
+        assert!(passwords.line_of("ann").is_some());
     }
 }
