@@ -2,8 +2,8 @@
 //!
 //! Every listener turns its input into one [`message::Message`] and calls one synchronous function,
 //! [`broker::Broker::publish`]; every exit reads an [`broker::outbox::Outbox`] that stands in one routing tree. So N ways
-//! in and M ways out cost N + M pieces of code, and the hot path is one page: `broker/publish.rs`, `broker/outbox.rs`,
-//! `listener/connection.rs`.
+//! in and M ways out cost N + M pieces of code, and the hot path is short: `broker/publish.rs`, `broker/outbox.rs`,
+//! `listener/connection.rs` with `packets.rs` (in) and `filling.rs` (out) below it.
 //!
 //! # The rooms
 //!

@@ -1,7 +1,8 @@
 //! What waits for one receiver: the only point at which a publisher touches it.
 //!
-//! Bounded by count and bytes; what overflow means depends on who reads, and is never silent. The receiver's task is woken only when the queue turns from
-//! empty to not empty, or when its connection is to end. The lock is never held while anything is written.
+//! Bounded by count and bytes; what overflow means depends on who reads, and is never silent. The receiver's task is
+//! woken only when the queue turns from empty to not empty, or when its connection is to end. The lock is never held
+//! while anything is written.
 //!
 //! A durable session's outbox is *live* or *behind*. Live: recorded messages are queued as they are published. Behind:
 //! they are not, because the session still reads older ones from the log; offers and the step from behind to live
@@ -9,14 +10,10 @@
 
 use super::backlog::Backlog;
 use crate::{
-    auth::identity::Identity,
-    message::{Delivery, GroupId},
-    metrics::METRICS,
-    mqtt::Qos,
-    routing::Subscriber,
+    auth::identity::Identity, message::Delivery, metrics::METRICS, mqtt::Qos, routing::Subscriber,
 };
 use arc_swap::ArcSwap;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use std::{
     sync::{
         Arc,
@@ -24,6 +21,10 @@ use std::{
     },
     task::{Context, Poll, Waker},
 };
+
+mod cursor;
+mod modes;
+mod shared;
 
 /// No position.
 const NONE: u64 = u64::MAX;
@@ -298,36 +299,6 @@ impl Outbox {
         }
     }
 
-    /// Gives a share group's message to this member; given back if it has no room after all.
-    pub fn assign(&self, delivery: Delivery) -> Result<(), Delivery> {
-        let inner = self.inner.lock();
-        if inner.mode == Mode::Offline || inner.close.is_some() {
-            return Err(delivery);
-        }
-        self.push_within_bounds(inner, delivery)
-    }
-
-    /// As [`Outbox::assign`], also if the member is away: it waits here for a session that is kept.
-    pub(super) fn keep(&self, delivery: Delivery) -> Result<(), Delivery> {
-        self.push_within_bounds(self.inner.lock(), delivery)
-    }
-
-    fn push_within_bounds(
-        &self,
-        mut inner: MutexGuard<'_, Inner>,
-        delivery: Delivery,
-    ) -> Result<(), Delivery> {
-        if inner.is_full(self.bounds, delivery.message.weight()) {
-            return Err(delivery);
-        }
-        let waker = inner.push(delivery);
-        drop(inner);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        Ok(())
-    }
-
     /// Moves up to `max` messages into `batch`, at most `quota` of them above QoS 0.
     pub fn take(&self, batch: &mut Vec<Delivery>, mut quota: usize, max: usize) -> Taken {
         let mut inner = self.inner.lock();
@@ -440,161 +411,8 @@ impl Outbox {
         self.len() == 0
     }
 
-    /// The log has nothing more; from now on recorded messages are queued. Under the order lock only.
-    pub(super) fn go_live(&self) {
-        let mut inner = self.inner.lock();
-        if inner.mode == Mode::Behind {
-            inner.mode = Mode::Live;
-        }
-    }
-
-    /// A stream that begins in the past reads the log first. Under the order lock only.
-    pub(super) fn fall_behind(&self) {
-        self.inner.lock().mode = Mode::Behind;
-    }
-
-    /// A connection reads again; what was missed is read from the log first.
-    pub(super) fn go_online(&self) {
-        let mut inner = self.inner.lock();
-        inner.close = None;
-        inner.is_held_up = false;
-        if inner.mode == Mode::Offline {
-            inner.mode = Mode::Behind;
-        }
-    }
-
-    /// Nobody reads. True if nothing recorded was waiting here or in the log.
-    pub(super) fn go_offline(&self) -> bool {
-        let mut inner = self.inner.lock();
-        let up_to_date = inner.mode == Mode::Live && !inner.queue.iter().any(is_logged);
-        inner.mode = Mode::Offline;
-        inner.waker = None;
-        inner.retain(|queued| queued.share.is_some() && queued.qos > Qos::AtMostOnce);
-        up_to_date
-    }
-
-    /// Whether everything that was offered has been taken. Under the order lock only.
-    pub(super) fn is_up_to_date(&self) -> bool {
-        let inner = self.inner.lock();
-        inner.mode == Mode::Live && inner.queue.is_empty()
-    }
-
     /// Drops what is no longer wanted.
     pub(super) fn retain(&self, keep: impl FnMut(&Delivery) -> bool) {
         self.inner.lock().retain(keep);
-    }
-
-    /// Takes out messages of share groups that others can take.
-    pub(super) fn release_shared(&self, others: impl Fn(GroupId) -> bool) -> Vec<Delivery> {
-        let mut released = Vec::new();
-        self.inner.lock().retain(|queued| {
-            let leaves = queued.share.is_some_and(&others);
-            if leaves {
-                released.push(queued.clone());
-            }
-            !leaves
-        });
-        released
-    }
-
-    /// Takes out messages of share groups that its reader may not have.
-    pub(super) fn release_denied(&self) -> Vec<Delivery> {
-        let reader = self.reader();
-        let mut released = Vec::new();
-        self.inner.lock().retain(|queued| {
-            let leaves = queued.share.is_some() && reader.may_read(&queued.message.topic).is_err();
-            if leaves {
-                released.push(queued.clone());
-            }
-            !leaves
-        });
-        released
-    }
-
-    /// Whether it still reads this record from the log, or may have to: a live receiver needs only what is queued, as
-    /// its cursor stands still at what was not for it. Under the order lock only.
-    pub(super) fn needs(&self, offset: u64) -> bool {
-        let inner = self.inner.lock();
-        if self.unanswered.load(Ordering::Relaxed) <= offset {
-            return true;
-        }
-        if self.taken_through() >= offset {
-            return false;
-        }
-        inner.mode != Mode::Live || {
-            let mut recorded = inner.queue.iter().filter(|d| is_logged(d));
-            recorded.any(|queued| queued.position.is_some_and(|at| at.offset <= offset))
-        }
-    }
-
-    /// Everything up to here that was for it has been answered. `head` is the head of the log. Under the order lock
-    /// only.
-    pub(super) fn answered_through(&self, head: u64) -> u64 {
-        let inner = self.inner.lock();
-        let taken = match inner.mode {
-            // what a former connection left unanswered may stand behind what was never taken
-            Mode::Offline | Mode::Behind => self.taken_through(),
-            Mode::Live => {
-                let mut recorded = inner.queue.iter().filter(|queued| is_logged(queued));
-                let first = recorded.find_map(|queued| queued.position);
-                first.map_or(head, |position| position.offset - 1)
-            }
-        };
-        match self.unanswered.load(Ordering::Relaxed) {
-            NONE => taken,
-            unanswered => taken.min(unanswered - 1),
-        }
-    }
-
-    /// Records up to here were taken up by the session.
-    pub fn taken_through(&self) -> u64 {
-        self.taken_through.load(Ordering::Relaxed)
-    }
-
-    /// What the session has taken up, and the oldest of it that its client has not answered. True if the cursor is to
-    /// be written down and nobody knows yet.
-    pub(super) fn note_taken(&self, through: u64, unanswered: Option<u64>) -> bool {
-        // a message that is taken is under this lock, too
-        let _inner = self.inner.lock();
-        let unanswered = unanswered.unwrap_or(NONE);
-        let before = (
-            self.taken_through.fetch_max(through, Ordering::Relaxed),
-            self.unanswered.swap(unanswered, Ordering::Relaxed),
-        );
-        before != (through, unanswered) && !self.moved.swap(true, Ordering::Relaxed)
-    }
-
-    /// A message was read from the log for it: until the session says more, it counts as unanswered.
-    pub(super) fn hold_back(&self, offset: u64) {
-        self.unanswered.fetch_min(offset, Ordering::Relaxed);
-    }
-
-    /// The cursor is about to be written down.
-    pub(super) fn begin_noting(&self) {
-        self.moved.store(false, Ordering::Relaxed);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_was_never_taken_is_not_answered_although_something_behind_it_waits_for_an_answer() {
-        let bounds = Bounds {
-            messages: 10,
-            bytes: 1000,
-        };
-        let reader = Identity::anonymous();
-        let outbox = Outbox::new(1, Kind::Session, bounds, true, 10, reader);
-        outbox.go_offline();
-        // as a start restores it: record 11 was sent and not answered at QoS 1, 12 has an identifier at QoS 2
-        outbox.note_taken(10, Some(12));
-        assert!(outbox.needs(11));
-        assert_eq!(outbox.answered_through(20), 10);
-        outbox.go_online();
-        assert_eq!(outbox.answered_through(20), 10);
-        outbox.note_taken(12, Some(12));
-        assert_eq!(outbox.answered_through(20), 11);
     }
 }

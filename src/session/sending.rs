@@ -1,14 +1,9 @@
-//! Messages to the client: the window of what is unacknowledged, and the bytes of one PUBLISH.
+//! Messages to the client above QoS 0: the window of what is unacknowledged.
 
-use super::{aliases::Choice, packet_ids::PacketIds, violation::Violation};
+use super::{packet_ids::PacketIds, violation::Violation};
 use crate::{
-    message::{Delivery, GroupId, Millis},
-    mqtt::{
-        PacketId, Qos, Version,
-        payload::Payload,
-        publish::{Head, Sizes},
-        write_queue::WriteQueue,
-    },
+    message::{Delivery, GroupId},
+    mqtt::{PacketId, Qos},
 };
 use std::collections::VecDeque;
 
@@ -404,65 +399,12 @@ impl Sending {
     }
 }
 
-/// The bytes of one PUBLISH.
-pub struct Outgoing<'a> {
-    head: Head<'a>,
-    sizes: Sizes,
-    payload: &'a Payload,
-}
-
-impl<'a> Outgoing<'a> {
-    /// Lays out `delivery` for a receiver. `dup` says that it was sent before [MQTT-3.3.1-1].
-    pub fn new(
-        delivery: &'a Delivery,
-        alias: Choice,
-        version: Version,
-        dup: bool,
-        now: Millis,
-    ) -> Self {
-        let message = &*delivery.message;
-        let (topic, alias) = match alias {
-            Choice::None => (&*message.topic, None),
-            Choice::Set(alias) => (&*message.topic, Some(alias)),
-            Choice::Use(alias) => ("", Some(alias)),
-        };
-        let head = Head {
-            version,
-            dup,
-            qos: delivery.qos,
-            retain: delivery.retain,
-            topic,
-            alias,
-            properties: message.properties.as_deref(),
-            expiry: message.expiry_left(now),
-            subscription_ids: delivery.subscription_ids.as_deref().unwrap_or_default(),
-            payload_len: message.payload.len(),
-        };
-        Outgoing {
-            sizes: head.sizes(),
-            head,
-            payload: &message.payload,
-        }
-    }
-
-    /// Size of the whole packet in bytes.
-    pub fn size(&self) -> usize {
-        self.sizes.packet()
-    }
-
-    /// Appends the packet.
-    pub fn write(&self, packet_id: Option<PacketId>, out: &mut WriteQueue) {
-        self.head.put(&self.sizes, packet_id, out.tail());
-        out.put_payload(self.payload);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::{
-        message::{Epoch, Message, Position},
-        mqtt::topic::TopicName,
+        message::{Epoch, Message, Millis, Position},
+        mqtt::{payload::Payload, topic::TopicName},
     };
     use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! What outlives a connection, as a store keeps it: plain data, in the order things happened.
 
-use super::subscriptions::Subscription;
+use super::{Session, opening::Terms, subscriptions::Subscription};
 use crate::{
-    message::Millis,
+    message::{Delivery, GroupId, Millis},
     mqtt::{PacketId, Qos},
 };
 use std::{
@@ -55,6 +55,72 @@ pub enum Stage {
     Sent(Qos),
     /// PUBREC came: PUBREL is due until PUBCOMP comes.
     Release,
+}
+
+impl Session {
+    /// A session as a store kept it, without a connection. What it had under way is given back one by one, by
+    /// [`Session::restore_outgoing`].
+    pub fn restored(snapshot: Snapshot) -> Self {
+        let mut session = Session::new(
+            snapshot.client_id,
+            Terms::of_nobody(snapshot.expiry),
+            snapshot.through,
+        );
+        for subscription in snapshot.subscriptions {
+            session.subscriptions.insert(subscription);
+        }
+        session.receiving.restore(snapshot.unreleased);
+        let under_way = snapshot.outgoing.iter().filter(|one| one.group.is_none());
+        let under_way = under_way.map(|one| one.offset);
+        let mut before = snapshot.done;
+        before.extend(under_way.filter(|offset| *offset > snapshot.through));
+        session.taken_before = (!before.is_empty()).then(|| Box::new(before));
+        session
+    }
+
+    /// A message that was under way when the gateway last stopped: it is sent again, or, without its message, brought
+    /// to its end. `offset` is where the message stands in the log, or 0 if it is of a share group.
+    pub fn restore_outgoing(
+        &mut self,
+        packet_id: PacketId,
+        delivery: Option<Delivery>,
+        offset: u64,
+    ) {
+        self.sending.restore(packet_id, delivery, offset);
+    }
+
+    /// What a store keeps of it. `group` names the filter of a share group.
+    pub fn snapshot(
+        &self,
+        user: Option<Arc<str>>,
+        parked: Option<Millis>,
+        group: impl Fn(GroupId) -> Option<Box<str>>,
+    ) -> Snapshot {
+        let outgoing = self
+            .sending
+            .under_way()
+            .map(|(packet_id, delivery, offset)| Outgoing {
+                packet_id,
+                offset,
+                stage: delivery.map_or(Stage::Release, |delivery| Stage::Sent(delivery.qos)),
+                retain: delivery.is_some_and(|delivery| delivery.retain),
+                group: delivery
+                    .and_then(|delivery| delivery.share)
+                    .and_then(&group),
+            });
+        let unanswered = self.sending.oldest_unanswered();
+        Snapshot {
+            client_id: self.client_id.clone(),
+            user,
+            expiry: self.expiry,
+            parked,
+            through: unanswered.map_or(self.taken_through, |oldest| oldest - 1),
+            subscriptions: self.subscriptions.iter().cloned().collect(),
+            unreleased: self.receiving.identifiers().clone(),
+            outgoing: outgoing.collect(),
+            done: BTreeSet::new(),
+        }
+    }
 }
 
 impl Snapshot {

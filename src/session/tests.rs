@@ -1,6 +1,16 @@
-use super::*;
+use super::{opening::Terms, violation::Violation, *};
 use crate::{
-    message::{Message, Origin},
+    message::{Delivery, Message, Millis, Origin},
+    mqtt::{
+        Packet, PacketId, Qos,
+        ack::Ack,
+        disconnect::Disconnect,
+        property::MessageProperties,
+        reason::ReasonCode,
+        subscribe::SubscriptionOptions,
+        topic::{TopicFilter, TopicName},
+        write_queue::WriteQueue,
+    },
     mqtt::{
         Version,
         frame::{Decoder, Peer},
@@ -8,6 +18,7 @@ use crate::{
     },
 };
 use std::num::NonZeroU16;
+use std::sync::Arc;
 
 const NOW: Millis = Millis(1_000_000);
 

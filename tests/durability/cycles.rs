@@ -1,20 +1,13 @@
-//! The driver: start, look for everything that was acknowledged, load, kill, and again.
+//! The gateway is killed again and again under load, sometimes also while it recovers.
 
 use std::{
     io::Write,
-    sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
 use crate::{
-    cast,
-    everyone::{Everyone, ROOMY},
-    findings::Findings,
-    random::{self, Random, Repeat},
-    record::Record,
-    support::gateway::Gateway,
-    world::{World, free_ports},
+    lives::Lives,
+    random::{self, Repeat},
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -31,41 +24,15 @@ async fn however_often_the_gateway_is_killed_what_it_acknowledged_is_there_and_q
     ));
     tell(&format!("{cycles} kills, seed {seed}"));
 
-    let mut random = Random::seeded(seed);
     let data = tempfile::tempdir().expect("a folder for the gateway's data");
-    let data = Arc::new(data);
-    let ports = free_ports(&mut random);
-    let record = Arc::new(Record::of(cast::streams()));
-    let findings = Arc::new(Findings::of_run(seed));
-    let mut everyone = Everyone::of(&record, &mut random);
+    let mut lives = Lives::of(data, seed);
+    let record = lives.record.clone();
     let (begun, mut told) = (Instant::now(), Instant::now());
-    for cycle in 0..=cycles {
-        let _cycle = Repeat(format!("it was cycle {cycle}"));
-        let is_last = cycle == cycles;
-        if random.once_in(5) {
-            let mut command = Gateway::command(data.path(), ports, &ROOMY);
-            let mut child = command.spawn().expect("the built tidegate starts");
-            // a crash while it recovers from a crash
-            thread::sleep(Duration::from_millis(random.between(1, 60)));
-            child.kill().expect("SIGKILL");
-            child.wait().expect("the killed child's status");
+    for cycle in 0..cycles {
+        if lives.random.once_in(5) {
+            lives.kill_at_the_start();
         }
-        let gateway = Gateway::start_at(data.clone(), ports, &ROOMY);
-        let (world, killed) = World::around(&gateway, cycle, &record, &findings);
-        everyone.wake_all();
-        if cycle > 0 && !is_last {
-            everyone.send_some_away(&mut random);
-        }
-        everyone = everyone.verify(&world).await;
-        everyone = everyone.end_some(&world, &mut random).await;
-        findings.fail_if_any(cycle);
-        if is_last {
-            gateway.stop();
-            break;
-        }
-        let moment = Duration::from_millis(random.between(200, 2_000));
-        let kill = || drop(gateway); // SIGKILL
-        everyone = everyone.load(&world, moment, kill, killed).await;
+        lives = lives.live(cycle, drop).await; // SIGKILL
         if told.elapsed() > Duration::from_secs(20) {
             told = Instant::now();
             let count = record.count_acknowledged();
@@ -76,6 +43,10 @@ async fn however_often_the_gateway_is_killed_what_it_acknowledged_is_there_and_q
             ));
         }
     }
+    if lives.random.once_in(5) {
+        lives.kill_at_the_start();
+    }
+    lives.end(cycles).await;
     let count = record.count_acknowledged();
     tell(&format!("{cycles} kills, {count} messages acknowledged"));
 }

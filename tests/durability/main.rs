@@ -21,6 +21,7 @@ mod full_disk;
 mod image;
 mod interval;
 mod line;
+mod lives;
 mod power_cut;
 mod publisher;
 mod record;

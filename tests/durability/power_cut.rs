@@ -1,18 +1,14 @@
 //! The power is cut again and again under load: unlike after a kill, the operating system does not write what it was
 //! given.
 
-use std::{process::Command, sync::Arc, time::Duration};
+use std::process::Command;
 
 use crate::{
-    cast,
     cycles::tell,
-    everyone::{Everyone, ROOMY},
-    findings::Findings,
     image::Image,
-    random::{self, Random, Repeat},
-    record::Record,
+    lives::Lives,
+    random::{self, Repeat},
     support::gateway::Gateway,
-    world::{World, free_ports},
 };
 
 const MEGABYTES: u64 = 256;
@@ -36,47 +32,26 @@ async fn however_often_the_power_is_cut_what_was_acknowledged_is_there_and_qos_2
     ));
     tell(&format!("{cycles} power cuts, seed {seed}"));
 
-    let mut random = Random::seeded(seed);
     let data = tempfile::tempdir_in(image.root()).expect("a folder for the gateway's data");
     run("sync", &["-f", &data.path().display().to_string()]);
-    let data = Arc::new(data);
-    let ports = free_ports(&mut random);
-    let record = Arc::new(Record::of(cast::streams()));
-    let findings = Arc::new(Findings::of_run(seed));
-    let mut everyone = Everyone::of(&record, &mut random);
-    for cycle in 0..=cycles {
-        let _cycle = Repeat(format!("it was cycle {cycle}"));
-        let is_last = cycle == cycles;
-        let gateway = Gateway::start_at(data.clone(), ports, &ROOMY);
-        let (world, cut) = World::around(&gateway, cycle, &record, &findings);
-        everyone.wake_all();
-        if cycle > 0 && !is_last {
-            everyone.send_some_away(&mut random);
-        }
-        everyone = everyone.verify(&world).await;
-        everyone = everyone.end_some(&world, &mut random).await;
-        findings.fail_if_any(cycle);
-        if is_last {
-            gateway.stop();
-            break;
-        }
-        let moment = Duration::from_millis(random.between(200, 2_000));
-        let end = || {
+    let mut lives = Lives::of(data, seed);
+    for cycle in 0..cycles {
+        let cut = |gateway: Gateway| {
             // what it says from now on nobody would hear
             run("kill", &["-STOP", &gateway.pid().to_string()]);
             image.cut_power();
             drop(gateway); // SIGKILL
             image.restore_power();
         };
-        everyone = everyone.load(&world, moment, end, cut).await;
-        let count = record.count_acknowledged();
+        lives = lives.live(cycle, cut).await;
+        let count = lives.record.count_acknowledged();
         tell(&format!(
             "{} of {cycles} power cuts, {count} messages acknowledged",
             cycle + 1
         ));
     }
-    // the folder is removed while its file system is still there
-    drop(data);
+    // with it the folder goes, while its file system is still there
+    lives.end(cycles).await;
 }
 
 fn cycles() -> Option<u64> {

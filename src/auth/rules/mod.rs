@@ -137,15 +137,15 @@ pub struct Rule {
     pub who: Who,
     /// On which topics: topic filters.
     pub topics: Vec<Box<str>>,
-    /// Whether `%u` and `%c` in them stand for the user and the client identifier.
-    pub has_placeholders: bool,
+    /// Whether they are patterns, in which `%u` and `%c` stand for the user and the client identifier.
+    pub is_pattern: bool,
 }
 
 impl Rule {
     /// Whether a name is put into any of its topics.
-    fn is_filled_in(&self) -> bool {
+    fn has_placeholders(&self) -> bool {
         let mut topics = self.topics.iter();
-        topics.any(|topic| topic.contains(USER) || topic.contains(CLIENT))
+        self.is_pattern && topics.any(|topic| topic.contains(USER) || topic.contains(CLIENT))
     }
 }
 

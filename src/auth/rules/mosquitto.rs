@@ -39,8 +39,8 @@ pub fn parse(text: &str) -> Result<RuleSet, Vec<Fault>> {
                         _ => section_of(&mut sections, current.as_deref()),
                     };
                     // elsewhere a percent sign is one
-                    let has_placeholders = word == "pattern";
-                    section.add(line, effect, actions, filter, has_placeholders);
+                    let is_pattern = word == "pattern";
+                    section.add(line, effect, actions, filter, is_pattern);
                 }
             },
             _ => fault(format!(
@@ -82,21 +82,14 @@ impl Section {
         }
     }
 
-    fn add(
-        &mut self,
-        line: u32,
-        effect: Effect,
-        actions: Actions,
-        filter: &str,
-        has_placeholders: bool,
-    ) {
+    fn add(&mut self, line: u32, effect: Effect, actions: Actions, filter: &str, is_pattern: bool) {
         let rule = Rule {
             id: RuleId::Mosquitto(line),
             effect,
             actions,
             who: self.who.clone(),
             topics: vec![filter.into()],
-            has_placeholders,
+            is_pattern,
         };
         match effect {
             Effect::Deny => self.denied.push(rule),

@@ -143,7 +143,7 @@ fn rule(line: u32, written: Written) -> Result<Rule, String> {
             has_wildcards: true,
         },
         topics: topics.into_iter().map(String::into_boxed_str).collect(),
-        has_placeholders: true,
+        is_pattern: true,
     })
 }
 

@@ -70,23 +70,19 @@ impl Rights {
         let is_wild = is_wild(subject);
         let own = set.rules.iter().filter(|rule| {
             // Mosquitto asks its patterns last, and for such a name not at all
-            let is_asked = !(is_wild && rule.has_placeholders && is_pattern(rule));
+            let is_asked = !(is_wild && rule.is_pattern && is_of_mosquitto(rule));
             let is_left = token.is_none() || rule.effect == Effect::Deny;
             is_asked && is_left && rule.who.means(subject, &groups)
         });
         for rule in own {
-            let filled = rule
-                .topics
-                .iter()
-                .filter_map(|text| match rule.has_placeholders {
-                    true => fill_in(text, subject).filter(|_| {
-                        // a name with levels must not reach into the topics of a name that it begins with
-                        let opens =
-                            rule.effect == Effect::Allow && matches!(rule.id, RuleId::Own(_));
-                        !(opens && has_levels(text, subject))
-                    }),
-                    false => Some(text.clone()),
-                });
+            let filled = rule.topics.iter().filter_map(|text| match rule.is_pattern {
+                true => fill_in(text, subject).filter(|_| {
+                    // a name with levels must not reach into the topics of a name that it begins with
+                    let opens = rule.effect == Effect::Allow && matches!(rule.id, RuleId::Own(_));
+                    !(opens && has_levels(text, subject))
+                }),
+                false => Some(text.clone()),
+            });
             rights.rules.extend(filled.map(|pattern| Compiled {
                 id: rule.id,
                 effect: rule.effect,
@@ -157,11 +153,11 @@ impl Rights {
 
 /// Whether a name of this subject would be a wildcard where a rule of our own puts it into a topic.
 fn makes_wildcards(set: &RuleSet, subject: &Subject) -> bool {
-    let mut own = set.rules.iter().filter(|rule| !is_pattern(rule));
-    is_wild(subject) && own.any(|rule| rule.has_placeholders && rule.is_filled_in())
+    let mut own = set.rules.iter().filter(|rule| !is_of_mosquitto(rule));
+    is_wild(subject) && own.any(Rule::has_placeholders)
 }
 
-fn is_pattern(rule: &Rule) -> bool {
+fn is_of_mosquitto(rule: &Rule) -> bool {
     matches!(rule.id, RuleId::Mosquitto(_))
 }
 

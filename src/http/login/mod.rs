@@ -8,9 +8,13 @@ pub mod ticket;
 
 use crate::{
     auth::identity::Identity,
-    http::login::{session::Session, table::Table, ticket::Ticket},
+    http::{
+        login::{session::Session, table::Table, ticket::Ticket},
+        problem::{Kind, Problem},
+    },
     message::Millis,
 };
+use axum::http::{HeaderMap, header};
 use std::sync::Arc;
 
 /// The name of the session's cookie. Browsers take one with this prefix from this very host only, and over TLS (or from
@@ -35,5 +39,19 @@ impl Logins {
     pub fn by_ticket(&self, secret: &str, now: Millis) -> Option<Arc<Identity>> {
         let ticket = self.tickets.redeem(secret, now)?;
         Some(ticket.identity)
+    }
+}
+
+/// What is asked for here is said in JSON: a form of a foreign page can send neither this type nor a header.
+fn must_be_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let named = headers.get(header::CONTENT_TYPE);
+    let named = named.and_then(|value| value.to_str().ok());
+    let essence = named.and_then(|value| value.split(';').next());
+    match essence.map(str::trim) {
+        Some("application/json") => Ok(()),
+        _ => Err(Problem::new(
+            Kind::MediaTypeUnsupported,
+            "send Content-Type: application/json",
+        )),
     }
 }

@@ -1,6 +1,6 @@
 //! `/auth/session`: log in, stay in, log out.
 
-use super::{COOKIE, table::Held};
+use super::{COOKIE, must_be_json, table::Held};
 use crate::{
     auth::{
         identity::{Deadline, Identity},
@@ -208,17 +208,7 @@ async fn read(
     if bytes.is_empty() {
         return Ok(None);
     }
-    // a form of a foreign page can send neither this type nor a header
-    let json = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| {
-            value.split(';').next().unwrap_or_default().trim() == "application/json"
-        });
-    if !json {
-        let detail = "send Content-Type: application/json";
-        return Err(Problem::new(Kind::MediaTypeUnsupported, detail));
-    }
+    must_be_json(headers)?;
     // what is wrong is not told with the text around it, which is a secret
     let login = serde_json::from_slice(&bytes);
     login.map(Some).map_err(|_| {

@@ -3,7 +3,7 @@
 //! An `EventSource` and a browser's WebSocket can send no header, and a token in a URL stands in logs and histories for as
 //! long as it lives. A ticket is random, short-lived and can do only what it names.
 
-use super::table::Held;
+use super::{must_be_json, table::Held};
 use crate::{
     auth::{
         identity::{Deadline, Identity},
@@ -135,15 +135,7 @@ pub async fn post(
         return Err(Problem::new(Kind::NotAuthorized, detail));
     }
     let bytes = body::read_within(body, &head.headers, BOUND, state.config.body_timeout).await?;
-    let is_json = head
-        .headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.starts_with("application/json"));
-    if !is_json {
-        let detail = "send Content-Type: application/json";
-        return Err(Problem::new(Kind::MediaTypeUnsupported, detail));
-    }
+    must_be_json(&head.headers)?;
     let wish: Wish = serde_json::from_slice(&bytes)
         .map_err(|error| Problem::new(Kind::BodyInvalid, error.to_string()))?;
     let seconds = wish.ttl.unwrap_or(USUAL);

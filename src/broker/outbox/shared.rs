@@ -1,0 +1,67 @@
+//! Messages of share groups: given to one member, and taken out again for another one.
+
+use super::{Inner, Mode, Outbox};
+use crate::message::{Delivery, GroupId};
+use parking_lot::MutexGuard;
+
+impl Outbox {
+    /// Gives a share group's message to this member; given back if it has no room after all.
+    pub fn assign(&self, delivery: Delivery) -> Result<(), Delivery> {
+        let inner = self.inner.lock();
+        if inner.mode == Mode::Offline || inner.close.is_some() {
+            return Err(delivery);
+        }
+        self.push_within_bounds(inner, delivery)
+    }
+
+    /// As [`Outbox::assign`], also if the member is away: it waits here for a session that is kept.
+    pub(in crate::broker) fn keep(&self, delivery: Delivery) -> Result<(), Delivery> {
+        self.push_within_bounds(self.inner.lock(), delivery)
+    }
+
+    fn push_within_bounds(
+        &self,
+        mut inner: MutexGuard<'_, Inner>,
+        delivery: Delivery,
+    ) -> Result<(), Delivery> {
+        if inner.is_full(self.bounds, delivery.message.weight()) {
+            return Err(delivery);
+        }
+        let waker = inner.push(delivery);
+        drop(inner);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        Ok(())
+    }
+
+    /// Takes out messages of share groups that others can take.
+    pub(in crate::broker) fn release_shared(
+        &self,
+        others: impl Fn(GroupId) -> bool,
+    ) -> Vec<Delivery> {
+        let mut released = Vec::new();
+        self.inner.lock().retain(|queued| {
+            let leaves = queued.share.is_some_and(&others);
+            if leaves {
+                released.push(queued.clone());
+            }
+            !leaves
+        });
+        released
+    }
+
+    /// Takes out messages of share groups that its reader may not have.
+    pub(in crate::broker) fn release_denied(&self) -> Vec<Delivery> {
+        let reader = self.reader();
+        let mut released = Vec::new();
+        self.inner.lock().retain(|queued| {
+            let leaves = queued.share.is_some() && reader.may_read(&queued.message.topic).is_err();
+            if leaves {
+                released.push(queued.clone());
+            }
+            !leaves
+        });
+        released
+    }
+}
