@@ -122,6 +122,11 @@ impl Chain {
         }
     }
 
+    /// Whether whoever is known by `identity` is to be heard no longer: it was for so long only, or is withdrawn.
+    pub fn is_over(&self, identity: &Identity, now: Millis) -> bool {
+        identity.is_expired(now) || !self.still_holds(identity)
+    }
+
     /// Who comes in, as `subject` but for the user and the groups. What is shown in so many words counts, else the
     /// certificate. From an address where too much was wrong nothing is looked at for a while.
     pub async fn prove(&self, shown: Shown<'_>, subject: Subject) -> Result<Identity, Unproven> {

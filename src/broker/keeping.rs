@@ -106,7 +106,9 @@ impl Broker {
             return;
         };
         let mut groups = self.0.kept_groups.0.lock();
-        if !groups.contains_key(filter.as_str()) {
+        // a group whose last member left and came again is another one, of the same name
+        let known = groups.get(filter.as_str());
+        if !known.is_some_and(|known| Arc::ptr_eq(&known.group, &group)) {
             let through = group.answered_through(head);
             groups.insert(filter.as_str().into(), KeptGroup { group, through });
             let change = Change::Group {
@@ -288,8 +290,11 @@ impl Broker {
                     held.entry(group.clone()).or_default().push(one.offset);
                 }
             }
-            let will = wills.remove(&snapshot.client_id);
-            self.restore_session(snapshot, will, now);
+            let client_id = snapshot.client_id.clone();
+            let will = wills.remove(&client_id);
+            // of a session that is over: published when everybody is there who is to receive it
+            let owed = self.restore_session(snapshot, will, now);
+            wills.extend(owed.map(|will| (client_id, will)));
         }
         for (filter, cursor) in recovered.groups {
             let parsed = TopicFilter::parse(&filter).ok();
@@ -305,7 +310,8 @@ impl Broker {
             self.0.kept_groups.0.lock().insert(filter, kept);
         }
         for (client, will) in wills {
-            let due = self.will_due(&will, now);
+            // [MQTT-3.1.2-8]: with its session the delay has ended
+            let due = now.plus_seconds(self.0.config.restart_grace.as_secs());
             self.0.registry.owed.lock().insert(client.clone(), will);
             self.0.timers.add(due, client, 0, false);
         }
@@ -331,7 +337,13 @@ impl Broker {
         now.plus_seconds(u64::from(will.will.delay).max(grace))
     }
 
-    fn restore_session(&self, snapshot: Snapshot, will: Option<StoredWill>, now: Millis) {
+    /// Gives the will back if the session is over.
+    fn restore_session(
+        &self,
+        snapshot: Snapshot,
+        will: Option<StoredWill>,
+        now: Millis,
+    ) -> Option<StoredWill> {
         // without a goodbye its last connection ended with the gateway, so no later than now
         let parked = snapshot.parked.unwrap_or(now);
         let client_id = snapshot.client_id.clone();
@@ -347,10 +359,7 @@ impl Broker {
             || expiry_deadline(&session, parked).is_some_and(|ends| ends <= now);
         if is_over {
             self.keep_end(&client_id);
-            if let Some(will) = will {
-                self.publish_will(&client_id, None, will);
-            }
-            return;
+            return will;
         }
         let bounds = Bounds {
             messages: self.0.config.max_queued_messages,
@@ -406,6 +415,7 @@ impl Broker {
             stored,
         };
         self.park_restored(left, parked, will_due);
+        None
     }
 
     /// Reads what a session had under way when the gateway last stopped: it is sent again.

@@ -180,9 +180,10 @@ impl Broker {
             .is_some_and(|old| (old.options, old.id) == (options, id));
         let new = session.subscribe(filter.clone(), options, id, head.offset);
         drop(order);
-        // clients subscribe anew at every reconnection: what is known is not written again
+        // clients subscribe anew at every reconnection: what is known is not written again, but it may have been
+        // written a moment ago
         let durable_at = match known {
-            true => None,
+            true => session.is_durable().then(|| self.everything_durable()),
             false => self.keep_subscription(session, &filter, head.offset),
         };
         if new {

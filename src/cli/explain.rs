@@ -4,7 +4,7 @@ use super::end;
 use crate::{
     auth::{
         identity::Identity,
-        rules::{Actions, Subject, Via, access::Access, files::RuleFiles},
+        rules::{Actions, RuleId, Subject, Via, access::Access, files::RuleFiles},
     },
     mqtt::topic::{TopicFilter, TopicName},
 };
@@ -94,7 +94,13 @@ fn explain(args: Args) -> Result<(String, bool), String> {
     };
     let by = match files.place_of(decision.by) {
         Some((path, line)) => format!("{}, line {line}", path.display()),
-        None => "no rule matches".to_owned(),
+        None => match decision.by {
+            RuleId::Reserved => "topics that begin with $ are the gateway's".to_owned(),
+            RuleId::Name => {
+                "a name with + or # in it is given nothing by rules with names".to_owned()
+            }
+            _ => "no rule matches".to_owned(),
+        },
     };
     Ok((
         format!("{verdict} by {} ({by})", decision.by),

@@ -2,12 +2,13 @@
 //!
 //! A browser sends requests for any page a person visits, from inside that person's network. CORS does not stop it
 //! from *sending*, and whoever is known only by being there (anonymous, today everyone) must not act for a foreign
-//! page. So unsafe requests and upgrades must come from the gateway's own pages or from a configured origin, and the
+//! page. So unsafe requests, upgrades and streams that take their share of a group's messages must come from the gateway's own pages or from a configured origin, and the
 //! name the browser used must be one of ours, or a page could rebind its own name to this address.
 
 use crate::http::{
     config::Config,
     login::session,
+    percent::{self, Plus},
     problem::{Kind, Problem},
     serve::Connection,
 };
@@ -106,7 +107,9 @@ impl Guard {
                 "the Host header names somebody else; the names the gateway answers to are set by http.hosts",
             ));
         }
-        let acts = !is_safe(&head.method) || head.headers.contains_key(header::UPGRADE);
+        let acts = !is_safe(&head.method)
+            || head.headers.contains_key(header::UPGRADE)
+            || joins_group(head.uri.query().unwrap_or_default());
         if acts && !is_explicit(head) && !self.accepts_page(&head.headers, authority) {
             return Err(Problem::new(
                 Kind::OriginRejected,
@@ -178,6 +181,15 @@ fn is_explicit(head: &Parts) -> bool {
         .filter(|_| head.uri.path().starts_with("/api/v1/"));
     let query = query.unwrap_or_default();
     is_bearer || query.split('&').any(|pair| pair.starts_with("ticket="))
+}
+
+/// Whether a filter of a share group is in the query: what such a stream is given, another member is not.
+fn joins_group(query: &str) -> bool {
+    let mut values = query.split('&').filter_map(|pair| pair.split_once('='));
+    values.any(|(_, value)| {
+        // what cannot be decoded is refused by whoever reads it
+        percent::decode(value, Plus::Level).is_ok_and(|text| text.starts_with("$share/"))
+    })
 }
 
 fn is_safe(method: &Method) -> bool {

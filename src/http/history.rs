@@ -219,7 +219,7 @@ async fn read_on(
                 page.add(state, &delivery);
             }
             // what was read before it is a page of its own
-            StreamItem::Gap(_) if page.count > 0 => return (at, false),
+            StreamItem::Gap(_) if page.count > 0 || gap.is_some() => return (at, false),
             StreamItem::Gap(found) => *gap = Some(found),
             StreamItem::Closed(_) => return (at, false),
         }

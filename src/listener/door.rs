@@ -155,10 +155,11 @@ impl Door {
     ) -> Box<Connection<T>> {
         METRICS.client_connected();
         let (session, connect) = (&admitted.attached.session, &admitted.connect);
+        let user = admitted.identity.user();
         let peer = arrival.peer;
         tracing::info!(
             client = ?session.client_id(), %peer, listener = arrival.listener.name(),
-            transport = arrival.transport.name(), version = connect.version.name(), user = ?connect.username,
+            transport = arrival.transport.name(), version = connect.version.name(), ?user,
             keep_alive = session.terms().keep_alive, session_present = admitted.attached.present, "connected"
         );
         Box::new(Connection::new(link, self, peer, admitted))

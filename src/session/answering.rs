@@ -24,6 +24,15 @@ impl Session {
         }
     }
 
+    /// A message was refused. If the connection ends before the client hears of it, the session goes on and the
+    /// message comes again: it must not be taken for one that we have.
+    pub fn not_taken(&mut self, qos: Qos, packet_id: Option<PacketId>) {
+        if let Some(packet_id) = packet_id.filter(|_| qos == Qos::ExactlyOnce) {
+            self.receiving
+                .answered(packet_id, qos, ReasonCode::UnspecifiedError);
+        }
+    }
+
     /// Acknowledges a message that was refused, and says why; a QoS 2 message frees its identifier [MQTT-4.3.3-9].
     pub fn refuse_publish(
         &mut self,

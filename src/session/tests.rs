@@ -213,6 +213,19 @@ fn mqtt_3_3_4_9_the_clients_receive_maximum_is_the_window() {
 }
 
 #[test]
+fn a_message_that_was_refused_is_new_when_it_comes_again() {
+    for version in [Version::V311, Version::V5] {
+        let (mut session, mut out) = (session(version, 9), WriteQueue::default());
+        let first = session.handle_unkept(incoming(Qos::ExactlyOnce, 1, false), &mut out);
+        assert!(matches!(first, Ok(Request::Publish(_))));
+        session.not_taken(Qos::ExactlyOnce, PacketId::new(1));
+        session.resume(terms(version, 9));
+        let again = session.handle_unkept(incoming(Qos::ExactlyOnce, 1, true), &mut out);
+        assert!(matches!(again, Ok(Request::Publish(_))), "{again:?}");
+    }
+}
+
+#[test]
 fn mqtt_4_4_0_1_a_resumed_session_repeats_what_is_unacknowledged_in_order() {
     let (mut session, mut out) = (session(Version::V311, 9), WriteQueue::default());
     for qos in [

@@ -11,7 +11,7 @@ mod reading;
 use super::{
     Appended, Floor, Page, Record, Store, StoreError, Urgency, Wanted,
     config::Durability,
-    disk::Disk,
+    disk::{Disk, DiskFile},
     frame::Lsn,
     kept::{Kept, Run},
     once::Once,
@@ -27,7 +27,7 @@ use crate::{
 pub(super) use end::{Chunk, Log, Segment};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{
         Arc,
@@ -92,6 +92,8 @@ pub(super) struct Shared {
     pub watermark: Watermark,
     /// Bytes that wait to be written, for whoever only wants to know.
     pub queued: AtomicUsize,
+    /// The segments' files, held open: a process that may open no more files still reads what it keeps.
+    pub files: Mutex<BTreeMap<u64, Arc<dyn DiskFile>>>,
 }
 
 /// The name of a segment's file.
@@ -138,16 +140,29 @@ impl Shared {
     /// The messages of `segment` between two places in its file.
     fn read_part(&self, segment: u64, at: u64, end: u64) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; (end - at) as usize];
-        self.disk
-            .open(&file_name(segment))?
-            .read_at(&mut bytes, at)?;
+        self.file(segment)?.read_at(&mut bytes, at)?;
         Ok(bytes)
+    }
+
+    fn file(&self, segment: u64) -> io::Result<Arc<dyn DiskFile>> {
+        if let Some(file) = self.files.lock().get(&segment) {
+            return Ok(file.clone());
+        }
+        self.disk.open(&file_name(segment))
     }
 }
 
 impl DiskStore {
     /// Goes on where `log` ends.
     pub(super) fn start(shared: Shared) -> io::Result<Self> {
+        {
+            let (mut files, log) = (shared.files.lock(), shared.locked());
+            for &segment in log.segments.keys() {
+                // the last one is made by the writer
+                let file = shared.disk.open(&file_name(segment)).ok();
+                files.extend(file.map(|file| (segment, file)));
+            }
+        }
         let shared = Arc::new(shared);
         let thread = std::thread::Builder::new().name("tidegate-store".to_owned());
         let writer = thread.spawn({

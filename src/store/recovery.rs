@@ -289,6 +289,7 @@ fn finish(
         work: Condvar::new(),
         watermark: Watermark::new(last),
         queued: AtomicUsize::new(0),
+        files: Mutex::default(),
     })?;
     let begun = store.change_now(Change::Run {
         at: now,

@@ -219,6 +219,7 @@ impl Writer<'_> {
         file.write_at(&header, 0)?;
         sync_once(|| file.sync())?;
         sync_once(|| self.shared.disk.sync_names())?;
+        self.shared.files.lock().insert(segment, file.clone());
         self.current = Some(Current {
             segment,
             file,

@@ -4,11 +4,13 @@ use crate::{
     setup::{Guarded, PASSWORD, basic, replace},
     support::{
         http::Request,
+        json_ws::JsonSocket,
         mqtt::Client,
         stream::{Encoding, Stream},
         wire::{Opening, Packet, Publish},
     },
 };
+use serde_json::json;
 
 const ALL: &str =
     "[[rule]]\nallow = [\"publish\", \"subscribe\", \"retain\"]\ntopics = [\"#\", \"$SYS/#\"]\n";
@@ -194,6 +196,12 @@ async fn a_user_whose_password_changed_or_who_is_gone_is_out() {
     let mut gone = client(&guarded, "gone", "u0").await;
     let mut stays = client(&guarded, "stays", "u1").await;
     let mut watching = stream(&guarded, "u0", "a").await;
+    // it listens to nothing
+    let login = [("authorization", &*basic("u0"))];
+    let mut speaking = JsonSocket::open_with(guarded.gateway.http, &login).await;
+    let frame = json!({"op": "pub", "topic": "a", "payload": "x"});
+    assert_eq!(speaking.answered(frame.clone()).await["op"], "ok");
+    assert_eq!(watching.message().await.payload(), b"x");
     let text = std::fs::read_to_string(guarded.passwords_path()).expect("the file");
     let left: Vec<&str> = text
         .lines()
@@ -205,6 +213,7 @@ async fn a_user_whose_password_changed_or_who_is_gone_is_out() {
         other => panic!("DISCONNECT expected, not {other:?}"),
     }
     assert_eq!(watching.next().await.name, "bye");
+    assert_eq!(speaking.answered(frame).await["op"], "err");
     stays.ping().await;
     let request = Request::get("/api/v1/topics/a").header("Authorization", &basic("u0"));
     request

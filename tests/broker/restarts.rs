@@ -7,7 +7,10 @@ use crate::support::{
     http::Request,
     mqtt::Client,
     unique,
-    wire::{self, Opening, PUBACK, PUBCOMP, PUBREC, PUBREL, Packet, Publish, Version, Will},
+    wire::{
+        self, Opening, PUBACK, PUBCOMP, PUBREC, PUBREL, Packet, Properties, Publish, Value,
+        Version, Will, property,
+    },
 };
 
 const QUIET: &[&str] = &["--set", "log.level=warn"];
@@ -290,6 +293,58 @@ async fn a_share_group_with_a_member_that_is_kept_loses_nothing_to_a_kill() {
     assert!(present);
     publish(&gateway, "t", &["marker"], 1).await;
     assert_eq!(texts(&mut first, 4).await, ["given", "1", "2", "marker"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_share_group_whose_only_member_left_and_came_again_is_kept() {
+    let gateway = Gateway::start(QUIET);
+    let (mut first, _) = resume(&gateway, Version::V5, "first").await;
+    first.subscribe(&[("$share/g/t", 1)]).await;
+    first.unsubscribe(&["$share/g/t"]).await;
+    first.subscribe(&[("$share/g/t", 1)]).await;
+    first.disconnect().await;
+    publish(&gateway, "t", &["1", "2"], 1).await;
+    let gateway = gateway.restarted_after(QUIET, || {});
+    let (mut first, present) = resume(&gateway, Version::V5, "first").await;
+    assert!(present);
+    publish(&gateway, "t", &["marker"], 1).await;
+    assert_eq!(texts(&mut first, 3).await, ["1", "2", "marker"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_will_whose_session_ended_while_the_gateway_was_down_reaches_all_who_are_kept() {
+    let grace = &[
+        "--set",
+        "session.restart_grace=1s",
+        "--set",
+        "log.level=warn",
+    ];
+    let gateway = Gateway::start(grace);
+    let names: Vec<String> = (0..12).map(|nth| format!("watcher-{nth}")).collect();
+    for name in &names {
+        let (mut watcher, _) = resume(&gateway, Version::V5, name).await;
+        watcher.subscribe(&[("will", 1)]).await;
+        watcher.disconnect().await;
+    }
+    let will = Will {
+        topic: "will".into(),
+        payload: "gone".into(),
+        qos: 1,
+        properties: Properties::default().with(property::WILL_DELAY, Value::Four(100)),
+        ..Will::default()
+    };
+    let short = Opening::v5("short").resuming().session_expiry(1).will(will);
+    drop(Client::tcp(&gateway, &short).await);
+    // written with what is written of the end of its connection
+    publish(&gateway, "will", &["marker"], 1).await;
+    let gateway = gateway.restarted_after(grace, || {
+        std::thread::sleep(Duration::from_secs(2)); // its session ends meanwhile
+    });
+    for name in &names {
+        let (mut watcher, present) = resume(&gateway, Version::V5, name).await;
+        assert!(present);
+        assert_eq!(texts(&mut watcher, 2).await, ["marker", "gone"], "{name}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

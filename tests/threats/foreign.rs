@@ -100,6 +100,30 @@ async fn what_a_browser_proves_by_itself_acts_for_pages_of_the_gateway_only() {
     );
 }
 
+/// W1: what a member of a share group is given, no other member is: to take it is an act.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_foreign_page_takes_no_work_out_of_a_share_group() {
+    let (gateway, _folder) = setup::guarded(&[]);
+    let cookie = setup::cookie(gateway.http, "u0").await;
+    for filter in [
+        "$share/g/u0/%23",
+        "%24share%2Fg%2Fu0%2F%23",
+        "u0/%23&topic=$share/g/u0/a",
+    ] {
+        let target = format!("/api/v1/stream?topic={filter}");
+        let request = Request::get(&target)
+            .header("Accept", "text/event-stream")
+            .header("Cookie", &cookie);
+        let foreign = request.clone().header("Origin", "http://evil.example");
+        foreign
+            .send(gateway.http)
+            .await
+            .assert_problem(403, "origin-rejected");
+        let own = request.header("Origin", &format!("http://{}", gateway.http));
+        assert_eq!(own.open(gateway.http).await.head.status, 200, "{filter}");
+    }
+}
+
 /// W1: logging in and out, and giving out tickets, are acts too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_page_logs_nobody_in_or_out_and_gets_no_ticket() {

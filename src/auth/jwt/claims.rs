@@ -138,12 +138,13 @@ fn filters(value: &Value) -> Option<Vec<String>> {
 /// Authorization details (RFC 9396) for MQTT are not understood yet; without them the token would allow more than it
 /// says.
 fn refuse_details(claims: &Map<String, Value>) -> Result<(), TokenFault> {
-    let details = claims
-        .get("authorization_details")
-        .and_then(Value::as_array);
-    let is_for_mqtt = |detail: &Value| detail.get("type").is_some_and(|kind| kind == "mqtt");
-    match details.is_some_and(|details| details.iter().any(is_for_mqtt)) {
-        true => Err(TokenFault::Rights),
-        false => Ok(()),
+    let is_for_others = |detail: &Value| match detail.get("type") {
+        Some(Value::String(kind)) => kind != "mqtt",
+        _ => false,
+    };
+    match claims.get("authorization_details") {
+        None => Ok(()),
+        Some(Value::Array(details)) if details.iter().all(is_for_others) => Ok(()),
+        Some(_) => Err(TokenFault::Rights),
     }
 }

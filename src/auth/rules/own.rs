@@ -116,6 +116,11 @@ fn rule(line: u32, written: Written) -> Result<Rule, String> {
         names => Ok(names.map(|names| names.into_iter().map(String::into_boxed_str).collect())),
     };
     let via = written.via.map(|ways| {
+        if ways.is_empty() {
+            return Err(
+                "via = [] is for no way in; leave it out if the rule is for all".to_owned(),
+            );
+        }
         let ways = ways.iter().map(|way| {
             Via::named(way).ok_or_else(|| {
                 let known = Via::ALL.map(Via::as_str).join(", ");
@@ -124,6 +129,9 @@ fn rule(line: u32, written: Written) -> Result<Rule, String> {
         });
         ways.collect::<Result<Vec<_>, _>>()
     });
+    if written.anonymous == Some(false) && written.users.is_none() {
+        return Err("anonymous = false alone is for nobody else: say users = [\"*\"] for whoever has a name".to_owned());
+    }
     let anonymous = written.anonymous.unwrap_or(false);
     let mut users: Option<Vec<Box<str>>> = names("users", written.users)?;
     if anonymous && users.is_none() {

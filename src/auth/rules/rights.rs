@@ -66,11 +66,15 @@ impl Rights {
             return nothing(RuleId::Name);
         }
         let groups = groups_of(set, subject);
-        let mut rights = nothing(RuleId::Default);
         let is_wild = is_wild(subject);
+        // what such a pattern denies cannot be left out where a token allows whatever is not denied
+        if is_wild && token.is_some() && set.rules.iter().any(is_pattern_of_mosquitto) {
+            return nothing(RuleId::Name);
+        }
+        let mut rights = nothing(RuleId::Default);
         let own = set.rules.iter().filter(|rule| {
             // Mosquitto asks its patterns last, and for such a name not at all
-            let is_asked = !(is_wild && rule.is_pattern && is_of_mosquitto(rule));
+            let is_asked = !(is_wild && is_pattern_of_mosquitto(rule));
             let is_left = token.is_none() || rule.effect == Effect::Deny;
             is_asked && is_left && rule.who.means(subject, &groups)
         });
@@ -153,12 +157,15 @@ impl Rights {
 
 /// Whether a name of this subject would be a wildcard where a rule of our own puts it into a topic.
 fn makes_wildcards(set: &RuleSet, subject: &Subject) -> bool {
-    let mut own = set.rules.iter().filter(|rule| !is_of_mosquitto(rule));
+    let mut own = set
+        .rules
+        .iter()
+        .filter(|rule| !matches!(rule.id, RuleId::Mosquitto(_)));
     is_wild(subject) && own.any(Rule::has_placeholders)
 }
 
-fn is_of_mosquitto(rule: &Rule) -> bool {
-    matches!(rule.id, RuleId::Mosquitto(_))
+fn is_pattern_of_mosquitto(rule: &Rule) -> bool {
+    rule.is_pattern && matches!(rule.id, RuleId::Mosquitto(_))
 }
 
 fn is_wild(subject: &Subject) -> bool {
@@ -190,15 +197,15 @@ fn fill_in(text: &str, subject: &Subject) -> Option<Box<str>> {
     while let Some(at) = rest.find('%') {
         filled.push_str(&rest[..at]);
         rest = &rest[at..];
-        let name = if rest.starts_with(USER) {
-            subject.user.as_deref()?
+        let (name, length) = if rest.starts_with(USER) {
+            (subject.user.as_deref()?, USER.len())
         } else if rest.starts_with(CLIENT) {
-            subject.client_id.as_deref()?
+            (subject.client_id.as_deref()?, CLIENT.len())
         } else {
-            "%"
+            ("%", 1)
         };
         filled.push_str(name);
-        rest = &rest[if name == "%" { 1 } else { USER.len() }..];
+        rest = &rest[length..];
     }
     filled.push_str(rest);
     // an empty name, or one with U+0000, makes no topic
@@ -288,6 +295,39 @@ mod tests {
         assert!(!viewer.on_topic(Actions::PUBLISH, "home/eve/x").allowed);
         assert!(viewer.on_filter("other/#").allowed);
         assert!(!viewer.on_filter("plant/a/secret").allowed);
+    }
+
+    #[test]
+    fn a_name_with_a_wildcard_takes_no_denial_of_a_pattern_away_from_a_token() {
+        let set = crate::auth::rules::mosquitto::parse("pattern deny secret/#\n").unwrap();
+        let grants = Grants {
+            publish: vec!["#".into()],
+            subscribe: vec!["#".into()],
+            retain: false,
+        };
+        for (client, allowed) in [("x", true), ("x+", false)] {
+            let subject = Subject {
+                client_id: Some(client.into()),
+                ..Subject::default()
+            };
+            let rights = Rights::compile(&set, &subject, Some(&grants));
+            for action in [Actions::PUBLISH, Actions::RECEIVE] {
+                assert!(!rights.on_topic(action, "secret/a").allowed, "{client}");
+                assert_eq!(rights.on_topic(action, "open").allowed, allowed, "{client}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_a_percent_sign_is_filled_in_whole() {
+        let subject = Subject {
+            user: Some("%".into()),
+            ..Subject::default()
+        };
+        assert_eq!(
+            fill_in("home/%u/a%b", &subject).as_deref(),
+            Some("home/%/a%b")
+        );
     }
 
     #[test]

@@ -190,13 +190,18 @@ impl Broker {
         outbox.read_as(identity.clone());
         outbox.go_online();
         self.presence_changed(&session);
+        // the session, and what it confirmed, may have been written a moment ago
+        let written = self.everything_durable();
         let noted = outbox
             .is_durable()
             .then(|| self.keep_presence(&session, None));
         let durable_at = match session.is_sending_qos_2() {
             // what is repeated behind CONNACK, a PUBLISH or a PUBREL, may have been noted a moment ago
             true => noted.map(|_| self.everything_durable()),
-            false => noted.filter(|_| session.expiry() != before),
+            false => noted.map(|noted| match session.expiry() == before {
+                true => written,
+                false => noted,
+            }),
         };
         let head = self.head();
         replays.iter_mut().for_each(|replay| replay.resume(head));

@@ -10,7 +10,7 @@ pub(super) fn http() -> Vec<Key> {
         key(
             "http.bind",
             "Where everything web is served: REST, streams, MQTT over WebSocket, dashboard.\n\
-             An address other machines can reach needs auth.anonymous = true.",
+             An address other machines can reach needs users (see auth), or auth.anonymous = true.",
             form::address(),
             |s| &mut s.http.bind,
         ),
@@ -68,7 +68,7 @@ pub(super) fn http() -> Vec<Key> {
         key(
             "http.tls.bind",
             "Where HTTPS is served beside http.bind. Empty: TLS is spoken at http.bind, and nothing else is there.\n\
-             An address other machines can reach needs auth.anonymous = true.",
+             An address other machines can reach needs users (see auth), or auth.anonymous = true.",
             form::optional_address(),
             |s| &mut s.http.tls.bind,
         ),

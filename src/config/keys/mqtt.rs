@@ -9,7 +9,7 @@ pub(super) fn mqtt() -> Vec<Key> {
         key(
             "mqtt.bind",
             "Where MQTT over TCP is served. Port 0 takes any free port.\n\
-             An address other machines can reach needs auth.anonymous = true.",
+             An address other machines can reach needs users (see auth), or auth.anonymous = true.",
             form::address(),
             |s| &mut s.mqtt.bind,
         ),
@@ -60,7 +60,7 @@ pub(super) fn mqtt() -> Vec<Key> {
         key(
             "mqtt.tls.bind",
             "Where MQTT over TLS is served beside mqtt.bind. Empty: TLS is spoken at mqtt.bind, and nothing else is there.\n\
-             An address other machines can reach needs auth.anonymous = true.",
+             An address other machines can reach needs users (see auth), or auth.anonymous = true.",
             form::optional_address(),
             |s| &mut s.mqtt.tls.bind,
         ),

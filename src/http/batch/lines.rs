@@ -125,6 +125,11 @@ impl Ingest {
     }
 
     fn publish(&mut self, line: Line) {
+        if let Err(problem) = self.publishing.still_may() {
+            self.outcomes.push(Err(problem));
+            self.stop();
+            return;
+        }
         let draft = match line {
             Line::TooLong => Err(Problem::new(
                 Kind::PayloadTooLarge,
@@ -156,10 +161,15 @@ impl Ingest {
             put_line(&mut out, &ItemResult::new(index, &outcome));
         }
         if settled.is_err() {
-            self.lines = Lines::new(0);
-            self.stage = Stage::Ending;
+            self.stop();
         }
         out.into()
+    }
+
+    /// Nothing more is published, whatever has arrived.
+    fn stop(&mut self) {
+        self.lines = Lines::new(0);
+        self.stage = Stage::Ending;
     }
 
     fn summary(&self) -> Bytes {

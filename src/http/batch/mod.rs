@@ -186,6 +186,18 @@ impl Publishing {
         }
     }
 
+    /// An error once what the client showed counts no more: a request may take as long as it likes.
+    fn still_may(&self) -> Result<(), Problem> {
+        let (chain, now) = (&self.state.chain, self.state.broker.now());
+        match chain.is_over(&self.identity, now) {
+            true => Err(Problem::new(
+                Kind::NotAuthenticated,
+                "what was shown counts no more: it has expired or was withdrawn",
+            )),
+            false => Ok(()),
+        }
+    }
+
     /// Publishes one message, unless it could not be read. It is offered when this settles.
     fn publish(&mut self, draft: Result<Draft, Problem>) -> Outcome {
         let outcome = draft.and_then(|draft| {

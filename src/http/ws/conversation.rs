@@ -193,13 +193,19 @@ impl Conversation {
 
     /// Nothing was heard for a while.
     pub fn idle(&mut self) {
-        let now = self.state.broker.now();
         if let Some(speaker) = &mut self.speaker {
             speaker.publisher.rest();
-            if speaker.identity.is_expired(now) {
-                self.leave(Goodbye::TokenExpired);
-            }
         }
+        if self.is_over() {
+            self.leave(Goodbye::TokenExpired);
+        }
+    }
+
+    /// Whether what the client showed counts no more. Only one that listens is ended by the broker, too.
+    fn is_over(&self) -> bool {
+        let (chain, now) = (&self.state.chain, self.state.broker.now());
+        let speaker = self.speaker.as_ref();
+        speaker.is_some_and(|speaker| chain.is_over(&speaker.identity, now))
     }
 
     /// Says what is owed, then goodbye.
@@ -251,14 +257,9 @@ impl Conversation {
         if let Op::Auth { token } = &op {
             return self.authenticate(to, token);
         }
-        let now = self.state.broker.now();
-        if self
-            .speaker
-            .as_ref()
-            .is_some_and(|speaker| speaker.identity.is_expired(now))
-        {
+        if self.is_over() {
             self.leave(Goodbye::TokenExpired);
-            let detail = "what was shown has expired: send auth with a fresh token";
+            let detail = "what was shown counts no more: it has expired or was withdrawn";
             return Err(Problem::new(Kind::NotAuthenticated, detail));
         }
         if !self.is_known() {

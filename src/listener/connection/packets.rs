@@ -153,9 +153,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                     && !session.terms().version.is_v5() =>
             {
                 METRICS.refused(refused.kind()).inc();
+                session.not_taken(qos, packet_id);
                 return Err(End::NotStored);
             }
             Err(refused) => {
+                session.not_taken(qos, packet_id);
                 let why = format_args!("a message of {:?}: {refused}", session.client_id());
                 self.notes
                     .refused(refused.kind(), self.peer, why, self.broker.uptime());

@@ -122,6 +122,8 @@ impl DiskStore {
             log.segments.extend(gone.map(|gone| (number, gone)));
             return Err(error);
         }
+        // the room is free when nobody has it open any more
+        self.shared.files.lock().remove(&number);
         // one that came back without those behind it would bring back what they had ended
         if let Err(error) = self.shared.disk.sync_names() {
             self.shared.fail(&error);

@@ -20,8 +20,8 @@ impl DiskStore {
     /// Messages of one stretch of the disk. `None`: nothing there is above `after`; the tail has the rest.
     fn read_disk(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> Option<Page> {
         let stride = if max <= index::BLOCK { 0 } else { STRIDE };
-        // where to read, found under the lock; read without it
-        let (segment, at, end, passed) = {
+        // where to read, and how far that leads, found under the lock; read without it, while more may be written there
+        let (segment, at, end, last, passed) = {
             let log = self.shared.locked();
             let tail = log.tail.gone() + 1;
             let mut passed = after;
@@ -40,10 +40,14 @@ impl DiskStore {
                         continue;
                     }
                     let block_end = block.end.min(segment.written);
+                    // what the tail has let go of is written
+                    let block_last = block.last.min(tail - 1);
                     match &mut found {
-                        None => found = Some((*number, block.at, block_end, passed)),
-                        Some((same, at, end, _)) if same == number && block_end - *at <= stride => {
-                            *end = block_end;
+                        None => found = Some((*number, block.at, block_end, block_last, passed)),
+                        Some((same, at, end, last, _))
+                            if same == number && block_end - *at <= stride =>
+                        {
+                            (*end, *last) = (block_end, block_last);
                         }
                         Some(_) => break 'search,
                     }
@@ -74,7 +78,7 @@ impl DiskStore {
             Err(error) => {
                 tracing::error!(segment, at, %error, "a part of the log cannot be read");
                 METRICS.store_damaged.inc();
-                page.through = self.last_below(segment, end).unwrap_or(page.through + 1);
+                page.through = page.through.max(last);
                 return Some(page);
             }
         };
@@ -99,20 +103,8 @@ impl DiskStore {
             }
         }
         // whatever was damaged there is passed
-        page.through = self
-            .last_below(segment, end)
-            .map_or(page.through, |last| page.through.max(last));
+        page.through = page.through.max(last);
         Some(page)
-    }
-
-    /// The last position in front of a place in a segment's file.
-    fn last_below(&self, segment: u64, end: u64) -> Option<u64> {
-        let log = self.shared.locked();
-        let tail = log.tail.gone() + 1;
-        let blocks = log.segments.get(&segment)?.index.above(0);
-        let at = blocks.partition_point(|block| block.at < end);
-        let last = blocks.get(at.checked_sub(1)?)?.last;
-        Some(last.min(tail - 1))
     }
 
     /// The first position of the last block on the disk that begins below `before` and may have what is wanted.

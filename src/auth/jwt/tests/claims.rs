@@ -192,6 +192,13 @@ fn rights_are_understood_in_full_or_not_at_all() {
         |kind: &str| with_claims(json!({"authorization_details": [{"type": "x"}, {"type": kind}]}));
     cases.push(("details for MQTT", details("mqtt"), Err(Fault::Rights)));
     cases.push(("details for others", details("payment"), Ok(())));
+    let other = |details: Value| with_claims(json!({"authorization_details": details}));
+    cases.push((
+        "details that are no list",
+        other(json!({"type": "mqtt"})),
+        Err(Fault::Rights),
+    ));
+    cases.push(("details of no type", other(json!([{}])), Err(Fault::Rights)));
     table(&rs256(), cases);
     let found = |claim: Value| {
         let claims = rs256().verify(&mqtt(claim), NOW).unwrap();
