@@ -342,6 +342,10 @@ async fn over_a_stop_a_history_rule_keeps_everything_and_other_filters_are_told_
     );
     // what the rule keeps is there all the same
     assert_eq!(until(&mut both, "end").await, numbers(1..6));
+    // where nothing is kept, the stream begins in front of its gap for whoever is cut off before that is told
+    let mut lost = Stream::open(gateway.http, Encoding::Ndjson, &["other/#"], &since).await;
+    assert_eq!(lost.next().await.data["since"], json!(cursor));
+    assert_eq!(lost.next().await.name, "gap");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
