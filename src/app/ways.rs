@@ -7,11 +7,10 @@ use crate::listener::{
     networks::Networks,
     newcomers::Newcomers,
     serve::WayIn,
-    socket::{Bound, SocketFile},
+    socket::{self, Bound, SocketFile},
     tls::{self, Tls},
 };
 use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc};
-use tokio::net::TcpListener;
 
 /// Where a listener ended up.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,7 +105,7 @@ impl Ways {
             address,
             error,
         };
-        let listener = TcpListener::bind(address).await.map_err(in_vain)?;
+        let listener = socket::listen(address).await.map_err(in_vain)?;
         let address = listener.local_addr()?;
         self.places
             .push((entrance.listener, Place::Address(address)));

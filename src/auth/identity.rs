@@ -4,7 +4,7 @@
 
 use super::quota::Quota;
 use super::rules::{
-    Actions, RuleId, Subject, Via,
+    Actions, RuleId, Subject, Via, Way,
     access::Access,
     rights::{Decision, Grants, Rights},
 };
@@ -150,12 +150,15 @@ impl Identity {
     pub fn restored(
         user: Option<Arc<str>>,
         client_id: Arc<str>,
+        way: Way,
         access: Option<Arc<Access>>,
     ) -> Self {
         let subject = Subject {
             user,
             client_id: Some(client_id),
-            ..Subject::default()
+            listener: way.listener,
+            via: way.via,
+            groups: way.groups,
         };
         Identity::new(subject, access)
     }
@@ -254,6 +257,15 @@ impl Identity {
     /// Who it is, as far as rules ask.
     pub fn subject(&self) -> &Subject {
         &self.subject
+    }
+
+    /// How it came in.
+    pub fn way(&self) -> Way {
+        Way {
+            listener: self.subject.listener,
+            via: self.subject.via,
+            groups: self.subject.groups.clone(),
+        }
     }
 
     /// When it is to end.

@@ -9,7 +9,7 @@ use super::{
     registry::{Left, StoredWill, expiry_deadline},
 };
 use crate::{
-    auth::identity::Identity,
+    auth::{identity::Identity, rules::Way},
     message::{Delivery, GroupId, Millis, Position},
     metrics::METRICS,
     mqtt::{PacketId, Qos, topic::TopicFilter},
@@ -39,14 +39,22 @@ impl Broker {
         self.0.store.change(change, urgency)
     }
 
+    /// A client came in whose session is kept, or whose will is owed: rules may ask how when nobody is there to be asked.
+    pub(super) fn keep_way(&self, client_id: &Arc<str>, identity: &Identity) {
+        let (client, way) = (client_id.clone(), identity.way());
+        self.tell(Change::CameIn { client, way }, Urgency::Soon);
+    }
+
     /// A session that outlives its connection begins.
     pub(super) fn keep_new(
         &self,
         client_id: &Arc<str>,
-        user: Option<Arc<str>>,
+        identity: &Identity,
         expiry: u32,
         head: u64,
     ) -> Lsn {
+        self.keep_way(client_id, identity);
+        let user = identity.user().cloned();
         let snapshot = Snapshot::new(client_id.clone(), user, expiry, head);
         self.tell(Change::Session(Box::new(snapshot)), Urgency::Now)
     }
@@ -122,6 +130,7 @@ impl Broker {
 
     /// A will is owed from now on, should the client vanish.
     pub fn owe_will(&self, client_id: &Arc<str>, stored: &StoredWill) -> Lsn {
+        self.keep_way(client_id, &stored.identity);
         let change = Change::Will {
             client: client_id.clone(),
             user: stored.identity.user().cloned(),
@@ -256,6 +265,7 @@ impl Broker {
     /// Takes over what a store found at the start. Nobody is connected yet.
     pub fn restore(&self, recovered: Recovered) {
         let now = self.now();
+        let mut ways = recovered.ways;
         for (offset, message) in recovered.retained.into_values() {
             self.0.retained.set(&message, self.position(offset));
         }
@@ -277,7 +287,9 @@ impl Broker {
             .into_iter()
             .map(|(client, owed)| {
                 let will = owed.will;
-                let identity = self.restored(owed.user, &client).for_will(&will.topic);
+                let way = ways.get(&client).cloned().unwrap_or_default();
+                let identity = self.restored(owed.user, &client, way);
+                let identity = identity.for_will(&will.topic);
                 let identity = Arc::new(identity);
                 (client, StoredWill { will, identity })
             })
@@ -291,9 +303,9 @@ impl Broker {
                 }
             }
             let client_id = snapshot.client_id.clone();
-            let will = wills.remove(&client_id);
+            let (will, way) = (wills.remove(&client_id), ways.remove(&client_id));
             // of a session that is over: published when everybody is there who is to receive it
-            let owed = self.restore_session(snapshot, will, now);
+            let owed = self.restore_session(snapshot, way.unwrap_or_default(), will, now);
             wills.extend(owed.map(|will| (client_id, will)));
         }
         for (filter, cursor) in recovered.groups {
@@ -319,11 +331,11 @@ impl Broker {
         self.0.order.lock().answered.clear();
     }
 
-    fn restored(&self, user: Option<Arc<str>>, client_id: &Arc<str>) -> Identity {
+    fn restored(&self, user: Option<Arc<str>>, client_id: &Arc<str>, way: Way) -> Identity {
         let quota = user
             .as_ref()
             .and_then(|user| self.0.quotas.of(Some(user), None, Instant::now()));
-        Identity::restored(user, client_id.clone(), self.0.access.clone()).with_quota(quota)
+        Identity::restored(user, client_id.clone(), way, self.0.access.clone()).with_quota(quota)
     }
 
     fn position(&self, offset: u64) -> Position {
@@ -341,6 +353,7 @@ impl Broker {
     fn restore_session(
         &self,
         snapshot: Snapshot,
+        way: Way,
         will: Option<StoredWill>,
         now: Millis,
     ) -> Option<StoredWill> {
@@ -353,7 +366,7 @@ impl Broker {
             .filter(|one| is_kept_here(one))
             .cloned()
             .collect();
-        let reader = Arc::new(self.restored(snapshot.user.clone(), &client_id));
+        let reader = Arc::new(self.restored(snapshot.user.clone(), &client_id, way));
         let session = Session::restored(snapshot);
         let is_over = !session.is_durable()
             || expiry_deadline(&session, parked).is_some_and(|ends| ends <= now);

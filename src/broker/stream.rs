@@ -151,6 +151,16 @@ impl Stream {
         self.filters.iter().map(|watched| &watched.filter)
     }
 
+    /// What a client that is cut off before it was told anything presents, so that it misses nothing: in front of what is
+    /// missing, which it is told when it comes back. `None` if it has nothing to present.
+    pub fn beginning(&mut self) -> Option<Position> {
+        match (self.is_resumable().0, &self.gap) {
+            (false, _) => None,
+            (true, Some(gap)) => gap.from,
+            (true, None) => Some(self.cursor()),
+        }
+    }
+
     /// What is missing where it begins; then it is not told again.
     pub fn take_gap(&mut self) -> Option<Gap> {
         self.gap.take()

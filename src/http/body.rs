@@ -9,7 +9,7 @@ use axum::{
     body::{Body, BodyDataStream},
     http::{HeaderMap, HeaderValue, header},
 };
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use hyper::body::Body as _;
 use std::time::Duration;
@@ -22,6 +22,9 @@ const SLOWEST: f64 = 1024.0;
 const FORGIVEN: usize = 8 * 1024 * 1024;
 /// How long that may take.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What there is room for once a body comes in more than one piece.
+const LEAST_ROOM: usize = 4096;
 
 /// How much of a body is read.
 #[derive(Debug, Clone, Copy)]
@@ -84,7 +87,7 @@ pub async fn read_within(
     }
     let mut pace = Pace::new(patience);
     let mut first = Bytes::new();
-    let mut rest = BytesMut::new();
+    let mut rest = Vec::new();
     while !frames.is_end_stream()
         && let Some(frame) = next(&mut frames, &mut pace).await?
     {
@@ -96,18 +99,17 @@ pub async fn read_within(
             continue;
         }
         if rest.is_empty() {
-            // announced is at most `limit` here
-            rest.reserve(announced.unwrap_or_default() as usize);
             rest.extend_from_slice(&first);
             first = Bytes::new();
         }
+        make_room(&mut rest, frame.len(), announced);
         rest.extend_from_slice(&frame);
     }
     // a single frame is a slice of the connection's read buffer, which a kept message must not pin
     Ok(if rest.is_empty() {
         Payload::copy_from_slice(&first)
     } else {
-        rest.freeze().into()
+        Bytes::from(rest).into()
     })
 }
 
@@ -127,6 +129,17 @@ pub async fn next(frames: &mut BodyDataStream, pace: &mut Pace) -> Result<Option
             Problem::new(Kind::BodyInvalid, "the body does not arrive, or too slowly")
                 .count_as(Refusal::Timeout),
         ),
+    }
+}
+
+/// Makes room for so many bytes more. A length that is only announced must not cost its memory: the room grows with what has
+/// come, and never beyond what was announced.
+fn make_room(rest: &mut Vec<u8>, more: usize, announced: Option<u64>) {
+    if rest.capacity() - rest.len() < more {
+        let to_come = announced.map_or(usize::MAX, |length| length as usize);
+        let to_come = to_come.saturating_sub(rest.len());
+        let doubled = rest.len().max(LEAST_ROOM);
+        rest.reserve_exact(doubled.min(to_come).max(more));
     }
 }
 
@@ -245,6 +258,25 @@ mod tests {
                 .kind(),
             Kind::MediaTypeUnsupported
         );
+    }
+
+    #[test]
+    fn room_grows_with_what_has_come_and_not_with_what_is_announced() {
+        let mut rest = vec![7; 2];
+        make_room(&mut rest, 1, Some(1 << 30));
+        assert!(rest.capacity() <= 2 * LEAST_ROOM);
+        for announced in [Some(100_000), None] {
+            let mut rest = Vec::new();
+            let mut moved = 0;
+            for _ in 0..100 {
+                let before = rest.capacity();
+                make_room(&mut rest, 1000, announced);
+                moved += usize::from(rest.capacity() != before);
+                rest.extend_from_slice(&[7; 1000]);
+            }
+            assert!(moved < 8, "{moved}");
+            assert!(announced.is_none() || rest.capacity() == 100_000);
+        }
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@
 
 mod http2;
 mod unread;
+mod window;
 
 use crate::{
     http::{
@@ -42,7 +43,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// A connection that takes none of what is written to it for this long is reset.
+/// A connection that takes none of what is written to it for this long is reset, and so is an answer over HTTP/2.
 const WRITE_STALL: Duration = Duration::from_secs(30);
 /// The head of a request: a URI of 64 KiB, the most hyper takes, and 16 KiB of headers.
 const HEAD_BYTES: usize = (64 + 16) * 1024;

@@ -14,17 +14,26 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream, UnixListener, UnixStream},
+    net::{TcpListener, TcpStream, ToSocketAddrs, UnixListener, UnixStream},
 };
 
 /// How long written data may stay unacknowledged by the peer's machine before the connection counts as broken.
 const USER_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Connections that may wait to be accepted at a socket in the file system; as TCP's.
-const BACKLOG: i32 = 1024;
+/// Connections that may wait to be accepted; the kernel's own limit (`net.core.somaxconn`) if that is less. Beyond it a
+/// client may believe it is connected while the kernel has forgotten it.
+const BACKLOG: i32 = 4096;
 
 /// The owner of the gateway's process and its group may connect.
 const MODE: u32 = 0o660;
+
+/// Listens on a TCP address.
+pub async fn listen(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await?;
+    // tokio's own queue holds 128: less than a storm of clients that come back together
+    SockRef::from(&listener).listen(BACKLOG)?;
+    Ok(listener)
+}
 
 /// Where connections of one kind come from.
 pub trait Accepts: Send + Sync + 'static {
@@ -144,6 +153,25 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[tokio::test]
+    async fn hundreds_that_come_together_wait_to_be_accepted() {
+        let listener = listen("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut clients = Vec::new();
+        for _ in 0..400 {
+            clients.push(TcpStream::connect(address));
+        }
+        let connected = futures_util::future::join_all(clients);
+        let accepting = async {
+            let _clients = connected.await;
+            for _ in 0..400 {
+                listener.accept().await.unwrap();
+            }
+        };
+        let accepted = tokio::time::timeout(Duration::from_secs(20), accepting).await;
+        accepted.unwrap();
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@
 
 use super::{once::Keys, record::Change};
 use crate::{
+    auth::rules::Way,
     message::Millis,
     mqtt::{PacketId, Qos, connect::Will},
     session::snapshot::{Snapshot, Stage},
@@ -21,6 +22,8 @@ pub struct Kept {
     pub sessions: HashMap<Arc<str>, Placed<Snapshot>>,
     /// Wills of clients that were connected, or whose will is delayed.
     pub wills: HashMap<Arc<str>, Placed<OwedWill>>,
+    /// How clients with a session or a will came in; not of those that a version before this was told of.
+    pub ways: HashMap<Arc<str>, Placed<Way>>,
     /// Share groups by their whole filter.
     pub groups: HashMap<Box<str>, Placed<GroupCursor>>,
     /// Requests that happen once and were done.
@@ -136,6 +139,7 @@ impl Kept {
                 if let Some(ended) = self.sessions.remove(&client) {
                     self.dies_with(ended);
                 }
+                self.forget_way(&client);
             }
             Change::Subscribed {
                 client,
@@ -176,8 +180,13 @@ impl Kept {
                 let kept = OwedWill { user, will };
                 self.wills.insert(client, Placed { kept, segment });
             }
+            Change::CameIn { client, way } => {
+                let placed = Placed { kept: way, segment };
+                self.ways.insert(client, placed);
+            }
             Change::WillDone { client } => {
                 self.wills.remove(&client);
+                self.forget_way(&client);
             }
             Change::Group {
                 filter,
@@ -241,6 +250,16 @@ impl Kept {
         }
     }
 
+    fn is_anybodys(&self, client: &str) -> bool {
+        self.sessions.contains_key(client) || self.wills.contains_key(client)
+    }
+
+    fn forget_way(&mut self, client: &str) {
+        if !self.is_anybodys(client) {
+            self.ways.remove(client);
+        }
+    }
+
     /// What stands whole in no later segment than this one, to be written anew.
     pub fn held_by(&self, segment: u64) -> Vec<Change> {
         let sessions = self.sessions.values();
@@ -252,6 +271,13 @@ impl Kept {
             client: client.clone(),
             user: placed.kept.user.clone(),
             will: placed.kept.will.clone(),
+        });
+        let ways = self.ways.iter();
+        let ways =
+            ways.filter(|(client, placed)| placed.segment <= segment && self.is_anybodys(client));
+        let ways = ways.map(|(client, placed)| Change::CameIn {
+            client: client.clone(),
+            way: placed.kept.clone(),
         });
         let groups = self.groups.iter();
         let groups = groups.filter(|(_, placed)| placed.segment <= segment);
@@ -281,6 +307,7 @@ impl Kept {
         runs.chain(marks)
             .chain(sessions)
             .chain(wills)
+            .chain(ways)
             .chain(groups)
             .chain(keys)
             .collect()
@@ -301,6 +328,10 @@ impl Kept {
                     will: now.kept.will.clone(),
                 }
             }
+            Change::CameIn { client, .. } => Change::CameIn {
+                client: client.clone(),
+                way: self.ways.get(client)?.kept.clone(),
+            },
             Change::Group { filter, .. } => {
                 let now = self.groups.get(filter)?;
                 Change::Group {
@@ -328,6 +359,6 @@ impl Kept {
         let wills: usize = wills
             .map(|placed| 64 + placed.kept.will.payload.len())
             .sum();
-        sessions + wills + 64 * self.groups.len() + self.keys.weight()
+        sessions + wills + 64 * (self.groups.len() + self.ways.len()) + self.keys.weight()
     }
 }

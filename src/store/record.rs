@@ -69,6 +69,7 @@ const WILL_DONE: u8 = 49;
 const GROUP: u8 = 50;
 const GROUP_GONE: u8 = 51;
 const ONCE: u8 = 52;
+const CAME_IN: u8 = 53;
 
 /// Reads the body of a record.
 pub fn read(body: &[u8]) -> Result<Entry, Unreadable> {
@@ -90,6 +91,7 @@ pub fn read(body: &[u8]) -> Result<Entry, Unreadable> {
 mod tests {
     use super::*;
     use crate::{
+        auth::rules::{Via, Way},
         message::{Message, Millis},
         mqtt::{Qos, topic::TopicName},
         store::once::Once,
@@ -143,6 +145,26 @@ mod tests {
             panic!("a message");
         };
         assert_eq!(logged.begins, None);
+    }
+
+    #[test]
+    fn how_a_client_came_in_is_read_as_it_was_written_or_not_at_all() {
+        let way = Way {
+            listener: "https",
+            via: Via::WebSocket,
+            groups: vec!["plant".into(), "night".into()],
+        };
+        let client = "c".into();
+        let mut body = Vec::new();
+        let written = Change::CameIn { client, way };
+        put_change(&mut body, &written);
+        match read(&body) {
+            Ok(Entry::Change(change)) => assert_eq!(change, written),
+            other => panic!("{other:?}"),
+        }
+        for cut in 0..body.len() {
+            assert!(read(&body[..cut]).is_err(), "cut at {cut}");
+        }
     }
 
     #[test]

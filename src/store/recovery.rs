@@ -13,6 +13,7 @@ use super::{
     watermark::Watermark,
 };
 use crate::{
+    auth::rules::Way,
     message::{Message, Millis},
     metrics::METRICS,
     mqtt::topic::TopicName,
@@ -79,6 +80,8 @@ pub struct Recovered {
     pub sessions: Vec<Snapshot>,
     /// Wills that are owed.
     pub wills: Vec<(Arc<str>, OwedWill)>,
+    /// How the clients of both came in, as far as it is known.
+    pub ways: HashMap<Arc<str>, Way>,
     /// Share groups that were kept, by their whole filters.
     pub groups: Vec<(Box<str>, GroupCursor)>,
     /// The history rules of the run before, and above which position what matches them was recorded.
@@ -300,17 +303,25 @@ fn finish(
         return Err(OpenError::NotDurable);
     }
     let history = store.kept(|kept| kept.history.clone());
-    let (sessions, wills, groups) = store.kept(|kept| {
+    let (sessions, wills, ways, groups) = store.kept(|kept| {
         let sessions = kept.sessions.values().map(|placed| placed.kept.clone());
         let wills = kept.wills.iter();
         let wills = wills.map(|(client, placed)| (client.clone(), placed.kept.clone()));
+        let ways = kept.ways.iter();
+        let ways = ways.map(|(client, placed)| (client.clone(), placed.kept.clone()));
         let groups = kept.groups.iter();
         let groups = groups.map(|(filter, placed)| (filter.clone(), placed.kept.clone()));
-        (sessions.collect(), wills.collect(), groups.collect())
+        (
+            sessions.collect(),
+            wills.collect(),
+            ways.collect(),
+            groups.collect(),
+        )
     });
     let recovered = Recovered {
         sessions,
         wills,
+        ways,
         groups,
         history,
         retained,

@@ -7,7 +7,7 @@ use crate::{
         json_ws::JsonSocket,
         mqtt::Client,
         stream::{Encoding, Stream},
-        wire::{Opening, Packet, Publish},
+        wire::{Opening, Packet, Properties, Publish, Will},
     },
 };
 use serde_json::json;
@@ -220,4 +220,46 @@ async fn a_user_whose_password_changed_or_who_is_gone_is_out() {
         .send(guarded.gateway.http)
         .await
         .assert_problem(401, "not-authenticated");
+}
+
+/// What may be published and received here depends on the way in; whatever is said of MQTT over TCP.
+const BY_WAY: &str = "[[rule]]\nallow = [\"publish\", \"subscribe\"]\nlisteners = [\"http\"]\nvia = [\"websocket\"]\ntopics = [\"w/#\"]\n\
+    [[rule]]\nallow = [\"publish\", \"subscribe\"]\nusers = [\"u1\"]\ntopics = [\"#\"]\n";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_a_kill_rules_ask_how_the_owner_of_a_will_and_of_a_session_came_in() {
+    let at_once = &["--set", "session.restart_grace=0s"];
+    let guarded = Guarded::with("rules_file", &["u0", "u1"], BY_WAY, at_once);
+    let will = Will {
+        topic: "w/gone".to_owned(),
+        payload: b"gone".to_vec(),
+        qos: 1,
+        retain: false,
+        properties: Properties::default(),
+    };
+    let kept = |name: &str| {
+        Opening::v5(name)
+            .login("u0", PASSWORD)
+            .resuming()
+            .session_expiry(300)
+    };
+    let mut away = Client::websocket(&guarded.gateway, &kept("away")).await;
+    away.subscribe(&[("w/#", 1)]).await;
+    away.disconnect().await;
+    let watcher = Opening::v5("watcher")
+        .login("u1", PASSWORD)
+        .resuming()
+        .session_expiry(300);
+    let mut watching = Client::tcp(&guarded.gateway, &watcher).await;
+    watching.subscribe(&[("w/gone", 1)]).await;
+    let owner = kept("owner").will(will);
+    let _owner = Client::websocket(&guarded.gateway, &owner).await;
+    let guarded = guarded.killed(at_once);
+    let mut watching = Client::tcp(&guarded.gateway, &watcher).await;
+    assert_eq!(watching.receive().await.payload, b"gone");
+    let mut publisher = client(&guarded, "publisher", "u1").await;
+    publisher.publish(&Publish::new("w/new", "1", 1)).await;
+    let mut away = Client::websocket(&guarded.gateway, &kept("away")).await;
+    let got = [away.receive().await.payload, away.receive().await.payload];
+    assert_eq!(got, [b"gone".to_vec(), b"1".to_vec()]);
 }

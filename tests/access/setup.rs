@@ -35,20 +35,19 @@ impl Guarded {
         let (passwords, file) = (folder.path().join("passwords"), folder.path().join("rules"));
         fs::write(&passwords, lines.concat()).expect("a password file");
         fs::write(&file, rules).expect("a rule file");
-        let settings = [
-            format!("auth.passwd_file={}", passwords.display()),
-            format!("auth.{setting}={}", file.display()),
-        ];
-        // how fast one may guess is not the question here
-        let mut arguments = vec!["--set", "auth.failed_logins=0"];
-        arguments.extend(["--set", &settings[0], "--set", &settings[1]]);
-        arguments.extend(further);
-        let gateway = Gateway::start(&arguments);
+        let gateway = Gateway::start(&borrowed(&arguments(&folder, setting, further)));
         Self {
             gateway,
             folder,
             rules: setting,
         }
+    }
+
+    /// Kills the gateway and starts another one, as this one was but for the further arguments.
+    pub fn killed(self, further: &[&str]) -> Self {
+        let arguments = arguments(&self.folder, self.rules, further);
+        let gateway = self.gateway.killed(&borrowed(&arguments));
+        Self { gateway, ..self }
     }
 
     pub fn rules_path(&self) -> PathBuf {
@@ -67,6 +66,24 @@ impl Guarded {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
+}
+
+fn arguments(folder: &tempfile::TempDir, rules: &str, further: &[&str]) -> Vec<String> {
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let settings = [
+        // how fast one may guess is not the question here
+        "auth.failed_logins=0".to_owned(),
+        format!("auth.passwd_file={}", file("passwords")),
+        format!("auth.{rules}={}", file("rules")),
+    ];
+    let settings = settings.into_iter();
+    let ours = settings.flat_map(|setting| ["--set".to_owned(), setting]);
+    ours.chain(further.iter().map(|it| (*it).to_owned()))
+        .collect()
+}
+
+fn borrowed(arguments: &[String]) -> Vec<&str> {
+    arguments.iter().map(String::as_str).collect()
 }
 
 fn count(gateway: &Gateway, _setting: &str) -> usize {

@@ -4,6 +4,8 @@
 mod support;
 
 mod dawdling;
+mod doors;
+mod http2;
 mod logins;
 mod places;
 mod publishing;

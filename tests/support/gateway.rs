@@ -202,15 +202,25 @@ impl Gateway {
 
     /// Resident memory in bytes, as the kernel counts it.
     pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that was resident since [`Gateway::forget_peak`], in bytes.
+    pub fn peak(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// The most that was resident is what is resident now.
+    pub fn forget_peak(&self) {
+        std::fs::write(format!("/proc/{}/clear_refs", self.pid()), "5").expect("a process of ours");
+    }
+
+    fn memory(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()))
             .expect("the gateway is alive");
-        let line = status
-            .lines()
-            .find(|line| line.starts_with("VmRSS:"))
-            .expect("a VmRSS line");
+        let line = status.lines().find(|line| line.starts_with(name));
         let kilobytes: u64 = line
-            .split_whitespace()
-            .nth(1)
+            .and_then(|line| line.split_whitespace().nth(1))
             .and_then(|n| n.parse().ok())
             .expect("a number");
         kilobytes * 1024

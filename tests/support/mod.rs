@@ -10,6 +10,7 @@
 
 pub mod gateway;
 pub mod http;
+pub mod http2;
 pub mod json_ws;
 pub mod mosquitto;
 pub mod mqtt;

@@ -1,117 +1,26 @@
 //! HTTP/2 from a client that means no good: raw frames (RFC 9113).
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
 use crate::{
     certs::{Certs, borrowed},
     client::{Connector, Tls},
-    support::{gateway::Gateway, within},
+    support::{
+        gateway::Gateway,
+        http2::{
+            CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, Http2,
+            PING, REFUSED_STREAM, RST_STREAM, SETTINGS, frame, get, request,
+        },
+        within,
+    },
 };
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-const REFUSED_STREAM: u32 = 7;
-const ENHANCE_YOUR_CALM: u32 = 11;
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = (payload.len() as u32).to_be_bytes();
-    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
-/// GET of a path, in HPACK without a table: indexed :method and :scheme, literal :path and :authority.
-fn get(path: &str) -> Vec<u8> {
-    request(0x82, path)
-}
-
-fn request(method: u8, path: &str) -> Vec<u8> {
-    let literal = |index: u8, text: &str| [&[index, text.len() as u8], text.as_bytes()].concat();
-    [
-        vec![method, 0x87],
-        literal(0x04, path),
-        literal(0x01, "localhost"),
-    ]
-    .concat()
-}
-
-struct Http2 {
-    stream: Tls,
-}
-
-/// One frame, as it came.
-struct Frame {
-    kind: u8,
-    stream: u32,
-    payload: Vec<u8>,
-}
-
-impl Frame {
-    /// The error code of a RST_STREAM, or of a GOAWAY.
-    fn code(&self) -> u32 {
-        let at = if self.kind == GOAWAY { 4 } else { 0 };
-        u32::from_be_bytes(self.payload[at..at + 4].try_into().expect("four bytes"))
-    }
-}
-
-impl Http2 {
-    async fn open(certs: &Certs, gateway: &Gateway) -> Self {
-        let connector = Connector {
-            certs,
-            certificate: None,
-            alpn: &["h2"],
-        };
-        let connected = connector.connect(gateway.port("https"));
-        let mut stream = within("TLS", connected).await.expect("TLS");
-        let preface = [
-            &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
-            &frame(SETTINGS, 0, 0, &[]),
-        ]
-        .concat();
-        stream.write_all(&preface).await.expect("written");
-        Http2 { stream }
-    }
-
-    async fn say(&mut self, bytes: &[u8]) {
-        // it may be closed in the middle
-        let _ = self.stream.write_all(bytes).await;
-        let _ = self.stream.flush().await;
-    }
-
-    /// The next frame; `None` at the end.
-    async fn next(&mut self) -> Option<Frame> {
-        within("a frame", async {
-            let mut head = [0; 9];
-            self.stream.read_exact(&mut head).await.ok()?;
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-            let mut payload = vec![0; length];
-            self.stream.read_exact(&mut payload).await.ok()?;
-            let stream = u32::from_be_bytes(head[5..9].try_into().ok()?);
-            Some(Frame {
-                kind: head[3],
-                stream,
-                payload,
-            })
-        })
-        .await
-    }
-
-    /// The next frame of this kind, or `None` if the connection ends before.
-    async fn next_of(&mut self, kind: u8) -> Option<Frame> {
-        loop {
-            let frame = self.next().await?;
-            if frame.kind == kind {
-                return Some(frame);
-            }
-        }
-    }
+async fn open(certs: &Certs, gateway: &Gateway) -> Http2<Tls> {
+    let connector = Connector {
+        certs,
+        certificate: None,
+        alpn: &["h2"],
+    };
+    let connected = connector.connect(gateway.port("https"));
+    Http2::begin(within("TLS", connected).await.expect("TLS"), &[]).await
 }
 
 fn started(certs: &Certs) -> Gateway {
@@ -120,7 +29,7 @@ fn started(certs: &Certs) -> Gateway {
 
 /// A well-behaved client is served.
 async fn is_well(certs: &Certs, gateway: &Gateway) {
-    let mut client = Http2::open(certs, gateway).await;
+    let mut client = open(certs, gateway).await;
     client
         .say(&frame(
             HEADERS,
@@ -137,7 +46,7 @@ async fn is_well(certs: &Certs, gateway: &Gateway) {
 async fn a_stream_shares_its_connection_with_other_requests() {
     let certs = Certs::new();
     let gateway = started(&certs);
-    let mut client = Http2::open(&certs, &gateway).await;
+    let mut client = open(&certs, &gateway).await;
     let stream = get("/api/v1/stream?topic=many/%2B");
     let stream = frame(HEADERS, END_STREAM | END_HEADERS, 1, &stream);
     client.say(&stream).await;
@@ -175,7 +84,7 @@ async fn a_stream_shares_its_connection_with_other_requests() {
 async fn a_flood_of_requests_that_are_taken_back_at_once_ends_its_connection() {
     let certs = Certs::new();
     let gateway = started(&certs);
-    let mut attacker = Http2::open(&certs, &gateway).await;
+    let mut attacker = open(&certs, &gateway).await;
     let mut flood = Vec::new();
     for stream in (1..20_000).step_by(2) {
         flood.extend(frame(
@@ -196,7 +105,7 @@ async fn a_flood_of_requests_that_are_taken_back_at_once_ends_its_connection() {
 async fn so_many_requests_are_open_at_a_time_and_no_more() {
     let certs = Certs::new();
     let gateway = started(&certs);
-    let mut greedy = Http2::open(&certs, &gateway).await;
+    let mut greedy = open(&certs, &gateway).await;
     let settings = greedy
         .next_of(SETTINGS)
         .await
@@ -234,7 +143,7 @@ async fn headers_without_an_end_and_pings_without_a_reader_are_bounded() {
     let gateway = started(&certs);
     let resident = gateway.resident();
     // one request whose header never ends
-    let mut endless = Http2::open(&certs, &gateway).await;
+    let mut endless = open(&certs, &gateway).await;
     let field = [&[0x00, 3][..], b"x-y", &[100], &[b'z'; 100]].concat();
     let block: Vec<u8> = field
         .iter()
@@ -253,7 +162,7 @@ async fn headers_without_an_end_and_pings_without_a_reader_are_bounded() {
         }
     }
     // pings whose answers nobody reads
-    let mut deaf = Http2::open(&certs, &gateway).await;
+    let mut deaf = open(&certs, &gateway).await;
     let pings: Vec<u8> = (0..1000).flat_map(|_| frame(PING, 0, 0, &[0; 8])).collect();
     let flooding = async {
         for _ in 0..300 {
@@ -270,7 +179,7 @@ async fn headers_without_an_end_and_pings_without_a_reader_are_bounded() {
 async fn a_websocket_over_http2_is_told_where_websockets_are() {
     let certs = Certs::new();
     let gateway = started(&certs);
-    let mut client = Http2::open(&certs, &gateway).await;
+    let mut client = open(&certs, &gateway).await;
     client
         .say(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &get("/mqtt")))
         .await;

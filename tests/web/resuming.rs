@@ -159,6 +159,8 @@ async fn whatever_is_presented_as_a_cursor_is_answered_with_a_stream_and_a_gap()
         assert_eq!(ready.name, "ready");
         // cut off here, a browser presents the same again and is told the same again
         assert_eq!(ready.last_id, "", "what is missing has not been told yet");
+        let foreign = (reason == "epoch").then_some(json!(presented));
+        assert_eq!(ready.data.get("since"), foreign.as_ref());
         let gap = back.next().await;
         assert_eq!(
             (gap.name.as_str(), &gap.data["reason"]),
@@ -340,6 +342,10 @@ async fn over_a_stop_a_history_rule_keeps_everything_and_other_filters_are_told_
     );
     // what the rule keeps is there all the same
     assert_eq!(until(&mut both, "end").await, numbers(1..6));
+    // where nothing is kept, the stream begins in front of its gap for whoever is cut off before that is told
+    let mut lost = Stream::open(gateway.http, Encoding::Ndjson, &["other/#"], &since).await;
+    assert_eq!(lost.next().await.data["since"], json!(cursor));
+    assert_eq!(lost.next().await.name, "gap");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -358,6 +364,17 @@ async fn over_a_kill_what_was_acknowledged_is_there_behind_one_gap() {
         ("gap", &json!("crash"))
     );
     assert_eq!(gap.data["from"], json!(cursor));
+    // who is cut off behind `ready` and comes back with what it said is told all the same
+    let mut again = Stream::open(gateway.http, Encoding::Ndjson, &["kept/#"], &since).await;
+    let told = cursor_of(&again.next().await);
+    let since = format!("since={told}");
+    let mut again = Stream::ready(gateway.http, Encoding::Ndjson, &["kept/#"], &since).await;
+    assert_eq!(again.next().await.name, "gap");
+    // and who has been told is not told again
+    let since = format!("since={}", gap.data["to"].as_str().expect("to"));
+    let mut again = Stream::ready(gateway.http, Encoding::Ndjson, &["kept/#"], &since).await;
+    publish(&gateway, "kept/a", "after").await;
+    assert_eq!(again.next().await.name, "message");
     assert_eq!(until(&mut back, "end").await, numbers(1..10));
     let page = read(&gateway, "kept/#", &format!("&since={cursor}")).await;
     assert_eq!(page["gap"]["reason"], "crash");

@@ -13,7 +13,7 @@ pub mod own;
 pub mod rights;
 mod who;
 
-pub use who::{Subject, Via, Who};
+pub use who::{Subject, Via, Way, Who};
 
 use std::{fmt, ops::BitOr};
 

@@ -45,6 +45,28 @@ impl fmt::Display for Via {
     }
 }
 
+/// The listeners, by the names that rules write.
+const LISTENERS: [&str; 6] = ["mqtt", "mqtts", "mqtt-unix", "http", "https", "http-unix"];
+
+/// How somebody came in, as far as rules ask and a start does not tell by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Way {
+    /// The listener; empty if it is not known.
+    pub listener: &'static str,
+    /// The way in.
+    pub via: Via,
+    /// Groups, as a token named them.
+    pub groups: Vec<Arc<str>>,
+}
+
+impl Way {
+    /// The listener of this name; empty if there is none of that name.
+    pub fn listener_named(name: &str) -> &'static str {
+        let mut all = LISTENERS.into_iter();
+        all.find(|listener| *listener == name).unwrap_or_default()
+    }
+}
+
 /// Who somebody is, as far as rules ask.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Subject {

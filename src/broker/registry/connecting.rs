@@ -126,10 +126,8 @@ impl Broker {
             bytes: self.0.config.max_queued_bytes,
         };
         let durable = terms.session_expiry > 0;
-        let durable_at = durable.then(|| {
-            let user = identity.user().cloned();
-            self.keep_new(&client_id, user, terms.session_expiry, head)
-        });
+        let durable_at =
+            durable.then(|| self.keep_new(&client_id, identity, terms.session_expiry, head));
         let outbox = Arc::new(Outbox::new(
             self.0.registry.next_key(),
             Kind::Session,
@@ -192,9 +190,10 @@ impl Broker {
         self.presence_changed(&session);
         // the session, and what it confirmed, may have been written a moment ago
         let written = self.everything_durable();
-        let noted = outbox
-            .is_durable()
-            .then(|| self.keep_presence(&session, None));
+        let noted = outbox.is_durable().then(|| {
+            self.keep_way(session.client_id(), identity);
+            self.keep_presence(&session, None)
+        });
         let durable_at = match session.is_sending_qos_2() {
             // what is repeated behind CONNACK, a PUBLISH or a PUBREL, may have been noted a moment ago
             true => noted.map(|_| self.everything_durable()),

@@ -34,6 +34,7 @@ pub fn kind(change: &Change) -> &'static str {
         Change::Cursor { .. } => "cursor",
         Change::Will { .. } => "will",
         Change::WillDone { .. } => "will-done",
+        Change::CameIn { .. } => "came-in",
         Change::History { .. } => "history",
         Change::Group { .. } => "group",
         Change::GroupGone { .. } => "group-gone",
@@ -80,6 +81,12 @@ pub fn fields(change: &Change) -> Value {
             user,
             will: owed,
         } => json!({ "client": client, "user": user, "will": will(owed) }),
+        Change::CameIn { client, way } => json!({
+            "client": client,
+            "listener": way.listener,
+            "via": way.via.as_str(),
+            "groups": way.groups,
+        }),
         Change::Group {
             filter,
             through,

@@ -1,6 +1,9 @@
 //! HTTP/2 over TLS: many requests at a time on one connection, each of them bounded, and their number, too.
 
-use super::{Connection, introduce, log_end, unread};
+use super::{
+    Connection, WRITE_STALL, introduce, log_end, unread,
+    window::{self, Pieces},
+};
 use crate::http::App;
 use hyper::{body::Incoming, rt::Executor, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -60,7 +63,7 @@ pub async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             if unread.is_abandoned() {
                 tasks.spawn(unread.forget());
             }
-            Ok::<_, Infallible>(answer)
+            Ok::<_, Infallible>(answer.map(Pieces::new))
         }
     });
     let mut conversation = pin!(
@@ -98,7 +101,7 @@ pub async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     ended.unwrap_or_else(|error| log_end(&error));
 }
 
-/// Where requests run: they count as the connection's.
+/// Where requests run: they count as the connection's, and do not wait for ever for their client's leave to answer.
 #[derive(Clone)]
 struct Tasks(TaskTracker);
 
@@ -108,6 +111,6 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, request: F) {
-        self.0.spawn(request);
+        self.0.spawn(window::run(request, WRITE_STALL));
     }
 }

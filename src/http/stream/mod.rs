@@ -114,9 +114,9 @@ pub async fn get(
         let detail = "the connection cannot be handed over";
         return Err(Problem::new(Kind::Internal, detail));
     };
-    if source.is_resumable().0 {
+    if let Some(cursor) = source.beginning() {
         // a cursor is ASCII
-        let cursor = HeaderValue::from_str(&source.cursor().to_string());
+        let cursor = HeaderValue::from_str(&cursor.to_string());
         headers.extend(cursor.ok().map(|cursor| (CURSOR.clone(), cursor)));
     }
     let writer = writer::Writer::new(source, &wishes, state.broker.clone(), state.config.drain);

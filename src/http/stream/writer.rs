@@ -83,10 +83,10 @@ impl Writer {
         frames.greet();
         frames.retry_after(retry());
         let expires = broker.now().plus_seconds(age.as_secs());
-        let cursor = source.is_resumable().0.then(|| source.cursor());
-        let ready = ready(&source, wishes, cursor, &envelope::rfc3339(expires));
-        // behind what is missing: an id would make a browser that is cut off here forget to ask for it again
+        let cursor = source.beginning();
         let gap = source.take_gap();
+        let ready = ready(&source, wishes, cursor, &envelope::rfc3339(expires));
+        // an id would make a browser that is cut off here forget to ask for it again
         frames.control("ready", cursor.filter(|_| gap.is_none()), ready);
         let many_filters = source.filters().len() > 1;
         let now = Instant::now();

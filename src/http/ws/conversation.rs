@@ -380,7 +380,7 @@ impl Conversation {
         }
         let mut source = broker.stream(speaker.identity.clone(), &filters, start)?;
         self.last_sub += 1;
-        let cursor = source.is_resumable().0.then(|| source.cursor());
+        let cursor = source.beginning();
         let subscription = Subscription::new(self.last_sub, source, broker.clone(), wish);
         self.subscriptions.push(subscription);
         self.answers

@@ -1,9 +1,9 @@
 //! Changes of what is kept beside the messages.
 
 use super::{
-    ANSWERED, BATCH, COMPLETED, CURSOR, ENDED, GROUP, GROUP_GONE, HISTORY, ONCE, PAIRED, PRESENCE,
-    RECEIVED, RELEASED, RESERVED, RUN, SESSION, STOPPED, SUBSCRIBED, TRIMMED, UNSUBSCRIBED,
-    Unreadable, WILL, WILL_DONE,
+    ANSWERED, BATCH, CAME_IN, COMPLETED, CURSOR, ENDED, GROUP, GROUP_GONE, HISTORY, ONCE, PAIRED,
+    PRESENCE, RECEIVED, RELEASED, RESERVED, RUN, SESSION, STOPPED, SUBSCRIBED, TRIMMED,
+    UNSUBSCRIBED, Unreadable, WILL, WILL_DONE,
     logged::{put_once, read_once},
     parts::{put_optional, put_u64, read_many, read_optional, read_u64},
     session::{
@@ -12,6 +12,7 @@ use super::{
     },
 };
 use crate::{
+    auth::rules::{Via, Way},
     message::Millis,
     mqtt::{
         PacketId, Qos,
@@ -138,6 +139,13 @@ pub enum Change {
         /// The last offset.
         through: u64,
     },
+    /// How the client last came in whose session is kept or whose will is owed.
+    CameIn {
+        /// Whose.
+        client: Arc<str>,
+        /// It.
+        way: Way,
+    },
     /// What is to be published should the client vanish.
     Will {
         /// Whose.
@@ -256,6 +264,13 @@ pub fn put_change(out: &mut Vec<u8>, change: &Change) {
             put_will(out, will);
         }
         Change::WillDone { client } => of_client(out, WILL_DONE, client),
+        Change::CameIn { client, way } => {
+            of_client(out, CAME_IN, client);
+            put_text(out, way.listener);
+            put_text(out, way.via.as_str());
+            put_u32(out, way.groups.len() as u32); // a token has some kilobytes
+            way.groups.iter().for_each(|group| put_text(out, group));
+        }
         Change::Group {
             filter,
             through,
@@ -327,7 +342,7 @@ pub(super) fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Change, Unreadab
             })?,
         },
         SESSION => Change::Session(Box::new(read_snapshot(reader)?)),
-        ENDED..=WILL_DONE => read_of_client(kind, reader)?,
+        ENDED..=WILL_DONE | CAME_IN => read_of_client(kind, reader)?,
         GROUP => Change::Group {
             filter: reader.text()?.into(),
             through: read_u64(reader)?,
@@ -388,6 +403,14 @@ fn read_of_client(kind: u8, reader: &mut Reader<'_>) -> Result<Change, Unreadabl
             will: read_will(reader)?,
         },
         WILL_DONE => Change::WillDone { client },
+        CAME_IN => Change::CameIn {
+            client,
+            way: Way {
+                listener: Way::listener_named(reader.text()?),
+                via: Via::named(reader.text()?).ok_or(Unreadable)?,
+                groups: read_many(reader, |reader| Ok(reader.text()?.into()))?,
+            },
+        },
         _ => return Err(Unreadable),
     })
 }
