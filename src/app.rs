@@ -32,6 +32,7 @@ use crate::{
         recovery::{self, Header, OpenError, Recovered},
     },
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     io::{self, Write},
     net::SocketAddr,
@@ -109,11 +110,24 @@ pub enum StartError {
 
 /// Runs the gateway until SIGTERM or SIGINT.
 pub fn run(settings: Settings) -> Result<(), StartError> {
+    raise_file_limit();
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if settings.workers > 0 {
         runtime.worker_threads(settings.workers);
     }
     runtime.enable_all().build()?.block_on(serve(settings))
+}
+
+/// A connection is a file, and many systems allow a process a thousand unless it asks for more.
+fn raise_file_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let most = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, most) {
+        tracing::warn!(%error, now = limit.current, "the limit of open files cannot be raised");
+    }
 }
 
 async fn serve(settings: Settings) -> Result<(), StartError> {

@@ -37,6 +37,10 @@ struct Inner {
     names_fault: Option<io::ErrorKind>,
     /// What is said to be free.
     free: Option<u64>,
+    /// The process may open no more files.
+    is_out_of_files: bool,
+    /// What happens while the next part of a file is read.
+    amid_read: Option<Box<dyn FnOnce() + Send>>,
 }
 
 #[derive(Clone, Default)]
@@ -82,6 +86,16 @@ impl MemoryDisk {
 
     pub fn fail_next_names(&self, kind: io::ErrorKind) {
         self.0.lock().expect("no test thread panicked").names_fault = Some(kind);
+    }
+
+    pub fn open_no_more(&self) {
+        let mut inner = self.0.lock().expect("no test thread panicked");
+        inner.is_out_of_files = true;
+    }
+
+    pub fn amid_next_read(&self, happens: impl FnOnce() + Send + 'static) {
+        let mut inner = self.0.lock().expect("no test thread panicked");
+        inner.amid_read = Some(Box::new(happens));
     }
 
     pub fn told(&self, lsn: u64) {
@@ -211,13 +225,9 @@ impl Disk for MemoryDisk {
     }
 
     fn open(&self, name: &str) -> io::Result<Arc<dyn DiskFile>> {
-        match self
-            .0
-            .lock()
-            .expect("no test thread panicked")
-            .files
-            .contains_key(name)
-        {
+        let inner = self.0.lock().expect("no test thread panicked");
+        match inner.files.contains_key(name) {
+            true if inner.is_out_of_files => Err(io::Error::other("too many open files")),
             true => Ok(Arc::new(MemoryFile {
                 disk: self.clone(),
                 name: name.to_owned(),
@@ -265,6 +275,17 @@ impl DiskFile for MemoryFile {
         let file = inner.files.get(&self.name).ok_or(io::ErrorKind::NotFound)?;
         let part = file.get(at as usize..at as usize + into.len());
         into.copy_from_slice(part.ok_or(io::ErrorKind::UnexpectedEof)?);
+        drop(inner);
+        let happens = self
+            .disk
+            .0
+            .lock()
+            .expect("no test thread panicked")
+            .amid_read
+            .take();
+        if let Some(happens) = happens {
+            happens();
+        }
         Ok(())
     }
 

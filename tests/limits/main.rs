@@ -5,6 +5,7 @@ mod support;
 
 mod dawdling;
 mod doors;
+mod files;
 mod http2;
 mod logins;
 mod places;
