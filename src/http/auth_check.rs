@@ -1,7 +1,7 @@
 //! What the caller may do, and which rule says so.
 
 use crate::{
-    auth::rules::{Actions, rights::Decision},
+    auth::rules::{Actions, Via, rights::Decision},
     http::{
         State, caller, extract,
         problem::{Kind, Problem, ProblemBody},
@@ -39,7 +39,8 @@ pub struct Check {
 /// May I?
 ///
 /// Tells whether the caller may do something, and the rule that decides. The same answer as everywhere: it is asked of
-/// the same rules.
+/// the same rules. Rules may differ by the way in: `via` names the one that is meant, this one if it is left out. What is
+/// asked here has no MQTT client identifier.
 #[utoipa::path(
     get,
     path = "/api/v1/auth/check",
@@ -48,6 +49,7 @@ pub struct Check {
     params(
         ("action" = String, Query, description = "`publish`, `subscribe`, `receive` or `retain`."),
         ("topic" = String, Query, description = "A topic; for `subscribe` a topic filter."),
+        ("via" = Option<String>, Query, description = "`mqtt`, `websocket`, `rest`, `sse` or `ws-json`."),
     ),
     responses(
         (status = 200, description = "What decides.", body = Check),
@@ -63,6 +65,13 @@ pub async fn get(
     let mut query = Query::parse(request.uri().query())?;
     let action = query.text("action")?.unwrap_or_default();
     let topic = query.text("topic")?.unwrap_or_default();
+    let caller = match query.text("via")? {
+        None => caller,
+        Some(via) => {
+            let known = || Problem::parameter("via", "mqtt, websocket, rest, sse or ws-json");
+            Arc::new(caller.by(Via::named(&via).ok_or_else(known)?))
+        }
+    };
     query.finish()?;
     let named = Actions::named(&action)
         .ok_or_else(|| Problem::parameter("action", "publish, subscribe, receive or retain"))?;

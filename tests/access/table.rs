@@ -381,3 +381,31 @@ async fn what_may_not_be_received_is_not_read_by_any_other_way() {
         );
     }
 }
+
+#[tokio::test]
+async fn the_check_answers_for_the_way_that_is_meant() {
+    let rules = "[[rule]]\ndeny = [\"subscribe\"]\ntopics = [\"a\"]\nvia = [\"sse\"]\n\
+                 [[rule]]\nallow = [\"publish\", \"subscribe\"]\ntopics = [\"#\"]\n";
+    let guarded = Guarded::start(&["u0"], rules);
+    let ask = async |via: &str| {
+        let target = format!("/api/v1/auth/check?action=subscribe&topic=a{via}");
+        let request = Request::get(&target).header("Authorization", &basic("u0"));
+        request.send(guarded.gateway.http).await
+    };
+    for (via, allowed, rule) in [
+        ("", true, "rules:5"),
+        ("&via=mqtt", true, "rules:5"),
+        ("&via=sse", false, "rules:1"),
+    ] {
+        let answer = ask(via).await.json();
+        assert_eq!(
+            (&answer["allowed"], &answer["rule"]),
+            (&json!(allowed), &json!(rule))
+        );
+    }
+    ask("&via=pigeon")
+        .await
+        .assert_problem(400, "parameter-invalid");
+    let stream = open(&guarded, "u0", "a").await;
+    assert_eq!(stream.head.status, 403);
+}
