@@ -166,19 +166,47 @@ async fn whatever_is_presented_as_a_cursor_is_answered_with_a_stream_and_a_gap()
             (gap.name.as_str(), &gap.data["reason"]),
             ("gap", &json!(reason))
         );
-        // others publish meanwhile: it may be further on by now
         let to = gap.data["to"].as_str().expect("to");
-        assert!(offset_of(&gap.last_id) >= offset_of(to), "{gap:?}");
         let state = back.message().await;
         assert_eq!(
             (state.payload(), &state.data["snapshot"]),
             (b"state".to_vec(), &json!(true))
         );
-        // what has no id does not move what a browser remembers
-        assert_eq!(state.last_id, gap.last_id);
+        // cut off amid the state, a browser comes back to all of it
+        assert_eq!((&*gap.last_id, &*state.last_id), ("", ""));
         publish(&gateway, &topic, "live").await;
-        assert_eq!(back.message().await.payload(), b"live");
+        let live = back.message().await;
+        assert_eq!(live.payload(), b"live");
+        assert!(offset_of(&live.last_id) >= offset_of(to), "{gap:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_cut_off_amid_the_state_comes_back_to_all_of_it() {
+    let gateway = Gateway::shared();
+    let topics = ["a", "b"].map(|name| unique(&format!("resuming/state/{name}")));
+    for topic in &topics {
+        let put = Request::put(&format!("/api/v1/topics/{topic}"), "state");
+        assert_eq!(put.send(gateway.http).await.status, 200);
+    }
+    let filters = [&*topics[0], &*topics[1]];
+    for _ in 0..2 {
+        let mut stream = Stream::open(gateway.http, Encoding::Sse, &filters, "").await;
+        let (ready, state) = (stream.next().await, stream.message().await);
+        assert_eq!((&*ready.last_id, &*state.last_id), ("", ""));
+        stream.abandon();
+    }
+    let mut stream = Stream::ready(gateway.http, Encoding::Ndjson, &filters, "").await;
+    for _ in &topics {
+        assert_eq!(stream.message().await.data["snapshot"], json!(true));
+    }
+    // behind the state it is told how far that was
+    let told = stream.next().await;
+    assert_eq!(told.name, "heartbeat");
+    publish(&gateway, &topics[0], "missed").await;
+    let since = format!("since={}", cursor_of(&told));
+    let mut back = Stream::ready(gateway.http, Encoding::Ndjson, &filters, &since).await;
+    assert_eq!(back.message().await.payload(), b"missed");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -86,19 +86,25 @@ impl Writer {
         let cursor = source.beginning();
         let gap = source.take_gap();
         let ready = ready(&source, wishes, cursor, &envelope::rfc3339(expires));
-        // an id would make a browser that is cut off here forget to ask for it again
-        frames.control("ready", cursor.filter(|_| gap.is_none()), ready);
+        let mut snapshot = Vec::new();
+        if gap.is_none() && wishes.retained.opens(source.is_fresh()) {
+            source.read_retained();
+            snapshot = source.snapshot(SNAPSHOT_STEP);
+        }
+        // an id would make a browser that is cut off here forget to ask for what comes first
+        let id = cursor.filter(|_| gap.is_none() && snapshot.is_empty());
+        frames.control("ready", id, ready);
         let many_filters = source.filters().len() > 1;
         let now = Instant::now();
         let mut writer = Writer {
-            in_snapshot: false,
+            in_snapshot: !snapshot.is_empty(),
             payload: wishes.payload,
             retained: wishes.retained,
             many_filters,
             source,
             broker,
             frames,
-            snapshot: Vec::new().into_iter(),
+            snapshot: snapshot.into_iter(),
             heartbeat: wishes.heartbeat,
             heartbeat_ids: wishes.heartbeat_ids,
             next_heartbeat: now + wishes.heartbeat,
@@ -110,25 +116,28 @@ impl Writer {
         };
         if let Some(gap) = gap {
             writer.tell_gap(gap);
-        } else if wishes.retained.opens(writer.source.is_fresh()) {
-            writer.begin_snapshot();
         }
         writer
     }
 
     fn begin_snapshot(&mut self) {
         self.source.read_retained();
-        self.in_snapshot = true;
+        self.go_on_with_snapshot();
+    }
+
+    fn go_on_with_snapshot(&mut self) {
+        self.snapshot = self.source.snapshot(SNAPSHOT_STEP).into_iter();
+        self.in_snapshot = self.snapshot.len() > 0;
     }
 
     fn tell_gap(&mut self, gap: Gap) {
-        let members = object(envelope::gap(gap));
-        let id = self.cursor();
-        self.frames.control("gap", id, members);
         // what the client knows of the state may be outdated
         if gap.to.is_some() && self.retained != Retained::Never {
             self.begin_snapshot();
         }
+        // who is cut off amid the state comes back to the gap, and to all of the state
+        let id = self.cursor().filter(|_| !self.in_snapshot);
+        self.frames.control("gap", id, object(envelope::gap(gap)));
     }
 
     /// What a client that comes back presents, so that it misses nothing.
@@ -248,8 +257,11 @@ impl Writer {
             match self.snapshot.next() {
                 Some(delivery) => self.write(&delivery, true),
                 None => {
-                    self.snapshot = self.source.snapshot(SNAPSHOT_STEP).into_iter();
-                    self.in_snapshot = self.snapshot.len() > 0;
+                    self.go_on_with_snapshot();
+                    if !self.in_snapshot {
+                        let cursor = self.cursor();
+                        self.frames.heartbeat(cursor);
+                    }
                 }
             }
         }
