@@ -130,8 +130,7 @@ impl Broker {
         self.0.streams.close_unauthorized();
         self.0.streams.each(drop_denied);
         for outbox in self.outboxes() {
-            self.pass_on_denied(&outbox);
-            drop_denied(&outbox);
+            self.drop_denied(&outbox);
             if self.0.config.disconnect_on_revoke {
                 outbox.ask_for_rights();
             }
@@ -143,6 +142,11 @@ impl Broker {
         outbox.read_as(identity.clone());
         self.watch_expiry(outbox);
         self.presence_changed(session);
+        self.drop_denied(outbox);
+    }
+
+    /// What waits here and is denied now goes.
+    pub(super) fn drop_denied(&self, outbox: &Arc<Outbox>) {
         self.pass_on_denied(outbox);
         drop_denied(outbox);
     }
