@@ -95,7 +95,7 @@ fn is_guarded(method: &Method, path: &str) -> bool {
     path.starts_with("/api/v1/")
         || path == "/metrics"
         || path == "/auth/tickets"
-        || path == "/auth/session" && *method == Method::GET
+        || path == "/auth/session" && matches!(*method, Method::GET | Method::HEAD)
 }
 
 async fn prove(
