@@ -108,14 +108,15 @@ pub async fn post(
         && let Some(secret) = cookie(&head.headers)
     {
         let session = state.logins.sessions.redeem(secret, now);
-        let session = session.filter(|session| state.chain.still_holds(&session.identity));
+        let session = session.filter(|session| {
+            // a token's own end is not put off
+            let ends = ends.min(session.identity.proven_until(ends));
+            // and nothing if somebody has logged out meanwhile
+            state.chain.still_holds(&session.identity) && session.ends.move_to(ends)
+        });
         let session = session.ok_or_else(|| {
             Problem::new(Kind::NotAuthenticated, "the session is over: log in again")
         })?;
-        // a token's own end is not put off
-        session
-            .ends
-            .move_to(ends.min(session.identity.proven_until(ends)));
         return Ok(answer(&session, secret));
     }
     let shown = match &written {
@@ -161,7 +162,7 @@ pub async fn get(
 
 /// Log out
 ///
-/// Ends the session, and with it every stream that was opened with its cookie.
+/// Ends the session, and with it its tickets and every stream that was opened with its cookie or with one of them.
 #[utoipa::path(
     delete,
     path = "/auth/session",
@@ -177,7 +178,7 @@ pub async fn delete(
     if let Some(secret) = cookie(request.headers())
         && let Some(session) = state.logins.sessions.take_back(secret)
     {
-        session.ends.move_to(now);
+        session.ends.end();
         state.broker.end_where(|identity| identity.is_expired(now));
     }
     let gone = format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0");

@@ -5,10 +5,7 @@
 
 use super::{must_be_json, table::Held};
 use crate::{
-    auth::{
-        identity::{Deadline, Identity},
-        rules::rights::Grants,
-    },
+    auth::{identity::Identity, rules::rights::Grants},
     http::{
         State, body, caller, envelope, extract,
         problem::{Kind, Problem, ProblemBody},
@@ -47,7 +44,9 @@ pub struct Ticket {
 
 impl Held for Ticket {
     fn ends(&self) -> Millis {
-        self.ends
+        // with its caller, who may log out
+        let callers = self.identity.expires();
+        callers.map_or(self.ends, |callers| callers.min(self.ends))
     }
 
     fn is_once(&self) -> bool {
@@ -106,7 +105,8 @@ pub struct Issued {
 
 /// Get a ticket
 ///
-/// It stands in the URL of a stream or a WebSocket as `?ticket=` and can do what it names as long as its caller may.
+/// It stands in the URL of a stream or a WebSocket as `?ticket=` and can do what it names as long as its caller may, and no
+/// longer than the session that it was got with.
 #[utoipa::path(
     post,
     path = "/auth/tickets",
@@ -167,7 +167,7 @@ pub async fn post(
     let ends = ends.min(caller.expires().unwrap_or(ends));
     let identity = (*caller).clone().with_ticket(&grants);
     let identity = match wish.uses {
-        Uses::Reconnect => identity.until(Deadline::at(ends)),
+        Uses::Reconnect => identity.no_later_than(ends),
         Uses::Once => identity,
     };
     let ticket = Ticket {
