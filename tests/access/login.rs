@@ -295,6 +295,9 @@ async fn a_wish_for_a_ticket_must_make_sense() {
     ticket(http, "u0", json!({"topics": ["a/#/b"]}))
         .await
         .assert_problem(400, "filter-invalid");
+    ticket(http, "u0", json!({"topics": ["a/".repeat(2048)]}))
+        .await
+        .assert_problem(413, "payload-too-large");
     let anonymous = Request::post("/auth/tickets", r#"{"topics":["a/x"]}"#);
     anonymous
         .send(http)
