@@ -72,6 +72,23 @@ fn a_password_is_set_changed_checked_and_deleted() {
 }
 
 #[test]
+fn what_another_process_changes_while_a_password_is_typed_is_kept() {
+    let (_folder, file) = folder_with("");
+    let mut slow = Command::new(env!("CARGO_BIN_EXE_tidegate"))
+        .arg("passwd")
+        .args([file.as_os_str(), "ann".as_ref()])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the built tidegate starts");
+    let done = (0, String::new());
+    assert_eq!(passwd(&file, &["bob"], b"two"), done);
+    slow.stdin.take().unwrap().write_all(b"one").unwrap();
+    assert!(slow.wait().unwrap().success());
+    assert_eq!(passwd(&file, &["bob", "--check"], b"two"), done);
+    assert_eq!(passwd(&file, &["ann", "--check"], b"one"), done);
+}
+
+#[test]
 fn names_and_passwords_that_cannot_be_are_refused_and_nothing_is_changed() {
     let (_folder, file) = folder_with("# untouched\n");
     let long = "n".repeat(65_536);

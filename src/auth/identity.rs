@@ -46,6 +46,8 @@ pub struct Identity {
     proven_until: Option<Millis>,
     /// When it is to end.
     expires: Option<Deadline>,
+    /// When it ends even if that is put off.
+    latest: Option<Millis>,
     compiled: ArcSwapOption<Compiled>,
 }
 
@@ -73,6 +75,9 @@ pub enum Proof {
 #[derive(Debug, Clone)]
 pub struct Deadline(Arc<AtomicU64>);
 
+/// The time of what has been ended, which is never put off.
+const ENDED: u64 = 0;
+
 impl Deadline {
     /// At that time.
     pub fn at(time: Millis) -> Self {
@@ -84,9 +89,18 @@ impl Deadline {
         Millis(self.0.load(Ordering::Relaxed))
     }
 
-    /// It is then instead.
-    pub fn move_to(&self, time: Millis) {
-        self.0.store(time.0, Ordering::Relaxed);
+    /// It is then instead; false if it has been ended, which it stays.
+    pub fn move_to(&self, time: Millis) -> bool {
+        let put_off = |held| (held != ENDED).then_some(time.0);
+        let moved = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, put_off);
+        moved.is_ok()
+    }
+
+    /// It has come, for good.
+    pub fn end(&self) {
+        self.0.store(ENDED, Ordering::Relaxed);
     }
 }
 
@@ -114,6 +128,7 @@ impl Clone for Identity {
             only_as: self.only_as.clone(),
             proven_until: self.proven_until,
             expires: self.expires.clone(),
+            latest: self.latest,
             // another one may be asked to come in another way
             compiled: ArcSwapOption::empty(),
         }
@@ -186,6 +201,12 @@ impl Identity {
     /// As `self`, until then.
     pub fn until(mut self, expires: Deadline) -> Self {
         self.expires = Some(expires);
+        self
+    }
+
+    /// As `self`, until then at the latest; what it was to end with ends it still.
+    pub fn no_later_than(mut self, time: Millis) -> Self {
+        self.latest = Some(time);
         self
     }
 
@@ -270,7 +291,8 @@ impl Identity {
 
     /// When it is to end.
     pub fn expires(&self) -> Option<Millis> {
-        self.expires.as_ref().map(Deadline::time)
+        let expires = self.expires.as_ref().map(Deadline::time);
+        expires.into_iter().chain(self.latest).min()
     }
 
     /// How much it may do; `None` is without limit.
@@ -456,5 +478,29 @@ mod tests {
         let both = token.with_ticket(&grants(&["a/#"]));
         assert_eq!(both.may_publish(&topic("a/b"), false), Ok(()));
         assert!(both.may_publish(&topic("a/c"), false).is_err());
+    }
+
+    #[test]
+    fn what_was_ended_is_not_put_off_any_more() {
+        let deadline = Deadline::at(Millis(10));
+        let one = Identity::default().until(deadline.clone());
+        assert!(deadline.move_to(Millis(20)));
+        assert!(!one.is_expired(Millis(19)));
+        deadline.end();
+        assert!(!deadline.move_to(Millis(30)));
+        assert!(one.is_expired(Millis(1)));
+    }
+
+    #[test]
+    fn who_acts_for_somebody_for_a_while_ends_with_him_or_sooner() {
+        let deadline = Deadline::at(Millis(10));
+        let own = Identity::default().until(deadline.clone());
+        let lent = own.clone().no_later_than(Millis(15));
+        assert_eq!(lent.expires(), Some(Millis(10)));
+        deadline.move_to(Millis(20));
+        assert_eq!(lent.by(Via::Sse).expires(), Some(Millis(15)));
+        assert_eq!(own.expires(), Some(Millis(20)));
+        deadline.end();
+        assert!(lent.is_expired(Millis(1)));
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     metrics::METRICS,
     session::Session,
 };
+use hashbrown::HashSet;
 use parking_lot::Mutex;
 use std::{
     cmp::{Ordering, Reverse},
@@ -17,9 +18,19 @@ use std::{
     sync::{Arc, Weak},
 };
 
-/// Receivers whose proof ends some day, soonest first.
+/// Expiries that are not worth looking through.
+const FEW: usize = 1024;
+
+/// Receivers whose proof ends some day.
 #[derive(Default)]
-pub struct Expiries(Mutex<BinaryHeap<Reverse<Expiry>>>);
+pub struct Expiries(Mutex<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    soonest_first: BinaryHeap<Reverse<Expiry>>,
+    /// How many were left when last it was thinned out.
+    left: usize,
+}
 
 struct Expiry {
     due: Millis,
@@ -47,10 +58,33 @@ impl Ord for Expiry {
 }
 
 impl Expiries {
-    fn take_due(&self, now: Millis) -> Option<Expiry> {
+    fn add(&self, expiry: Expiry) {
         let mut queue = self.0.lock();
+        if queue.soonest_first.len() >= 2 * queue.left.max(FEW) {
+            queue.thin_out();
+        }
+        queue.soonest_first.push(Reverse(expiry));
+    }
+
+    fn take_due(&self, now: Millis) -> Option<Expiry> {
+        let queue = &mut self.0.lock().soonest_first;
         let is_due = queue.peek().is_some_and(|first| first.0.due <= now);
         is_due.then(|| queue.pop().map(|first| first.0)).flatten()
+    }
+}
+
+impl Queue {
+    /// Drops those whose receivers are gone: proofs may last for years, and receivers come and go with each request. Of
+    /// several for one receiver the soonest is enough, since whoever is looked at and not over is noted anew.
+    fn thin_out(&mut self) {
+        let mut soonest_first: Vec<_> = std::mem::take(&mut self.soonest_first).into_vec();
+        soonest_first.sort_unstable_by(|one, other| one.0.cmp(&other.0));
+        let mut noted = HashSet::new();
+        soonest_first.retain(|Reverse(expiry)| {
+            expiry.outbox.strong_count() > 0 && noted.insert(expiry.outbox.as_ptr())
+        });
+        self.left = soonest_first.len();
+        self.soonest_first = soonest_first.into();
     }
 }
 
@@ -59,11 +93,7 @@ impl Broker {
     pub(super) fn watch_expiry(&self, outbox: &Arc<Outbox>) {
         if let Some(due) = outbox.reader().expires() {
             let outbox = Arc::downgrade(outbox);
-            self.0
-                .expiries
-                .0
-                .lock()
-                .push(Reverse(Expiry { due, outbox }));
+            self.0.expiries.add(Expiry { due, outbox });
         }
     }
 
@@ -100,8 +130,7 @@ impl Broker {
         self.0.streams.close_unauthorized();
         self.0.streams.each(drop_denied);
         for outbox in self.outboxes() {
-            self.pass_on_denied(&outbox);
-            drop_denied(&outbox);
+            self.drop_denied(&outbox);
             if self.0.config.disconnect_on_revoke {
                 outbox.ask_for_rights();
             }
@@ -113,6 +142,11 @@ impl Broker {
         outbox.read_as(identity.clone());
         self.watch_expiry(outbox);
         self.presence_changed(session);
+        self.drop_denied(outbox);
+    }
+
+    /// What waits here and is denied now goes.
+    pub(super) fn drop_denied(&self, outbox: &Arc<Outbox>) {
         self.pass_on_denied(outbox);
         drop_denied(outbox);
     }
@@ -148,4 +182,53 @@ fn drop_denied(outbox: &Outbox) {
 pub fn is_beyond_rights(session: &Session, identity: &Identity) -> bool {
     let mut held = session.subscriptions();
     held.any(|held| identity.may_subscribe(&held.filter).is_err())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::outbox::{Bounds, Kind};
+
+    fn outbox(key: u64) -> Arc<Outbox> {
+        let bounds = Bounds {
+            messages: 1,
+            bytes: 1,
+        };
+        let reader = Identity::anonymous();
+        Arc::new(Outbox::new(key, Kind::Stream, bounds, false, 0, reader))
+    }
+
+    fn expiry(due: u64, outbox: &Arc<Outbox>) -> Expiry {
+        Expiry {
+            due: Millis(due),
+            outbox: Arc::downgrade(outbox),
+        }
+    }
+
+    #[test]
+    fn receivers_that_are_gone_are_not_kept_until_their_proofs_end() {
+        let expiries = Expiries::default();
+        for key in 0..10 * FEW as u64 {
+            expiries.add(expiry(u64::MAX, &outbox(key)));
+        }
+        let kept = expiries.0.lock().soonest_first.len();
+        assert!(kept <= 2 * FEW, "{kept}");
+    }
+
+    #[test]
+    fn a_receiver_that_proves_itself_again_and_again_is_kept_with_its_soonest_end() {
+        let expiries = Expiries::default();
+        let (often, once) = (outbox(1), outbox(2));
+        expiries.add(expiry(7, &once));
+        for due in (5..10 * FEW as u64).rev() {
+            expiries.add(expiry(due, &often));
+        }
+        expiries.0.lock().thin_out();
+        let ends = [(); 3].map(|()| {
+            let first = expiries.take_due(Millis(u64::MAX));
+            first.map(|first| (first.due, first.outbox.upgrade().unwrap().key()))
+        });
+        assert_eq!(ends, [Some((Millis(5), 1)), Some((Millis(7), 2)), None]);
+        assert!(expiries.0.lock().left <= 2);
+    }
 }

@@ -129,14 +129,21 @@ pub fn place(delivery: &Delivery) -> Option<Position> {
 }
 
 impl Stream {
-    /// Its client has proved itself anew, as the same or as another user: true if it may go on.
-    pub fn read_as(&self, identity: &Arc<Identity>) -> bool {
+    /// Its client has proved itself anew, as the same or as another user: true if it may go on. What waits and is denied
+    /// to it is not handed out any more.
+    pub fn read_as(&mut self, identity: &Arc<Identity>) -> bool {
         let mut filters = self.filters.iter();
         let may = filters.all(|watched| identity.may_subscribe(&watched.filter).is_ok());
         if may {
             self.outbox.read_as(identity.clone());
             self.broker.watch_expiry(&self.outbox);
-            self.broker.0.routes.rights_changed();
+            // publishers remember whom a message goes to; members of a share group are asked each time
+            let own = self.filters.iter();
+            let own = own.filter(|watched| watched.filter.share().is_none());
+            own.for_each(|watched| self.broker.0.routes.presence_changed(&watched.filter));
+            self.broker.drop_denied(&self.outbox);
+            self.ready
+                .retain(|taken| identity.may_read(&taken.message.topic).is_ok());
         }
         may
     }

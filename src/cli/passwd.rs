@@ -6,6 +6,7 @@
 mod replace;
 mod terminal;
 
+use self::replace::Replacement;
 use super::{FAILED, USED_WRONGLY, end};
 use crate::auth::password::{self, Fault, LoadError, PasswordFile, edit};
 use std::{
@@ -92,16 +93,17 @@ impl fmt::Display for Refusal {
 }
 
 fn set(file: &Path, user: &str) -> Result<ExitCode, Refusal> {
-    // before anybody types a password
-    let old = text_of(file)?;
+    // before anybody types a password; it may be another file by the time that he has
+    text_of(file)?;
     let password = new_password()?;
     let hash = password::hash(&password).map_err(Refusal::Input)?;
-    write(file, &edit::set(&old, user, &hash))
+    change(file, |old| Ok(edit::set(old, user, &hash)))
 }
 
 fn delete(file: &Path, user: &str) -> Result<ExitCode, Refusal> {
-    let rest = edit::remove(&text_of(file)?, user);
-    write(file, &rest.ok_or_else(|| Refusal::NoUser(file.to_owned()))?)
+    change(file, |old| {
+        edit::remove(old, user).ok_or_else(|| Refusal::NoUser(file.to_owned()))
+    })
 }
 
 fn check(file: &Path, user: &str) -> Result<ExitCode, Refusal> {
@@ -125,10 +127,17 @@ fn text_of(file: &Path) -> Result<String, Refusal> {
     }
 }
 
-fn write(file: &Path, text: &str) -> Result<ExitCode, Refusal> {
-    replace::replace(file, text).map_err(|error| Refusal::Write(file.to_owned(), error))?;
+/// Reads the file, edits it and writes it, and nobody else does meanwhile.
+fn change(
+    file: &Path,
+    edit: impl FnOnce(&str) -> Result<String, Refusal>,
+) -> Result<ExitCode, Refusal> {
+    let cannot_write = |error| Refusal::Write(file.to_owned(), error);
+    let replacement = Replacement::begin(file).map_err(cannot_write)?;
+    let text = edit(&text_of(file)?)?;
+    replacement.finish(&text).map_err(cannot_write)?;
     // other lines may have been wrong before; to set passwords again is one way to put them right
-    for fault in PasswordFile::parse(text).err().unwrap_or_default() {
+    for fault in PasswordFile::parse(&text).err().unwrap_or_default() {
         warn(file, &fault);
     }
     Ok(ExitCode::SUCCESS)

@@ -22,7 +22,10 @@ use axum::{
     http::{Extensions, HeaderMap, HeaderValue, Method, Uri, header},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use std::sync::{Arc, LazyLock};
+use std::{
+    net::IpAddr,
+    sync::{Arc, LazyLock},
+};
 
 /// What a ticket in a query begins with.
 const TICKET: &str = "ticket=";
@@ -80,10 +83,7 @@ pub async fn identify(state: &State, request: &mut Request) -> Result<(), Proble
 
 /// Whoever need not say who he is has what his address may have.
 fn count_by_address(state: &State, noted: &mut Extensions) {
-    let ip = noted
-        .get::<Connection>()
-        .and_then(|it| it.arrival.peer.ip());
-    if let Some(quota) = state.chain.quota_of_nobody(ip) {
+    if let Some(quota) = state.chain.quota_of_nobody(ip_of(noted)) {
         let caller = Identity::default().with_quota(Some(quota));
         noted.insert(Caller(Arc::new(caller)));
     }
@@ -95,7 +95,7 @@ fn is_guarded(method: &Method, path: &str) -> bool {
     path.starts_with("/api/v1/")
         || path == "/metrics"
         || path == "/auth/tickets"
-        || path == "/auth/session" && *method == Method::GET
+        || path == "/auth/session" && matches!(*method, Method::GET | Method::HEAD)
 }
 
 async fn prove(
@@ -153,6 +153,13 @@ pub fn listener_of(noted: &Extensions) -> &'static str {
     noted
         .get::<Connection>()
         .map_or("http", |connection| connection.arrival.listener.name())
+}
+
+/// From which address the request came; `None` is a program on this machine, through a socket in the file system.
+pub fn ip_of(noted: &Extensions) -> Option<IpAddr> {
+    noted
+        .get::<Connection>()
+        .and_then(|connection| connection.arrival.peer.ip())
 }
 
 /// Who calls, by requests over HTTP.

@@ -63,6 +63,8 @@ async fn a_session_stands_for_its_user_and_ends_with_its_streams_when_it_is_logg
         .send(http)
         .await;
     assert_eq!(who.json()["user"], "u0");
+    let asked_by_head = Request::new("HEAD", "/auth/session").header("Cookie", &cookie);
+    assert_eq!(asked_by_head.send(http).await.status, 200);
     let mut open = stream(http, "/api/v1/stream?topic=a/x", &[("Cookie", &cookie)]).await;
     assert_eq!(open.next().await.name, "ready");
     let publish = |target: &str| {
@@ -242,6 +244,38 @@ async fn a_ticket_for_once_is_used_up_and_one_for_a_second_is_over_with_its_stre
 }
 
 #[tokio::test]
+async fn tickets_of_a_session_and_their_streams_end_when_it_is_logged_out() {
+    let guarded = guarded();
+    let http = guarded.gateway.http;
+    let cookie = log_in(http).await;
+    let mut targets = Vec::new();
+    for uses in ["reconnect", "once"] {
+        let request = own("POST", "/auth/tickets", http)
+            .header("Content-Type", "application/json")
+            .header("Cookie", &cookie)
+            .body(json!({"topics": ["a/x"], "uses": uses}).to_string());
+        let issued = request.send(http).await.json();
+        let ticket = issued["ticket"].as_str().expect("a ticket");
+        targets.push(format!("/api/v1/stream?topic=a/x&ticket={ticket}"));
+    }
+    let mut open = stream(http, &targets[0], &[]).await;
+    assert_eq!(open.next().await.name, "ready");
+    let out = own("DELETE", "/auth/session", http).header("Cookie", &cookie);
+    assert_eq!(out.send(http).await.status, 204);
+    for target in &targets {
+        Request::get(target)
+            .send(http)
+            .await
+            .assert_problem(401, "not-authenticated");
+    }
+    let bye = open.next().await;
+    assert_eq!(
+        (&*bye.name, &bye.data["reason"]),
+        ("bye", &"token_expired".into())
+    );
+}
+
+#[tokio::test]
 async fn a_wish_for_a_ticket_must_make_sense() {
     let guarded = guarded();
     let http = guarded.gateway.http;
@@ -261,6 +295,9 @@ async fn a_wish_for_a_ticket_must_make_sense() {
     ticket(http, "u0", json!({"topics": ["a/#/b"]}))
         .await
         .assert_problem(400, "filter-invalid");
+    ticket(http, "u0", json!({"topics": ["a/".repeat(2048)]}))
+        .await
+        .assert_problem(413, "payload-too-large");
     let anonymous = Request::post("/auth/tickets", r#"{"topics":["a/x"]}"#);
     anonymous
         .send(http)

@@ -2,6 +2,7 @@
 
 use super::{broker, numbers, payload, publish, publish_numbers};
 use crate::{
+    auth::rules::{Subject, access::Access, own},
     broker::{
         resume::{Gap, Reason, Start},
         stream::{Stream, StreamItem},
@@ -164,4 +165,56 @@ async fn a_stream_is_told_how_much_it_missed_and_is_gone_when_dropped() {
     assert_eq!(rest, numbers(lost..9000));
     drop(stream);
     assert_eq!(publish(&broker, "t/x", "x", Qos::AtMostOnce).offered, 0);
+}
+
+/// Somebody who may subscribe to `t/#` and receive all of it but `t/secret`.
+fn half_trusted() -> Arc<Identity> {
+    let rules = "[[rule]]\ndeny = [\"receive\"]\ntopics = [\"t/secret\"]\n\
+                 [[rule]]\nallow = [\"subscribe\", \"receive\"]\ntopics = [\"t/#\"]\n";
+    let access = Access::new(own::parse(rules).unwrap());
+    Arc::new(Identity::new(Subject::default(), Some(Arc::new(access))))
+}
+
+#[test]
+fn what_waits_for_a_stream_and_is_denied_to_whoever_it_is_read_as_from_then_on_goes() {
+    let broker = broker(1000);
+    let filters = [TopicFilter::parse("t/#").unwrap()];
+    let mut stream = stream(&broker, &filters, Start::Now);
+    publish(&broker, "t/open", "first", Qos::AtMostOnce);
+    publish(&broker, "t/secret", "taken from the queue", Qos::AtMostOnce);
+    assert!(matches!(stream.try_next(), Some(StreamItem::Message(_))));
+    publish(&broker, "t/secret", "in the queue", Qos::AtMostOnce);
+    publish(&broker, "t/open", "last", Qos::AtMostOnce);
+    assert!(stream.read_as(&half_trusted()));
+    publish(&broker, "t/secret", "later", Qos::AtMostOnce);
+    assert_eq!(everything(&mut stream).0, ["last"]);
+}
+
+#[test]
+fn a_stream_read_as_somebody_else_leaves_what_publishers_remember_of_other_topics() {
+    let broker = broker(1000);
+    let filters = [TopicFilter::parse("t/#").unwrap()];
+    let mut stream = stream(&broker, &filters, Start::Now);
+    let mut publisher = broker.publisher(Identity::anonymous(), None);
+    let mut say = |topic: &str, payload: &str| {
+        let draft = Draft {
+            topic: TopicName::parse(topic).unwrap(),
+            payload: payload.into(),
+            qos: Qos::AtMostOnce,
+            retain: false,
+            properties: None,
+        };
+        broker.publish(&mut publisher, draft).unwrap();
+    };
+    say("t/secret", "remembered as its");
+    let routes = &broker.0.routes;
+    let own = routes.shard("t/secret");
+    let mut names = ('a'..='z').map(|name| routes.shard(&name.to_string()));
+    let other = names.find(|shard| *shard != own).unwrap();
+    let before = (routes.stamp(own), routes.stamp(other));
+    assert!(stream.read_as(&half_trusted()));
+    assert_ne!(routes.stamp(own), before.0);
+    assert_eq!(routes.stamp(other), before.1);
+    say("t/secret", "no longer its");
+    assert_eq!(everything(&mut stream).0, Vec::<String>::new());
 }

@@ -8,38 +8,66 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Writes `text` to `file`, in the place of what is there. Mode and owner stay as they are; a new file is for its owner
-/// only. Two processes cannot do this at once: the second gets an error.
-pub fn replace(file: &Path, text: &str) -> io::Result<()> {
-    let file = behind_links(file)?;
-    let beside = beside(&file);
-    let mut options = OpenOptions::new();
-    let new = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&beside);
-    let new = new.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => io::Error::other(format!(
-            "somebody else is changing it; if nobody is, remove {} and try again",
-            beside.display()
-        )),
-        _ => error,
-    })?;
-    let done = fill(new, &file, text).and_then(|()| fs::rename(&beside, &file));
-    if done.is_err() {
-        let _ = fs::remove_file(&beside); // the first error is the one to tell
-    }
-    done?;
-    File::open(folder_of(&file))?.sync_all()
+/// A file beside another one, to be put in its place. As long as it is there nobody else can begin to change that one; it
+/// goes when it is dropped.
+pub struct Replacement {
+    file: PathBuf,
+    beside: PathBuf,
+    new: File,
+    is_in_place: bool,
 }
 
-fn fill(mut new: File, file: &Path, text: &str) -> io::Result<()> {
+impl Replacement {
+    /// Begins to change `file`. Whatever is read of it before this may be old. Two processes cannot do this at once: the
+    /// second gets an error.
+    pub fn begin(file: &Path) -> io::Result<Self> {
+        let file = behind_links(file)?;
+        let beside = beside(&file);
+        let mut options = OpenOptions::new();
+        let new = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&beside);
+        let new = new.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => io::Error::other(format!(
+                "somebody else is changing it; if nobody is, remove {} and try again",
+                beside.display()
+            )),
+            _ => error,
+        })?;
+        Ok(Replacement {
+            file,
+            beside,
+            new,
+            is_in_place: false,
+        })
+    }
+
+    /// Writes `text` in the place of what is there. Mode and owner stay as they are; a new file is for its owner only.
+    pub fn finish(mut self, text: &str) -> io::Result<()> {
+        fill(&mut self.new, &self.file, text)?;
+        fs::rename(&self.beside, &self.file)?;
+        // from now on a file of that name is somebody else's
+        self.is_in_place = true;
+        File::open(folder_of(&self.file))?.sync_all()
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        if !self.is_in_place {
+            let _ = fs::remove_file(&self.beside); // there is another error to tell
+        }
+    }
+}
+
+fn fill(new: &mut File, file: &Path, text: &str) -> io::Result<()> {
     match fs::metadata(file) {
         Ok(old) => {
             let made = new.metadata()?;
             if (made.uid(), made.gid()) != (old.uid(), old.gid()) {
-                fchown(&new, Some(old.uid()), Some(old.gid())).map_err(|error| {
+                fchown(&*new, Some(old.uid()), Some(old.gid())).map_err(|error| {
                     io::Error::new(error.kind(), format!("its owner cannot be kept: {error}"))
                 })?;
             }
@@ -82,6 +110,10 @@ mod tests {
         fs::metadata(file).unwrap().mode() & 0o777
     }
 
+    fn replace(file: &Path, text: &str) -> io::Result<()> {
+        Replacement::begin(file)?.finish(text)
+    }
+
     #[test]
     fn a_new_file_is_for_its_owner_and_an_old_one_keeps_its_mode_and_its_links() {
         let folder = tempfile::tempdir().unwrap();
@@ -114,5 +146,18 @@ mod tests {
             "{error}"
         );
         assert_eq!(fs::read_to_string(&file).unwrap(), "old");
+    }
+
+    #[test]
+    fn nobody_else_changes_a_file_between_the_beginning_of_a_change_and_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("passwd");
+        let first = Replacement::begin(&file).unwrap();
+        assert!(Replacement::begin(&file).is_err());
+        first.finish("first").unwrap();
+        drop(Replacement::begin(&file).unwrap());
+        Replacement::begin(&file).unwrap().finish("second").unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "second");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 }

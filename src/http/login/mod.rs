@@ -22,10 +22,18 @@ use std::sync::Arc;
 pub const COOKIE: &str = "__Host-tidegate";
 
 /// What was given out.
-#[derive(Default)]
 pub struct Logins {
     sessions: Table<Session>,
     tickets: Table<Ticket>,
+}
+
+impl Default for Logins {
+    fn default() -> Self {
+        Logins {
+            sessions: Table::new(session::MOST_EACH),
+            tickets: Table::new(ticket::MOST_EACH),
+        }
+    }
 }
 
 impl Logins {

@@ -1,6 +1,9 @@
 //! `/auth/session`: log in, stay in, log out.
 
-use super::{COOKIE, must_be_json, table::Held};
+use super::{
+    COOKIE, must_be_json,
+    table::{Held, Owner},
+};
 use crate::{
     auth::{
         identity::{Deadline, Identity},
@@ -25,6 +28,9 @@ use utoipa::ToSchema;
 
 /// How long a session lasts unless it is renewed, in seconds.
 const LASTS: u64 = 12 * 60 * 60;
+
+/// How many one user has at most, or those at an address who are nobody.
+pub(super) const MOST_EACH: usize = 100;
 
 /// Credentials in a body are no longer than this.
 const BOUND: body::Bound = body::Bound {
@@ -78,7 +84,8 @@ pub struct Who {
 /// Log in
 ///
 /// Sets the cookie `__Host-tidegate`. With the cookie of a session that goes on and without credentials the session is
-/// renewed: streams that were opened with it go on.
+/// renewed: streams that were opened with it go on. A user has at most 100 sessions, and so have all at an address who are
+/// nobody: one more ends the oldest.
 #[utoipa::path(
     post,
     path = "/auth/session",
@@ -108,14 +115,15 @@ pub async fn post(
         && let Some(secret) = cookie(&head.headers)
     {
         let session = state.logins.sessions.redeem(secret, now);
-        let session = session.filter(|session| state.chain.still_holds(&session.identity));
+        let session = session.filter(|session| {
+            // a token's own end is not put off
+            let ends = ends.min(session.identity.proven_until(ends));
+            // and nothing if somebody has logged out meanwhile
+            state.chain.still_holds(&session.identity) && session.ends.move_to(ends)
+        });
         let session = session.ok_or_else(|| {
             Problem::new(Kind::NotAuthenticated, "the session is over: log in again")
         })?;
-        // a token's own end is not put off
-        session
-            .ends
-            .move_to(ends.min(session.identity.proven_until(ends)));
         return Ok(answer(&session, secret));
     }
     let shown = match &written {
@@ -135,9 +143,14 @@ pub async fn post(
     let ends = Deadline::at(ends.min(identity.proven_until(ends)));
     let identity = Arc::new(identity.until(ends.clone()));
     let session = Session { identity, ends };
-    let secret = state.logins.sessions.give_out(session.clone(), now);
-    let secret = secret.ok_or_else(|| Problem::new(Kind::Overloaded, "too many sessions"))?;
-    Ok(answer(&session, &secret))
+    let owner = Owner::of(&session.identity, caller::ip_of(&head.extensions));
+    let given_out = state.logins.sessions.give_out(session.clone(), owner, now);
+    let given_out = given_out.ok_or_else(|| Problem::new(Kind::Overloaded, "too many sessions"))?;
+    if let Some(oldest) = given_out.gave_way {
+        // nobody could log it out any more
+        end(&state, &oldest);
+    }
+    Ok(answer(&session, &given_out.secret))
 }
 
 /// Who am I?
@@ -161,7 +174,7 @@ pub async fn get(
 
 /// Log out
 ///
-/// Ends the session, and with it every stream that was opened with its cookie.
+/// Ends the session, and with it its tickets and every stream that was opened with its cookie or with one of them.
 #[utoipa::path(
     delete,
     path = "/auth/session",
@@ -173,12 +186,10 @@ pub async fn delete(
     axum_extract::State(state): axum_extract::State<Arc<State>>,
     request: Request,
 ) -> Response {
-    let now = state.broker.now();
     if let Some(secret) = cookie(request.headers())
         && let Some(session) = state.logins.sessions.take_back(secret)
     {
-        session.ends.move_to(now);
-        state.broker.end_where(|identity| identity.is_expired(now));
+        end(&state, &session);
     }
     let gone = format!("{COOKIE}=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0");
     let mut response = StatusCode::NO_CONTENT.into_response();
@@ -186,6 +197,13 @@ pub async fn delete(
         response.headers_mut().insert(header::SET_COOKIE, value);
     }
     response
+}
+
+/// A session that was taken out of the table is over, and so is what was opened with it.
+fn end(state: &State, session: &Session) {
+    session.ends.end();
+    let now = state.broker.now();
+    state.broker.end_where(|identity| identity.is_expired(now));
 }
 
 /// The secret in the session's cookie.
@@ -253,3 +271,6 @@ fn answer(session: &Session, secret: &str) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+#[cfg(test)]
+mod tests;

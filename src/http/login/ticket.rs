@@ -3,12 +3,12 @@
 //! An `EventSource` and a browser's WebSocket can send no header, and a token in a URL stands in logs and histories for as
 //! long as it lives. A ticket is random, short-lived and can do only what it names.
 
-use super::{must_be_json, table::Held};
+use super::{
+    must_be_json,
+    table::{Held, Owner},
+};
 use crate::{
-    auth::{
-        identity::{Deadline, Identity},
-        rules::rights::Grants,
-    },
+    auth::{identity::Identity, rules::rights::Grants},
     http::{
         State, body, caller, envelope, extract,
         problem::{Kind, Problem, ProblemBody},
@@ -31,8 +31,12 @@ const LONGEST: u64 = 60 * 60;
 /// How long one lives that does not say.
 const USUAL: u64 = 5 * 60;
 
+/// How many one user has at most, or those at an address who are nobody.
+pub(super) const MOST_EACH: usize = 1000;
+
+/// What is wished for is kept with the ticket.
 const BOUND: body::Bound = body::Bound {
-    bytes: 64 * 1024,
+    bytes: 4 * 1024,
     what: "the wish for a ticket",
 };
 
@@ -47,7 +51,9 @@ pub struct Ticket {
 
 impl Held for Ticket {
     fn ends(&self) -> Millis {
-        self.ends
+        // with its caller, who may log out
+        let callers = self.identity.expires();
+        callers.map_or(self.ends, |callers| callers.min(self.ends))
     }
 
     fn is_once(&self) -> bool {
@@ -106,7 +112,9 @@ pub struct Issued {
 
 /// Get a ticket
 ///
-/// It stands in the URL of a stream or a WebSocket as `?ticket=` and can do what it names as long as its caller may.
+/// It stands in the URL of a stream or a WebSocket as `?ticket=` and can do what it names as long as its caller may, and no
+/// longer than the session that it was got with. A wish has at most 4 KiB. A user has at most 1,000 tickets, and so have all
+/// at an address who are nobody: one more takes the place of the oldest.
 #[utoipa::path(
     post,
     path = "/auth/tickets",
@@ -167,7 +175,7 @@ pub async fn post(
     let ends = ends.min(caller.expires().unwrap_or(ends));
     let identity = (*caller).clone().with_ticket(&grants);
     let identity = match wish.uses {
-        Uses::Reconnect => identity.until(Deadline::at(ends)),
+        Uses::Reconnect => identity.no_later_than(ends),
         Uses::Once => identity,
     };
     let ticket = Ticket {
@@ -175,8 +183,11 @@ pub async fn post(
         ends,
         once: wish.uses == Uses::Once,
     };
-    let ticket = state.logins.tickets.give_out(ticket, now);
-    let ticket = ticket.ok_or_else(|| Problem::new(Kind::Overloaded, "too many tickets"))?;
+    let owner = Owner::of(&caller, caller::ip_of(&head.extensions));
+    let given_out = state.logins.tickets.give_out(ticket, owner, now);
+    let ticket = given_out
+        .ok_or_else(|| Problem::new(Kind::Overloaded, "too many tickets"))?
+        .secret;
     let expires = envelope::rfc3339(ends);
     let no_store = [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     let issued = Json(Issued { ticket, expires });

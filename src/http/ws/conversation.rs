@@ -301,7 +301,7 @@ impl Conversation {
                 self.answers.push_back(frames::ok(to));
                 if !self
                     .subscriptions
-                    .iter()
+                    .iter_mut()
                     .all(|held| held.read_as(&identity))
                 {
                     self.leave(Goodbye::RightsLost);

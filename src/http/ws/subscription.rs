@@ -84,7 +84,10 @@ impl Subscription {
     }
 
     /// Its client has proved itself anew: false if it may no longer have this.
-    pub fn read_as(&self, identity: &Arc<Identity>) -> bool {
+    pub fn read_as(&mut self, identity: &Arc<Identity>) -> bool {
+        let may_read = |one: &Delivery| identity.may_read(&one.message.topic).is_ok();
+        let rest: Vec<_> = self.snapshot.by_ref().filter(may_read).collect();
+        self.snapshot = rest.into_iter();
         self.source.read_as(identity)
     }
 
