@@ -220,7 +220,9 @@ impl Refused {
             Refused::TopicReserved | Refused::NotAuthorized(_) => ReasonCode::NotAuthorized,
             Refused::TopicTooDeep | Refused::TopicTooLong => ReasonCode::TopicNameInvalid,
             Refused::FilterInvalid(_) => ReasonCode::TopicFilterInvalid,
-            Refused::PayloadTooLarge => ReasonCode::PacketTooLarge,
+            Refused::PayloadTooLarge | Refused::Storage(StoreError::TooLarge) => {
+                ReasonCode::PacketTooLarge
+            }
             Refused::PayloadFormatInvalid => ReasonCode::PayloadFormatInvalid,
             Refused::QosNotSupported => ReasonCode::QosNotSupported,
             Refused::RetainNotSupported => ReasonCode::RetainNotSupported,
@@ -244,7 +246,7 @@ impl Refused {
             Refused::TopicTooDeep | Refused::TopicTooLong | Refused::FilterInvalid(_) => {
                 Refusal::Topic
             }
-            Refused::PayloadTooLarge => Refusal::TooLarge,
+            Refused::PayloadTooLarge | Refused::Storage(StoreError::TooLarge) => Refusal::TooLarge,
             Refused::PayloadFormatInvalid => Refusal::Malformed,
             Refused::QosNotSupported
             | Refused::RetainNotSupported

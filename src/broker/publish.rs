@@ -363,9 +363,8 @@ impl Broker {
         }
         let offered = self.offer(targets, &message, Some(position));
         // not before the offer: who needs this one is known only now
-        if self.0.store.is_over_limit() {
-            while self.clean_oldest(&mut order) {}
-        }
+        // no more than there is to be room for: the rest is cleaned while nobody waits for it
+        while self.0.store.is_over_limit() && self.clean_oldest(&mut order) {}
         Ok(Receipt {
             offered,
             position: Some(position),

@@ -9,6 +9,7 @@ pub use kind::{Kind, TYPE_BASE};
 
 use crate::{
     broker::Refused, http::idempotency::Remember, metrics::Refusal, mqtt::reason::ReasonCode,
+    store::StoreError,
 };
 use axum::{
     body::Body,
@@ -247,7 +248,9 @@ impl From<Refused> for Problem {
             Refused::RetainNotSupported => Problem::new(Kind::RetainUnsupported, detail),
             Refused::PreconditionFailed => return Problem::new(Kind::PreconditionFailed, detail),
             Refused::FilterInvalid(_) => Problem::new(Kind::FilterInvalid, detail),
-            Refused::PayloadTooLarge => Problem::new(Kind::PayloadTooLarge, detail),
+            Refused::PayloadTooLarge | Refused::Storage(StoreError::TooLarge) => {
+                Problem::new(Kind::PayloadTooLarge, detail)
+            }
             Refused::PayloadFormatInvalid => Problem::new(Kind::PayloadFormatInvalid, detail),
             Refused::TooMany { .. } => Problem::new(Kind::QuotaExceeded, detail).retry_later(),
             Refused::TooFast { wait } => {

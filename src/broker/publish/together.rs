@@ -144,9 +144,8 @@ impl Broker {
             }
             self.offer(&one.targets, &one.message, one.position);
         }
-        if self.0.store.is_over_limit() {
-            while self.clean_oldest(&mut order) {}
-        }
+        // no more than there is to be room for: the rest is cleaned while nobody waits for it
+        while self.0.store.is_over_limit() && self.clean_oldest(&mut order) {}
         Ok(Outcomes { each, durable_at })
     }
 

@@ -5,6 +5,7 @@ use crate::{
     mqtt::topic::TopicName,
     store::{
         Store, StoreError, Urgency,
+        config::Durability,
         frame::{Lsn, Met, Walk},
         record::{self, Entry},
         recovery::HEADER,
@@ -111,8 +112,13 @@ impl DiskStore {
                 }
             }
         }
-        // also what replaced a retained message meanwhile must be there before that one goes
-        if !self.shared.wait(self.newest()) {
+        // also what replaced a retained message meanwhile must be there before that one goes: on the disk itself, where
+        // an acknowledgement means less; reserved offsets are synced in any case
+        let is_there = match self.shared.options.durability {
+            Durability::Interval(_) => self.reserve(),
+            _ => self.shared.wait(self.newest()),
+        };
+        if !is_there {
             return Ok(());
         }
         let gone = self.shared.locked().segments.remove(&number);

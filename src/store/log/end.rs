@@ -85,6 +85,11 @@ impl Log {
         shared: &Shared,
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Put {
+        if shared.watermark.has_failed() {
+            // nobody writes any more: what waits is not kept for ever
+            self.pending.clear();
+            self.pending_bytes = 0;
+        }
         let end = self.segments.entry(segment).or_default();
         match self.pending.last() {
             Some(chunk) if chunk.segment == segment => {}
@@ -159,6 +164,10 @@ impl Log {
 
     /// Offsets in use must never be behind what is durably reserved.
     pub(super) fn may_give(&mut self, shared: &Shared, offsets: u64) -> Result<(), StoreError> {
+        if self.closing {
+            // the last record tells where the next run begins
+            return Err(StoreError::Failed);
+        }
         if let Some((lsn, through)) = self.reserving
             && shared.watermark.durable() >= lsn
         {
