@@ -143,6 +143,9 @@ impl Chain {
         let address = Address::of(shown.ip);
         if is_guess {
             self.admit(address)?;
+            if self.is_known_wrong(address, shown.credentials) {
+                return Err(wrong("as wrong as it was a moment ago"));
+            }
         }
         let proven = self.look_at(shown, named, subject).await;
         if is_guess {
@@ -203,11 +206,30 @@ impl Chain {
         admitted.map_err(|wait| Unproven::TooManyFailed { wait })
     }
 
+    /// Whether this password was wrong from this address already, so that it costs no hash again. A token costs none,
+    /// and may be right as soon as its key is known.
+    fn is_known_wrong(&self, address: Address, shown: Credentials<'_>) -> bool {
+        let is_password = match shown {
+            Credentials::Password { user, password } => self.as_token(user, password).is_none(),
+            _ => false,
+        };
+        is_password && self.failures.knows(address, self.sum(shown))
+    }
+
+    /// Stands for what was shown beside what it is compared with, if that may change.
+    fn sum(&self, shown: Credentials<'_>) -> u64 {
+        let line = match (shown, &self.passwords) {
+            (Credentials::Password { user, .. }, Some(passwords)) => passwords.line_of(user),
+            _ => None,
+        };
+        self.failures.sum((shown, line))
+    }
+
     fn note(&self, address: Address, shown: Credentials<'_>, proven: &Result<Identity, Unproven>) {
         match proven {
             Ok(_) => self.failures.succeeded(address),
             Err(Unproven::Wrong(_)) => {
-                let sum = self.failures.sum(shown);
+                let sum = self.sum(shown);
                 self.failures.failed(address, sum, Instant::now());
             }
             Err(_) => {}

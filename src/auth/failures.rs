@@ -94,6 +94,17 @@ impl Failures {
         }
     }
 
+    /// Whether the credentials with this sum were wrong when they last came from this address: they need not be looked
+    /// at again.
+    pub fn knows(&self, address: Address, sum: u64) -> bool {
+        if !self.any.load(Ordering::Relaxed) {
+            return false;
+        }
+        let table = self.table.lock();
+        let entry = table.entries.get(&address);
+        entry.is_some_and(|entry| entry.known[..KNOWN.min(entry.count as usize)].contains(&sum))
+    }
+
     /// The credentials with this sum were wrong.
     pub fn failed(&self, address: Address, sum: u64, now: Instant) {
         let Some(free) = self.free else { return };
@@ -179,6 +190,16 @@ mod tests {
 
     fn address(number: u32) -> Address {
         Address::V4(number.into())
+    }
+
+    #[test]
+    fn what_was_wrong_is_known_until_somebody_there_was_right() {
+        let (failures, now) = (Failures::new(5), Instant::now());
+        failures.failed(address(1), 7, now);
+        assert!(failures.knows(address(1), 7));
+        assert!(!failures.knows(address(1), 8) && !failures.knows(address(2), 7));
+        failures.succeeded(address(1));
+        assert!(!failures.knows(address(1), 7));
     }
 
     #[test]

@@ -20,6 +20,9 @@ use tokio::sync::Semaphore;
 /// How long a password that was right needs no hash, and how many are remembered.
 const REMEMBERED: (usize, Duration) = (100_000, Duration::from_secs(60));
 
+/// Hashes that are computed at a time at most: one takes up to 19 MiB.
+const MOST_TURNS: usize = 4;
+
 /// Logins that wait for their turn at most, per hash that is computed at a time.
 const WAITING: usize = 512;
 
@@ -43,8 +46,8 @@ impl Passwords {
     pub fn new(path: PathBuf, file: PasswordFile) -> io::Result<Self> {
         let (capacity, lifetime) = REMEMBERED;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        // one core is left to everybody who is in already
-        let turns = (cores - 1).max(1);
+        // one core is left to everybody who is in already, and no more memory taken than a few hashes need
+        let turns = (cores - 1).clamp(1, MOST_TURNS);
         Ok(Passwords {
             path,
             file: ArcSwap::from_pointee(file),

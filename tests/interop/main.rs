@@ -7,6 +7,7 @@ mod support;
 mod browser_stream;
 mod curl;
 mod dashboard;
+mod foreign_pages;
 mod mosquitto;
 mod mosquitto_bridge;
 mod nginx;

@@ -1,60 +1,25 @@
 //! W7, W19: secrets are in no output. Every secret here is a canary, looked for in all that the gateway says and keeps.
 
 use crate::{
+    canary::{assert_silent, of_private_key},
+    certs::{Certs, borrowed},
     setup,
     support::{
         gateway::Gateway,
-        http::{Request, encode},
-        json_ws::JsonSocket,
+        http::Request,
         mqtt::{Client, Link},
         stream::{Encoding, Stream},
         wire::{Opening, Version},
+        within,
+    },
+    ways::{
+        WRONG_COOKIE, WRONG_PASSWORD, WRONG_TICKET, WRONG_TOKEN, by_commands, over_http2,
+        over_json_websockets,
     },
 };
-use base64::{
-    Engine,
-    engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD},
-};
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::json;
-use std::{fs, path::Path, process::Command};
-
-const WRONG_PASSWORD: &str = "canary/wrong+password?";
-const WRONG_TOKEN: &str = "Y2FuYXJ5.d3JvbmctdG9rZW4.c2lnbmF0dXJl";
-const WRONG_TICKET: &str = "canary-wrong-ticket";
-const WRONG_COOKIE: &str = "canary-wrong-cookie";
-
-/// Every way a secret may be written.
-fn forms(secret: &str) -> Vec<String> {
-    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
-    let quoted = serde_json::to_string(secret).expect("text");
-    vec![
-        secret.to_owned(),
-        STANDARD.encode(secret),
-        STANDARD_NO_PAD.encode(secret),
-        URL_SAFE_NO_PAD.encode(secret),
-        encode(secret),
-        encode(secret).to_lowercase(),
-        hex.to_uppercase(),
-        hex,
-        format!("{:?}", secret.as_bytes()),
-        quoted.trim_matches('"').to_owned(),
-    ]
-}
-
-fn assert_silent(what: &str, said: &[u8], secrets: &[String]) {
-    for secret in secrets {
-        for form in forms(secret) {
-            let found = memchr::memmem::find(said, form.as_bytes());
-            if let Some(at) = found {
-                let around = &said[at.saturating_sub(200)..(at + 100).min(said.len())];
-                panic!(
-                    "{what} shows {form:?} of {secret:?}: {}",
-                    String::from_utf8_lossy(around)
-                );
-            }
-        }
-    }
-}
+use std::{fs, net::SocketAddr, path::Path, process::Command};
 
 /// Comes in by every way with right and with wrong credentials; gives all that was answered, and what was given out.
 async fn drive(gateway: &Gateway) -> (Vec<u8>, Vec<String>) {
@@ -121,11 +86,7 @@ async fn drive(gateway: &Gateway) -> (Vec<u8>, Vec<String>) {
     let ready = stream.next().await;
     said.extend_from_slice(format!("{ready:?}").as_bytes());
 
-    for first in [token, WRONG_TOKEN] {
-        let mut socket = JsonSocket::unwelcomed(http).await;
-        let answer = socket.answered(json!({"op": "auth", "token": first})).await;
-        said.extend_from_slice(answer.to_string().as_bytes());
-    }
+    said.extend(over_json_websockets(http, &cookie, &ticket, token).await);
     for version in [Version::V31, Version::V311, Version::V5] {
         for (user, password) in [
             ("u0", setup::PASSWORD),
@@ -151,24 +112,47 @@ fn files_below(folder: &Path, into: &mut Vec<u8>) {
     }
 }
 
+/// The state below `$SYS`, as one reads it who may.
+async fn numbers(http: SocketAddr) -> Vec<u8> {
+    let numbers = Request::get("/api/v1/messages?topic=$SYS/%23&limit=1000")
+        .header("Authorization", &setup::basic("u0"));
+    within("numbers", async {
+        loop {
+            let answer = numbers.send(http).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            let messages = answer.json()["messages"].as_array().map_or(0, Vec::len);
+            if messages > 20 {
+                return answer.body;
+            }
+        }
+    })
+    .await
+}
+
 /// W7, W19: at the level that says most, in both formats, by all ways in.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_secret_is_in_logs_answers_numbers_or_the_data_folder() {
     for format in ["text", "json"] {
+        let certs = Certs::new();
         let log = format!("log.format={format}");
-        let (gateway, folder) = setup::guarded(&[
-            "--set",
-            "log.level=trace",
-            "--set",
-            &log,
-            "--set",
-            "sys.interval=1s",
-        ]);
+        let mut settings: Vec<String> = ["log.level=trace", &log, "sys.interval=1s"]
+            .into_iter()
+            .flat_map(|setting| ["--set".to_owned(), setting.to_owned()])
+            .collect();
+        settings.extend(certs.beside("http.tls"));
+        settings.extend(certs.client_ca("http.tls", "optional"));
+        let (gateway, folder) = setup::guarded(&borrowed(&settings));
         let (mut said, given) = drive(&gateway).await;
+        said.extend(over_http2(&gateway, &certs, &given));
         let mut secrets = given;
+        for key in ["ca-key.pem", "server-key.pem", "client-key.pem"] {
+            let key = fs::read_to_string(certs.path(key)).expect("dev-certs wrote it");
+            secrets.extend(of_private_key(&key));
+        }
         secrets.extend(
             [
                 setup::PASSWORD,
+                setup::HASH,
                 setup::KEY,
                 WRONG_PASSWORD,
                 WRONG_TOKEN,
@@ -178,10 +162,7 @@ async fn no_secret_is_in_logs_answers_numbers_or_the_data_folder() {
             .map(str::to_owned),
         );
 
-        // the state that everybody with the right may read
-        let numbers = Request::get("/api/v1/messages?topic=$SYS/%23")
-            .header("Authorization", &setup::basic("u0"));
-        said.extend_from_slice(&numbers.send(gateway.http).await.body);
+        said.extend(numbers(gateway.http).await);
         files_below(gateway.data(), &mut said);
         // what was said until now is in the log when this is
         let last = Request::get("/the-end").send(gateway.http).await;
@@ -189,9 +170,13 @@ async fn no_secret_is_in_logs_answers_numbers_or_the_data_folder() {
             .logs(last.header("request-id").expect("an id"))
             .await;
         said.extend_from_slice(gateway.log().as_bytes());
+        let data = gateway.data().to_owned();
+        let config = folder.path().join("tidegate.toml").display().to_string();
+        let again = gateway.restarted_after(&["--config", &config], || {
+            said.extend(by_commands(&data, folder.path()));
+        });
+        said.extend_from_slice(again.log().as_bytes());
         assert_silent(format, &said, &secrets);
-        gateway.stop();
-        drop(folder);
     }
 }
 

@@ -4,7 +4,12 @@
 mod support;
 
 mod canaries;
+mod canary;
+#[path = "../transport/certs.rs"]
+#[allow(dead_code, reason = "made for the tests of transport")]
+mod certs;
 mod cursors;
+mod fetching;
 mod files;
 mod foreign;
 mod hosts;
@@ -16,3 +21,4 @@ mod smuggling;
 mod start_up;
 mod supply;
 mod table;
+mod ways;

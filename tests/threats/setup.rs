@@ -12,12 +12,13 @@ use std::{
 
 /// Everybody's password, and its line as Mosquitto writes it (PBKDF2 with few rounds, so that tests do not wait for it).
 pub const PASSWORD: &str = "canary of a password";
-const HASH: &str = "$7$101$AAECAwQFBgcICQoL$iGDodqzUwn3GM/tmlVHF0Q70dJxNApOA9hoKFwFp/OajDfDM8/4BjvaWzL2K77FkzbFr3q1mss+YlBjabb2niQ==";
+pub const HASH: &str = "$7$101$AAECAwQFBgcICQoL$iGDodqzUwn3GM/tmlVHF0Q70dJxNApOA9hoKFwFp/OajDfDM8/4BjvaWzL2K77FkzbFr3q1mss+YlBjabb2niQ==";
 
 pub const KEY: &str = "a secret of at least thirty-two bytes";
 
-/// A user's own branch is his name: `u0` may do everything below `u0/`.
-const RULES: &str = "[[rule]]\nallow = [\"publish\", \"subscribe\", \"retain\"]\nusers = [\"*\"]\ntopics = [\"%u/#\"]\n";
+/// A user's own branch is his name: `u0` may do everything below `u0/`, and read the gateway's numbers.
+const RULES: &str = "[[rule]]\nallow = [\"publish\", \"subscribe\", \"retain\"]\nusers = [\"*\"]\ntopics = [\"%u/#\"]\n\
+    [[rule]]\nallow = [\"subscribe\"]\nusers = [\"u0\"]\ntopics = [\"$SYS/#\"]\n";
 
 /// A gateway with the users `u0` and `u1`, and the folder of its files.
 pub fn guarded(arguments: &[&str]) -> (Gateway, tempfile::TempDir) {
