@@ -2,6 +2,7 @@
 //
 // The session is a cookie that no script can read. What is kept here is a name to show.
 
+import { Renewal } from './renewal.js';
 import { visible } from './text.js';
 
 const SESSION = 'auth/session';
@@ -11,6 +12,7 @@ export class Login {
   constructor(page, on) {
     this.at = (id) => page.getElementById(id);
     this.on = on;
+    this.renewal = new Renewal({ over: () => this.again() });
     this.at('login-form').addEventListener('submit', (event) => {
       event.preventDefault();
       this.#logIn();
@@ -24,7 +26,9 @@ export class Login {
     try {
       const response = await fetch(SESSION, { cache: 'no-store' });
       if (response.status === 401) return this.#ask('');
-      this.#enter(response.ok ? (await response.json()).user : null);
+      const who = response.ok ? await response.json() : { user: null };
+      this.#enter(who.user);
+      this.renewal.follow(response, who.expires);
       // beside users there may be strangers; one of them may become a user
       const gateway = await (await fetch('api/v1')).json();
       this.at('log-in').hidden = !this.at('account').hidden || !gateway.auth?.some((way) => ['basic', 'bearer'].includes(way));
@@ -49,8 +53,10 @@ export class Login {
         body: JSON.stringify(credentials),
       });
       const answer = await response.json();
-      if (response.ok) this.#enter(answer.user);
-      else if (response.status === 401) this.#say('Unknown user or wrong password.');
+      if (response.ok) {
+        this.#enter(answer.user);
+        this.renewal.follow(response, answer.expires);
+      } else if (response.status === 401) this.#say('Unknown user or wrong password.');
       else this.#say(answer.detail ?? `The gateway answered ${response.status}.`);
     } catch (error) {
       this.#say(`The gateway cannot be reached: ${error.message}`);
@@ -77,6 +83,7 @@ export class Login {
   }
 
   #ask(why) {
+    this.renewal.stop();
     this.on.left();
     this.at('account').hidden = true;
     this.at('log-in').hidden = true;

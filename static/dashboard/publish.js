@@ -84,6 +84,7 @@ export class PublishForm {
       const state = response.ok ? 'good' : 'bad';
       const line = response.ok ? `✓ Published · ${response.status}` : `✗ ${problemIn(body, response)}`;
       this.#answer(state, `${line} · ${millis} ms`, indentedJson(body) ?? body);
+      if (response.status === 401) this.unknown();
     } catch (error) {
       this.#answer('bad', `✗ Not published: ${error.message}`, '');
     }

@@ -1,24 +1,45 @@
 // The dashboard of a gateway with users, in headless Chromium: it asks for a password, shows what the user may see, and
 // asks again when that is over. Then hundreds of texts that would like to be scripts, shown everywhere.
-// Usage: node dashboard.mjs HTTP_PORT CHROMIUM USER PASSWORD [SCREENSHOTS]
+// Usage: node dashboard.mjs HTTP_PORT CHROMIUM USER PASSWORD SECRET [SCREENSHOTS]
+//   SECRET is what tokens are signed with.
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
+import mqtt from 'mqtt';
 import { chromium } from 'playwright-core';
 
-const [httpPort, executablePath, user, password, screenshots] = process.argv.slice(2);
+const [httpPort, executablePath, user, password, secret, screenshots] = process.argv.slice(2);
 // a name, since browsers take cookies with __Host- over plain HTTP from this machine alone
 const origin = `http://localhost:${httpPort}`;
 const basic = `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
 
 setTimeout(() => {
-  console.error('no result within 110 s');
+  console.error('no result within 170 s');
   process.exit(1);
-}, 110_000).unref();
+}, 170_000).unref();
 
 async function publish(topic, payload, { type, properties = {} } = {}) {
   const query = new URLSearchParams([['topic', topic], ...Object.entries(properties)]);
   const headers = { Authorization: basic, ...(type ? { 'Content-Type': type } : {}) };
   const answer = await fetch(`${origin}/api/v1/topics?${query}`, { method: 'POST', headers, body: payload });
   return answer.status;
+}
+
+// A token of anybody, for an hour.
+function token(sub) {
+  const part = value => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const exp = Math.floor(Date.now() / 1000) + 3600;
+  const message = `${part({ alg: 'HS256', typ: 'JWT' })}.${part({ sub, aud: 'tidegate', exp })}`;
+  return `${message}.${createHmac('sha256', secret).update(message).digest('base64url')}`;
+}
+
+// Publishes over MQTT, as a client of this name; false if nobody can have it.
+async function publishAs(clientId, topic, payload) {
+  const options = { clientId, username: user, password, protocolVersion: 5, reconnectPeriod: 0 };
+  const client = await mqtt.connectAsync(`ws://localhost:${httpPort}/mqtt`, options).catch(() => null);
+  if (!client) return false;
+  await client.publishAsync(topic, payload, { qos: 1 });
+  await client.endAsync();
+  return true;
 }
 
 // Things that run where text is taken for HTML, an attribute, a URL, a style or a template. {} is what would be run.
@@ -125,6 +146,13 @@ try {
     }
   }
   assert.ok(number >= 200, `${number} texts`);
+  // client identifiers
+  let clients = 0;
+  for (const shape of SHAPES) {
+    number += 1;
+    if (await publishAs(shape.replaceAll('{}', `ran.push(${number})`), 'seen/client', `published by ${number}`)) clients += 1;
+  }
+  assert.ok(clients >= 40, `${clients} of them are client identifiers`);
   assert.equal(await publish('seen/marker', 'the marker of the end'), 200);
   await page.locator('#messages').getByText('the marker of the end').waitFor();
   // every row opened, every view of it looked at, and taken over into the form
@@ -150,6 +178,77 @@ try {
   }
   await page.goto('about:blank');
   await page.goto(`${origin}/#topic=${encodeURIComponent('seen/#')}`);
+  await page.locator('#state[data-state=live]').waitFor();
+
+  // users of such names: shown, and nothing else
+  let users = 0;
+  for (const shape of SHAPES) {
+    number += 1;
+    const name = shape.replaceAll('{}', `ran.push(${number})`);
+    const login = await page.evaluate(async token => {
+      const headers = { 'Content-Type': 'application/json' };
+      const answer = await fetch('/auth/session', { method: 'POST', headers, body: JSON.stringify({ token }) });
+      return [answer.status, (await answer.json()).user];
+    }, token(name));
+    if (login[0] === 401) continue;
+    assert.deepEqual(login, [200, name]);
+    users += 1;
+    await page.reload();
+    await page.locator('#state[data-state=live]').waitFor();
+    const shown = await page.evaluate(() => [document.querySelector('#who').textContent, document.querySelector('#who').childElementCount]);
+    // what cannot be seen is written out
+    assert.deepEqual(shown, [name.replace(/[\u200b\u202e]/g, c => `\\u${c.codePointAt(0).toString(16)}`), 0]);
+    assert.deepEqual(await page.evaluate(() => [window.ran, window.violations]), [[], []], name);
+  }
+  assert.ok(users >= 40, `${users} of them are users`);
+  // written into the form by somebody who is none
+  await page.click('#log-out');
+  await page.locator('#login').waitFor();
+  for (const shape of SHAPES) {
+    await page.fill('#user', shape.replaceAll('{}', 'ran.push(0)'));
+    await page.evaluate(() => { document.querySelector('#login-answer').textContent = ''; });
+    await page.fill('#password', shape);
+    await page.press('#password', 'Enter');
+    await page.locator('#login-answer').filter({ hasText: /./ }).waitFor();
+  }
+  assert.deepEqual(await page.evaluate(() => [window.ran, window.violations]), [[], []]);
+  await page.goto('about:blank');
+  await context.clearCookies();
+  await page.goto(`${origin}/#topic=${encodeURIComponent('seen/#')}`);
+  await page.fill('#user', user);
+  await page.fill('#password', password);
+  await page.press('#password', 'Enter');
+  await page.locator('#state[data-state=live]').waitFor();
+
+  // an open page renews its session when half of it is over, and again
+  const open = await context.newPage();
+  await open.clock.install();
+  await open.goto(`${origin}/#topic=${encodeURIComponent('seen/#')}`);
+  await open.locator('#state[data-state=live]').waitFor();
+  const expires = () => page.evaluate(() => fetch('/auth/session').then(answer => answer.json())).then(who => who.expires);
+  for (let round = 0; round < 2; round++) {
+    const before = await expires();
+    const renewed = open.waitForResponse(answer => answer.request().method() === 'POST' && answer.url() === `${origin}/auth/session`);
+    await open.clock.fastForward('06:00:01');
+    const answer = await renewed;
+    assert.equal(answer.status(), 200);
+    assert.equal(answer.request().postData(), null, 'it knows no password any longer');
+    assert.ok(await expires() > before, 'it ends later than it would have');
+    assert.equal((await answer.json()).user, user);
+    assert.equal(await open.locator('#state').getAttribute('data-state'), 'live');
+  }
+  await open.close();
+
+  // without a stream it is the next publish that tells
+  await page.click('#connect');
+  await page.locator('#state[data-state=idle]').waitFor();
+  await page.evaluate(() => fetch('/auth/session', { method: 'DELETE' }));
+  await page.fill('#topic', 'seen/form');
+  await page.click('#publish button[type=submit]');
+  await page.locator('#login-answer').getByText('The login is over.').waitFor();
+  await page.fill('#user', user);
+  await page.fill('#password', password);
+  await page.press('#password', 'Enter');
   await page.locator('#state[data-state=live]').waitFor();
 
   // the session ends elsewhere: the page notices, forgets what it showed, and asks
