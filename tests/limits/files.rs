@@ -10,10 +10,18 @@ use std::{
 fn the_gateway_takes_as_many_files_as_the_system_gives() {
     let data = tempfile::tempdir().expect("a folder");
     let gateway = Gateway::command(data.path(), [0, 0], &[]);
-    let mut gateway = Command::new("prlimit")
+    let mut limited = Command::new("prlimit");
+    for (name, value) in gateway.get_envs() {
+        match value {
+            Some(value) => limited.env(name, value),
+            None => limited.env_remove(name),
+        };
+    }
+    let mut gateway = limited
         .arg("--nofile=100:600")
         .arg(gateway.get_program())
         .args(gateway.get_args())
+        .current_dir(data.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
