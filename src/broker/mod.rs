@@ -220,9 +220,7 @@ impl Refused {
             Refused::TopicReserved | Refused::NotAuthorized(_) => ReasonCode::NotAuthorized,
             Refused::TopicTooDeep | Refused::TopicTooLong => ReasonCode::TopicNameInvalid,
             Refused::FilterInvalid(_) => ReasonCode::TopicFilterInvalid,
-            Refused::PayloadTooLarge | Refused::Storage(StoreError::TooLarge) => {
-                ReasonCode::PacketTooLarge
-            }
+            Refused::PayloadTooLarge => ReasonCode::PacketTooLarge,
             Refused::PayloadFormatInvalid => ReasonCode::PayloadFormatInvalid,
             Refused::QosNotSupported => ReasonCode::QosNotSupported,
             Refused::RetainNotSupported => ReasonCode::RetainNotSupported,
