@@ -7,6 +7,7 @@ mod acks;
 mod conversation;
 mod frames;
 mod goodbye;
+mod listened;
 mod pulse;
 mod socket;
 mod subscription;

@@ -7,6 +7,7 @@ use super::{
     conversation::Conversation,
     frames,
     goodbye::Goodbye,
+    listened::Listened,
     pulse::{Beat, Pace, Pulse},
     subscription::Said,
 };
@@ -79,6 +80,7 @@ pub async fn serve<T>(
         .write_buffer_size(WRITE_BUFFER)
         .max_message_size(Some(max_message))
         .max_frame_size(Some(max_message));
+    let stream = Listened::new(stream);
     let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     let now = Instant::now();
     let pulse = Pulse::new(pace, now);
@@ -103,7 +105,7 @@ pub async fn serve<T>(
 }
 
 struct Driver<T> {
-    socket: WebSocketStream<T>,
+    socket: WebSocketStream<Listened<T>>,
     conversation: Conversation,
     pulse: Pulse,
     /// Until when the client must have said who it is.
@@ -190,6 +192,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
 
     /// Ready when something was heard.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let before = self.socket.get_ref().bytes();
         let (mut heard, mut end) = (0, None);
         while heard < TURN && end.is_none() && self.conversation.takes_more(cx) {
             let Poll::Ready(message) = self.socket.poll_next_unpin(cx) else {
@@ -198,12 +201,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             heard += 1;
             end = self.hear(message).err();
         }
+        // a part of a message is a sign of life: no pong can come before the rest of it
+        if heard > 0 || self.socket.get_ref().bytes() > before {
+            self.pulse.heard(Instant::now());
+        }
         if heard == 0 {
             return Poll::Pending;
         }
         // what came before the end was published
         self.conversation.pause();
-        self.pulse.heard(Instant::now());
         Poll::Ready(end.map_or(Ok(()), Err))
     }
 

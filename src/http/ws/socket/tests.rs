@@ -70,6 +70,29 @@ async fn a_client_that_answers_no_ping_is_closed_with_4408() {
 }
 
 #[tokio::test]
+async fn a_large_frame_that_takes_its_time_is_a_sign_of_life() {
+    let pace = Pace {
+        ping: Duration::from_millis(1),
+        patience: Duration::from_secs(2),
+        auth: NEVER,
+    };
+    let mut slow = held(Some(Identity::anonymous()), pace);
+    // a masked frame, a few bytes at a time; what it says is of no use, but is answered
+    let text = vec![b' '; 200];
+    let mut frame = vec![0x81, 0xfe, 0, 200, 0, 0, 0, 0];
+    frame.extend(&text);
+    // what takes its time is the thing itself: longer than a client may be silent
+    for part in frame.chunks(26) {
+        slow.write_all(part).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    let mut heard = Vec::new();
+    slow.read_to_end(&mut heard).await.unwrap();
+    let told = heard.windows(10).any(|part| part == b"\"op\":\"err\"");
+    assert!(told, "{}", String::from_utf8_lossy(&heard));
+}
+
+#[tokio::test]
 async fn a_client_that_answers_pings_stays() {
     let pace = Pace {
         ping: Duration::from_millis(1),
