@@ -34,8 +34,10 @@ pub fn show(
 
 /// Who may come in, in words.
 fn access(auth: &auth::config::Config) -> &'static str {
+    let has_rules = auth.rules.paths().next().is_some();
     match (auth.anonymous == Some(true), auth.has_users()) {
-        (false, true) => "users, and nobody else",
+        (false, true) if has_rules => "users, and nobody else, by the rules",
+        (false, true) => "users, and nobody else; they may do everything: there are no rules",
         (true, true) => {
             "users, and anonymously anyone who reaches these addresses (auth.anonymous = true)"
         }
@@ -127,7 +129,10 @@ mod tests {
     #[test]
     fn who_may_come_in_is_told_as_it_is() {
         let told = |anonymous, users| access(&with(anonymous, users));
-        assert!(told(None, Some("users")).starts_with("users, and nobody"));
+        assert!(told(None, Some("users")).ends_with("there are no rules"));
+        let mut ruled = with(None, Some("users"));
+        ruled.rules.own = Some("rules.toml".into());
+        assert_eq!(access(&ruled), "users, and nobody else, by the rules");
         assert!(told(None, None).contains("on this machine"));
         for users in [None, Some("users")] {
             assert!(told(Some(true), users).contains("anyone who reaches"));
