@@ -275,6 +275,7 @@ fn finish(
         bytes,
         reserved: head,
         reserving: None,
+        must_sync: None,
         full: false,
         closing: false,
     };

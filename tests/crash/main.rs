@@ -6,6 +6,7 @@ mod random;
 mod disk;
 mod faults;
 mod golden;
+mod interval;
 mod rot;
 mod run;
 mod states;

@@ -146,8 +146,16 @@ pub struct Run {
 }
 
 pub fn open(disk: MemoryDisk, segment_bytes: usize) -> Result<(DiskStore, Recovered), OpenError> {
+    open_as(Durability::Fsync, disk, segment_bytes)
+}
+
+pub fn open_as(
+    durability: Durability,
+    disk: MemoryDisk,
+    segment_bytes: usize,
+) -> Result<(DiskStore, Recovered), OpenError> {
     let options = Options {
-        durability: Durability::Fsync,
+        durability,
         max_bytes: 1 << 30,
         tail_bytes: 2_000,
         segment_bytes,

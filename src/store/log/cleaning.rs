@@ -4,7 +4,7 @@ use super::{DiskStore, QUEUE, file_name};
 use crate::{
     mqtt::topic::TopicName,
     store::{
-        Store, StoreError, Urgency,
+        StoreError, Urgency,
         frame::{Lsn, Met, Walk},
         record::{self, Entry},
         recovery::HEADER,
@@ -111,8 +111,9 @@ impl DiskStore {
                 }
             }
         }
-        // also what replaced a retained message meanwhile must be there before that one goes
-        if !self.shared.wait(self.newest()) {
+        // also what replaced a retained message meanwhile must be there before that one goes, whose removal is synced
+        let all = self.shared.locked().sync_all(&self.shared);
+        if !self.shared.wait(all) {
             return Ok(());
         }
         let gone = self.shared.locked().segments.remove(&number);

@@ -42,6 +42,8 @@ pub(in crate::store) struct Log {
     /// Offsets that may be given, and those that may be as soon as a record is durable.
     pub reserved: u64,
     pub reserving: Option<(Lsn, u64)>,
+    /// A record that is durable only once it is synced, whenever others are.
+    pub must_sync: Option<Lsn>,
     pub full: bool,
     pub closing: bool,
 }
@@ -208,6 +210,15 @@ impl Log {
         self.reserving = Some((lsn, through));
         self.urgent = true;
         shared.work.notify_one();
+        lsn
+    }
+
+    /// Appends a record that is durable when it and all before it are synced, whatever durable means to others.
+    pub(super) fn sync_all(&mut self, shared: &Shared) -> Lsn {
+        let through = self.kept.trimmed;
+        let lsn = self.change(shared, Change::Trimmed { through });
+        self.must_sync = Some(lsn);
+        self.hurry(shared, Urgency::Now);
         lsn
     }
 
