@@ -50,6 +50,8 @@ pub(super) fn run(shared: &Shared) {
             shared.fail(&error);
         }
         if closing {
+            // whoever comes later must not wait for a writer that has ended
+            shared.watermark.fail();
             return;
         }
     }

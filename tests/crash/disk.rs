@@ -35,6 +35,8 @@ struct Inner {
     fault: Option<(usize, io::ErrorKind)>,
     /// How the next sync of names fails.
     names_fault: Option<io::ErrorKind>,
+    /// How the next sync of a file fails.
+    sync_fault: Option<io::ErrorKind>,
     /// What is said to be free.
     free: Option<u64>,
 }
@@ -84,6 +86,10 @@ impl MemoryDisk {
         self.0.lock().expect("no test thread panicked").names_fault = Some(kind);
     }
 
+    pub fn fail_next_sync(&self, kind: io::ErrorKind) {
+        self.0.lock().expect("no test thread panicked").sync_fault = Some(kind);
+    }
+
     pub fn told(&self, lsn: u64) {
         self.0
             .lock()
@@ -103,6 +109,10 @@ impl MemoryDisk {
         }
         if let (Step::SyncNames, Some(kind)) = (&step, inner.names_fault) {
             inner.names_fault = None;
+            return Err(kind.into());
+        }
+        if let (Step::Sync(_), Some(kind)) = (&step, inner.sync_fault) {
+            inner.sync_fault = None;
             return Err(kind.into());
         }
         apply(&mut inner.files, &step);

@@ -87,7 +87,20 @@ impl Log {
         shared: &Shared,
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Put {
+        self.last = Lsn(self.last.0 + 1);
+        self.newest = self.last;
+        let lsn = self.last;
         let end = self.segments.entry(segment).or_default();
+        let at = end.end;
+        if shared.watermark.has_failed() {
+            // it will never be durable, and nobody is left to write it
+            return Put {
+                lsn,
+                segment,
+                at,
+                end: at,
+            };
+        }
         match self.pending.last() {
             Some(chunk) if chunk.segment == segment => {}
             _ => self.pending.push(Chunk {
@@ -96,9 +109,6 @@ impl Log {
                 bytes: Vec::new(),
             }),
         }
-        self.last = Lsn(self.last.0 + 1);
-        self.newest = self.last;
-        let (lsn, at) = (self.last, end.end);
         if let Some(chunk) = self.pending.last_mut() {
             let before = chunk.bytes.len();
             frame::put(&mut chunk.bytes, shared.secret, lsn, body);
@@ -159,8 +169,11 @@ impl Log {
         Ok(self.head)
     }
 
-    /// Offsets in use must never be behind what is durably reserved.
+    /// Offsets in use must never be behind what is durably reserved, nor above the head at which the log was closed.
     pub(super) fn may_give(&mut self, shared: &Shared, offsets: u64) -> Result<(), StoreError> {
+        if self.closing {
+            return Err(StoreError::Failed);
+        }
         if let Some((lsn, through)) = self.reserving
             && shared.watermark.durable() >= lsn
         {
