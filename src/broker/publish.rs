@@ -348,12 +348,11 @@ impl Broker {
             } else {
                 Urgency::Soon
             };
-            let appended = self.0.store.append(&message, inbound, urgency);
-            let appended = appended.map_err(Refused::Storage)?;
+            let appended = self.0.store.append(&message, inbound, urgency)?;
             self.0.history.added(targets.recorded, appended.size);
             (appended.position, must_survive.then_some(appended.lsn))
         } else if targets.tail {
-            let position = self.0.store.remember(&message).map_err(Refused::Storage)?;
+            let position = self.0.store.remember(&message)?;
             (position, self.note_received(origin, inbound))
         } else {
             (self.0.store.pass(), self.note_received(origin, inbound))
@@ -363,9 +362,7 @@ impl Broker {
         }
         let offered = self.offer(targets, &message, Some(position));
         // not before the offer: who needs this one is known only now
-        if self.0.store.is_over_limit() {
-            while self.clean_oldest(&mut order) {}
-        }
+        while self.0.store.is_over_limit() && self.clean_oldest(&mut order) {}
         Ok(Receipt {
             offered,
             position: Some(position),

@@ -247,7 +247,9 @@ impl From<Refused> for Problem {
             Refused::RetainNotSupported => Problem::new(Kind::RetainUnsupported, detail),
             Refused::PreconditionFailed => return Problem::new(Kind::PreconditionFailed, detail),
             Refused::FilterInvalid(_) => Problem::new(Kind::FilterInvalid, detail),
-            Refused::PayloadTooLarge => Problem::new(Kind::PayloadTooLarge, detail),
+            Refused::PayloadTooLarge | Refused::MessageTooLarge => {
+                Problem::new(Kind::PayloadTooLarge, detail)
+            }
             Refused::PayloadFormatInvalid => Problem::new(Kind::PayloadFormatInvalid, detail),
             Refused::TooMany { .. } => Problem::new(Kind::QuotaExceeded, detail).retry_later(),
             Refused::TooFast { wait } => {

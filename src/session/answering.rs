@@ -42,6 +42,14 @@ impl Session {
         }
     }
 
+    /// A message was not taken and its connection ends: its identifier does not wait in a session that goes on.
+    pub fn forget_publish(&mut self, qos: Qos, packet_id: Option<PacketId>) {
+        if let Some(packet_id) = packet_id {
+            self.receiving
+                .answered(packet_id, qos, ReasonCode::QuotaExceeded);
+        }
+    }
+
     fn acknowledge(&mut self, qos: Qos, mut ack: Ack, out: &mut WriteQueue) {
         self.receiving.answered(ack.packet_id, qos, ack.reason);
         if !self.terms.version.is_v5() {

@@ -179,11 +179,7 @@ impl Session {
         out: &mut WriteQueue,
     ) -> Result<Request, Violation> {
         if !self.terms.version.is_v5() {
-            // it was not taken, so its identifier does not wait in a session that goes on
-            if let Some(packet_id) = packet_id {
-                self.receiving
-                    .answered(packet_id, qos, ReasonCode::QuotaExceeded);
-            }
+            self.forget_publish(qos, packet_id);
             return Err(Violation::TooManyUnreleased);
         }
         METRICS.refused(Refusal::InFlight).inc();
