@@ -76,10 +76,8 @@ impl DiskStore {
         let held = self.shared.locked().kept.held_by(number);
         for some in held.chunks(MOVED) {
             let mut log = self.shared.locked();
-            for change in some {
-                // it may have changed since: what it is now is written
-                let now = log.kept.anew(change);
-                if let Some(now) = now {
+            for whole in some {
+                if let Some(now) = log.kept.anew(whole) {
                     log.change(&self.shared, now);
                 }
                 if log.pending_bytes > QUEUE / 2 {
