@@ -157,9 +157,17 @@ impl Broker {
     /// Assigns what waits for a share group, as far as its members have room.
     fn serve(&self, group: &Group<Arc<Outbox>>) {
         let wanted = Wanted::by([group.filter()].into_iter());
-        let _order = self.0.order.lock();
         while let Some(after) = group.behind() {
-            let page = self.0.store.read(after, CHUNK, Some(&wanted));
+            // read before the lock is taken: publishers wait for no file
+            let mut page = self.0.store.read(after, CHUNK, Some(&wanted));
+            let _order = self.0.order.lock();
+            if group.behind() != Some(after) {
+                // somebody else went on meanwhile
+                continue;
+            }
+            if page.is_end(after) {
+                page = self.0.store.read(after, 1, Some(&wanted));
+            }
             if page.is_end(after) {
                 group.set_behind(None);
                 return;

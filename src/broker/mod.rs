@@ -166,6 +166,9 @@ pub enum Refused {
     /// Above `limits.payload`.
     #[error("the payload is larger than limits.payload")]
     PayloadTooLarge,
+    /// Above `store.max_bytes`: there will never be room for it.
+    #[error("the message is larger than store.max_bytes")]
+    MessageTooLarge,
     /// Declared as UTF-8, and is not.
     #[error("the payload is declared to be UTF-8 and is not")]
     PayloadFormatInvalid,
@@ -220,7 +223,7 @@ impl Refused {
             Refused::TopicReserved | Refused::NotAuthorized(_) => ReasonCode::NotAuthorized,
             Refused::TopicTooDeep | Refused::TopicTooLong => ReasonCode::TopicNameInvalid,
             Refused::FilterInvalid(_) => ReasonCode::TopicFilterInvalid,
-            Refused::PayloadTooLarge => ReasonCode::PacketTooLarge,
+            Refused::PayloadTooLarge | Refused::MessageTooLarge => ReasonCode::PacketTooLarge,
             Refused::PayloadFormatInvalid => ReasonCode::PayloadFormatInvalid,
             Refused::QosNotSupported => ReasonCode::QosNotSupported,
             Refused::RetainNotSupported => ReasonCode::RetainNotSupported,
@@ -244,7 +247,7 @@ impl Refused {
             Refused::TopicTooDeep | Refused::TopicTooLong | Refused::FilterInvalid(_) => {
                 Refusal::Topic
             }
-            Refused::PayloadTooLarge | Refused::Storage(StoreError::TooLarge) => Refusal::TooLarge,
+            Refused::PayloadTooLarge | Refused::MessageTooLarge => Refusal::TooLarge,
             Refused::PayloadFormatInvalid => Refusal::Malformed,
             Refused::QosNotSupported
             | Refused::RetainNotSupported
@@ -269,6 +272,15 @@ impl Refused {
                 | Refused::StorageFailed
                 | Refused::ShuttingDown
         )
+    }
+}
+
+impl From<StoreError> for Refused {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::TooLarge => Refused::MessageTooLarge,
+            StoreError::Busy | StoreError::Full | StoreError::Failed => Refused::Storage(error),
+        }
     }
 }
 

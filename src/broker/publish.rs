@@ -348,12 +348,11 @@ impl Broker {
             } else {
                 Urgency::Soon
             };
-            let appended = self.0.store.append(&message, inbound, urgency);
-            let appended = appended.map_err(Refused::Storage)?;
+            let appended = self.0.store.append(&message, inbound, urgency)?;
             self.0.history.added(targets.recorded, appended.size);
             (appended.position, must_survive.then_some(appended.lsn))
         } else if targets.tail {
-            let position = self.0.store.remember(&message).map_err(Refused::Storage)?;
+            let position = self.0.store.remember(&message)?;
             (position, self.note_received(origin, inbound))
         } else {
             (self.0.store.pass(), self.note_received(origin, inbound))

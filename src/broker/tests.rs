@@ -1,6 +1,7 @@
 //! The broker without a socket. Here is what its tests share.
 
 mod missing;
+mod room;
 mod shared;
 mod streams;
 mod takeover;

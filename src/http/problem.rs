@@ -9,7 +9,6 @@ pub use kind::{Kind, TYPE_BASE};
 
 use crate::{
     broker::Refused, http::idempotency::Remember, metrics::Refusal, mqtt::reason::ReasonCode,
-    store::StoreError,
 };
 use axum::{
     body::Body,
@@ -248,7 +247,7 @@ impl From<Refused> for Problem {
             Refused::RetainNotSupported => Problem::new(Kind::RetainUnsupported, detail),
             Refused::PreconditionFailed => return Problem::new(Kind::PreconditionFailed, detail),
             Refused::FilterInvalid(_) => Problem::new(Kind::FilterInvalid, detail),
-            Refused::PayloadTooLarge | Refused::Storage(StoreError::TooLarge) => {
+            Refused::PayloadTooLarge | Refused::MessageTooLarge => {
                 Problem::new(Kind::PayloadTooLarge, detail)
             }
             Refused::PayloadFormatInvalid => Problem::new(Kind::PayloadFormatInvalid, detail),

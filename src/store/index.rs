@@ -1,13 +1,16 @@
 //! Where in a segment the messages stand, and which blocks of them cannot match a filter.
 //!
-//! Every sixty-four messages share a block: a small Bloom filter of their topics and of the levels of them, so that a
-//! session that comes back with a rare filter reads only where it may find something.
+//! Sixty-four messages share a block, or fewer if they are large: a small Bloom filter of their topics and of the levels
+//! of them, so that a session that comes back with a rare filter reads only where it may find something.
 
 use crate::mqtt::topic::{TopicFilter, TopicName};
 use std::hash::{BuildHasher, Hasher};
 
 /// Messages in a block.
 pub const BLOCK: usize = 64;
+
+/// Bytes of messages after which a block ends: what is read of the disk at a time is little more, whatever is in it.
+const BLOCK_BYTES: u64 = 256 * 1024;
 
 /// 64-bit words of a block's filter.
 const WORDS: usize = 32;
@@ -97,7 +100,7 @@ impl Index {
     /// Notes a message that stands between `at` and `end`; positions ascend.
     pub fn add(&mut self, offset: u64, topic: &TopicName, at: u64, end: u64) {
         match self.blocks.last_mut() {
-            Some(block) if block.count < BLOCK => {
+            Some(block) if block.count < BLOCK && block.end - block.at < BLOCK_BYTES => {
                 block.last = offset;
                 block.end = end;
                 block.count += 1;
@@ -133,6 +136,19 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn large_messages_share_no_block_with_many_others() {
+        let topic = TopicName::parse("a").unwrap();
+        let size = BLOCK_BYTES / 2;
+        let mut index = Index::default();
+        for offset in 1..=6 {
+            index.add(offset, &topic, (offset - 1) * size, offset * size);
+        }
+        let blocks = index.above(0).iter();
+        let blocks: Vec<_> = blocks.map(|block| (block.first, block.last)).collect();
+        assert_eq!(blocks, [(1, 2), (3, 4), (5, 6)]);
+    }
 
     fn filters(texts: &[&str]) -> Vec<TopicFilter> {
         let parse = |text: &&str| TopicFilter::parse(text).unwrap();

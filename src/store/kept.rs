@@ -5,6 +5,8 @@
 //! was there. It also knows in which segment each thing was last written whole, so that a segment can go once what it
 //! alone holds was written anew.
 
+mod anew;
+
 use super::{once::Keys, record::Change};
 use crate::{
     auth::rules::Way,
@@ -258,97 +260,6 @@ impl Kept {
         if !self.is_anybodys(client) {
             self.ways.remove(client);
         }
-    }
-
-    /// What stands whole in no later segment than this one, to be written anew.
-    pub fn held_by(&self, segment: u64) -> Vec<Change> {
-        let sessions = self.sessions.values();
-        let sessions = sessions.filter(|placed| placed.segment <= segment);
-        let sessions = sessions.map(|placed| Change::Session(Box::new(placed.kept.clone())));
-        let wills = self.wills.iter();
-        let wills = wills.filter(|(_, placed)| placed.segment <= segment);
-        let wills = wills.map(|(client, placed)| Change::Will {
-            client: client.clone(),
-            user: placed.kept.user.clone(),
-            will: placed.kept.will.clone(),
-        });
-        let ways = self.ways.iter();
-        let ways =
-            ways.filter(|(client, placed)| placed.segment <= segment && self.is_anybodys(client));
-        let ways = ways.map(|(client, placed)| Change::CameIn {
-            client: client.clone(),
-            way: placed.kept.clone(),
-        });
-        let groups = self.groups.iter();
-        let groups = groups.filter(|(_, placed)| placed.segment <= segment);
-        let groups = groups.map(|(filter, placed)| Change::Group {
-            filter: filter.clone(),
-            through: placed.kept.through,
-            done: placed.kept.done.iter().copied().collect(),
-        });
-        let keys = self.keys.held_by(segment);
-        let keys = keys.map(|once| Change::Once(once.clone()));
-        let runs = self.runs.iter().map(|run| Change::Run {
-            at: run.at,
-            first: run.first,
-            clean: run.clean,
-        });
-        let marks = [
-            Change::Reserved {
-                through: self.reserved,
-            },
-            Change::Trimmed {
-                through: self.trimmed,
-            },
-            Change::History {
-                filters: self.history.clone(),
-            },
-        ];
-        runs.chain(marks)
-            .chain(sessions)
-            .chain(wills)
-            .chain(ways)
-            .chain(groups)
-            .chain(keys)
-            .collect()
-    }
-
-    /// The present state of what `change` wrote whole; `None` if it is gone.
-    pub fn anew(&self, change: &Change) -> Option<Change> {
-        Some(match change {
-            Change::Session(old) => {
-                let now = self.sessions.get(&old.client_id)?;
-                Change::Session(Box::new(now.kept.clone()))
-            }
-            Change::Will { client, .. } => {
-                let now = self.wills.get(client)?;
-                Change::Will {
-                    client: client.clone(),
-                    user: now.kept.user.clone(),
-                    will: now.kept.will.clone(),
-                }
-            }
-            Change::CameIn { client, .. } => Change::CameIn {
-                client: client.clone(),
-                way: self.ways.get(client)?.kept.clone(),
-            },
-            Change::Group { filter, .. } => {
-                let now = self.groups.get(filter)?;
-                Change::Group {
-                    filter: filter.clone(),
-                    through: now.kept.through,
-                    done: now.kept.done.iter().copied().collect(),
-                }
-            }
-            Change::Once(old) => Change::Once(self.keys.get(&old.user, &old.key)?.clone()),
-            Change::Reserved { .. } => Change::Reserved {
-                through: self.reserved,
-            },
-            Change::Trimmed { .. } => Change::Trimmed {
-                through: self.trimmed,
-            },
-            other => other.clone(),
-        })
     }
 
     /// Rough size in bytes of everything written whole.

@@ -194,7 +194,7 @@ impl Store for MemoryStore {
 
     fn read(&self, after: u64, max: usize, _: Option<&Wanted>) -> Page {
         let log = self.log.lock();
-        page(log.kept(after).take(max).cloned().collect(), after)
+        page(Page::fill(log.kept(after), max), after)
     }
 
     fn look(&self, after: u64, max: usize, _: Option<&Wanted>) -> (Page, Floor) {
@@ -202,19 +202,16 @@ impl Store for MemoryStore {
         let gone = log.tail.gone();
         // what the tail let go of was kept, or is missing
         let older = log.kept(after).take_while(|record| record.offset <= gone);
-        let mut records: Vec<_> = older.take(max).cloned().collect();
-        let left = max - records.len();
-        records.extend(log.tail.read(after.max(gone), left, |_| true));
-        (page(records, after), log.floor())
+        let all = older.chain(log.tail.newer(after.max(gone)));
+        (page(Page::fill(all, max), after), log.floor())
     }
 
     fn look_back(&self, before: u64, max: usize, _: &Wanted) -> Page {
         let log = self.log.lock();
-        let mut records = log.tail.read_back(before, max);
         let gone = log.tail.gone();
         let older = log.kept(0).rev();
         let older = older.skip_while(|record| record.offset >= before || record.offset > gone);
-        records.extend(older.take(max - records.len()).cloned());
+        let records = Page::fill(log.tail.older(before).chain(older), max);
         Page {
             through: records.last().map_or(0, |oldest| oldest.offset),
             records,

@@ -70,7 +70,21 @@ pub struct Page {
     pub through: u64,
 }
 
+/// Bytes of messages in a page, at most; one message at least.
+pub const PAGE_BYTES: usize = 1024 * 1024;
+
 impl Page {
+    /// As many of the next records as a page may have.
+    fn fill<'a>(records: impl Iterator<Item = &'a Record>, max: usize) -> Vec<Record> {
+        let mut bytes = 0;
+        let fits = |record: &&Record| {
+            let is_first = bytes == 0;
+            bytes += record.message.weight();
+            is_first || bytes <= PAGE_BYTES
+        };
+        records.take(max).take_while(fits).cloned().collect()
+    }
+
     /// Whether the log has nothing above `after`.
     pub fn is_end(&self, after: u64) -> bool {
         self.records.is_empty() && self.through <= after
@@ -175,7 +189,8 @@ pub trait Store: Send + Sync {
     /// Takes a message into the tail alone: it is there for whoever reads soon, and nobody waits for it.
     fn remember(&self, message: &Arc<Message>) -> Result<Position, StoreError>;
 
-    /// Up to `max` messages above `after` that are kept and may be wanted, oldest first.
+    /// Up to `max` messages above `after` that are kept and may be wanted, oldest first; of large ones fewer, about
+    /// [`PAGE_BYTES`].
     fn read(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> Page;
 
     /// As [`Store::read`], with what stands in the tail alone and what nobody needs any more but is still there; and
@@ -187,8 +202,8 @@ pub trait Store: Send + Sync {
         true
     }
 
-    /// Up to `max` messages below `before` that may be wanted, newest first. `through` is the oldest position that was
-    /// looked at; 0 at the beginning of the log.
+    /// Up to `max` messages below `before` that may be wanted, newest first; of large ones fewer, as above. `through` is
+    /// the oldest position that was looked at; 0 at the beginning of the log.
     fn look_back(&self, before: u64, max: usize, wanted: &Wanted) -> Page;
 
     /// From where on everything is there.

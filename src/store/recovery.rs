@@ -278,6 +278,7 @@ fn finish(
         bytes,
         reserved: head,
         reserving: None,
+        must_sync: None,
         full: false,
         closing: false,
     };

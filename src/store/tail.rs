@@ -1,7 +1,7 @@
 //! The newest part of the log, in memory: what whoever is only a little behind reads without the disk, all that is not
 //! written yet, and what is recorded for web streams and stands nowhere else.
 
-use super::{Record, frame::Lsn};
+use super::{Page, Record, frame::Lsn};
 use crate::message::Millis;
 use std::{collections::VecDeque, sync::Arc};
 
@@ -57,21 +57,27 @@ impl Tail {
         self.gone
     }
 
-    /// Up to `max` messages above `after` that `wanted` says so of.
+    /// A page of messages above `after` that `wanted` says so of.
     pub fn read(&self, after: u64, max: usize, wanted: impl Fn(&Record) -> bool) -> Vec<Record> {
-        let start = self.above(after);
-        let all = self.records.range(start..).map(|(_, record)| record);
-        all.filter(|record| wanted(record))
-            .take(max)
-            .cloned()
-            .collect()
+        Page::fill(self.newer(after).filter(|record| wanted(record)), max)
     }
 
-    /// Up to `max` messages below `before`, newest first.
+    /// A page of messages below `before`, newest first.
     pub fn read_back(&self, before: u64, max: usize) -> Vec<Record> {
+        Page::fill(self.older(before), max)
+    }
+
+    /// The messages above `after`.
+    pub fn newer(&self, after: u64) -> impl Iterator<Item = &Record> {
+        let start = self.above(after);
+        self.records.range(start..).map(|(_, record)| record)
+    }
+
+    /// The messages below `before`, newest first.
+    pub fn older(&self, before: u64) -> impl Iterator<Item = &Record> {
         let end = self.above(before.saturating_sub(1));
         let all = self.records.range(..end).rev();
-        all.map(|(_, record)| record.clone()).take(max).collect()
+        all.map(|(_, record)| record)
     }
 
     /// The newest message in front of the first that was taken at `time` or later, if that one is here.
@@ -93,8 +99,40 @@ mod tests {
     use crate::{
         message::{Message, Rendering},
         mqtt::{Qos, payload::Payload, topic::TopicName},
+        store::PAGE_BYTES,
     };
     use bytes::Bytes;
+
+    #[test]
+    fn a_page_of_large_messages_is_bounded_in_bytes_and_has_one_at_least() {
+        let mut tail = Tail::new(usize::MAX, 0);
+        let mut push = |offset, size| {
+            let topic = TopicName::parse("a").unwrap();
+            let payload = Payload::copy_from_slice(&vec![0; size]);
+            let (qos, time) = (Qos::AtMostOnce, Millis(offset));
+            let message = Message::new(topic, payload, qos, false, None, None, time);
+            let message = Arc::new(message);
+            tail.push(
+                Lsn(0),
+                Record {
+                    offset,
+                    message,
+                    size: 0,
+                },
+            );
+        };
+        push(1, 2 * PAGE_BYTES);
+        for offset in 2..=9 {
+            push(offset, PAGE_BYTES / 3);
+        }
+        let offsets = |records: Vec<Record>| -> Vec<u64> {
+            records.iter().map(|record| record.offset).collect()
+        };
+        assert_eq!(offsets(tail.read(0, 100, |_| true)), [1]);
+        assert_eq!(offsets(tail.read(1, 100, |_| true)), [2, 3]);
+        assert_eq!(offsets(tail.read_back(10, 100)), [9, 8]);
+        assert_eq!(offsets(tail.read_back(2, 100)), [1]);
+    }
 
     #[test]
     fn a_rendering_goes_when_its_message_is_no_longer_new() {

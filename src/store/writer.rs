@@ -50,6 +50,8 @@ pub(super) fn run(shared: &Shared) {
             shared.fail(&error);
         }
         if closing {
+            // whoever comes later must not wait for a writer that has ended
+            shared.watermark.fail();
             return;
         }
     }
@@ -106,9 +108,11 @@ impl Writer<'_> {
         let must_sync = match self.shared.options.durability {
             Durability::Interval(interval) => {
                 let since = *self.dirty_since.get_or_insert_with(Instant::now);
-                // reserved offsets are synced whatever else is
-                let reserves = self.shared.log.lock().reserving.is_some();
-                since.elapsed() >= interval || closing || reserves
+                let mut log = self.shared.log.lock();
+                // reserved offsets are synced whatever else is, and what a segment held that goes
+                let reserves = log.reserving.is_some();
+                let is_asked = log.must_sync.take_if(|lsn| *lsn <= through).is_some();
+                since.elapsed() >= interval || closing || reserves || is_asked
             }
             _ => true,
         };

@@ -189,3 +189,41 @@ async fn a_slow_reader_that_is_not_read_meanwhile_is_not_taken_for_silent() {
         total += buffer.len();
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_the_store_can_never_hold_is_treated_as_a_payload_above_the_limit() {
+    let gateway = Gateway::start(&["--set", "store.max_bytes=1 MiB"]);
+    let web = Request::post(
+        "/api/v1/topics/limits/store?qos=1&retain=true",
+        vec![b'x'; 1 << 20],
+    );
+    let answer = web.send(gateway.http).await;
+    assert_eq!(
+        answer.assert_problem(413, "payload-too-large")["reason_code"],
+        0x95
+    );
+    for (opening, reason) in [
+        (Opening::v5(&unique("large")), Some(0x95)),
+        (Opening::v311(&unique("large")), None),
+    ] {
+        let opening = opening.resuming();
+        let (version, topic) = (opening.version, unique("limits/store"));
+        for body in [vec![b'x'; 1 << 20], b"fits".to_vec()] {
+            let fits = body.len() < 100;
+            let mut client = Client::tcp(&gateway, &opening).await;
+            let mut message = Publish::new(&topic, body, 2);
+            (message.id, message.retain) = (7, true);
+            client.send(&wire::publish(version, &message)).await;
+            if fits {
+                // the identifier did not stay behind as that of a message the gateway has
+                assert_eq!(client.acknowledgement(PUBREC, 7).await, 0);
+                let mut reader = Client::tcp(&gateway, &Opening::v5(&unique("reader"))).await;
+                reader.subscribe(&[(&topic, 1)]).await;
+                assert_eq!(reader.receive().await.text(), "fits");
+            } else {
+                assert_eq!(client.closed().await, reason);
+            }
+        }
+    }
+    gateway.stop();
+}

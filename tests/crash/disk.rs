@@ -35,6 +35,8 @@ struct Inner {
     fault: Option<(usize, io::ErrorKind)>,
     /// How the next sync of names fails.
     names_fault: Option<io::ErrorKind>,
+    /// How the next sync of a file fails.
+    sync_fault: Option<io::ErrorKind>,
     /// What is said to be free.
     free: Option<u64>,
     /// The process may open no more files.
@@ -98,6 +100,10 @@ impl MemoryDisk {
         inner.amid_read = Some(Box::new(happens));
     }
 
+    pub fn fail_next_sync(&self, kind: io::ErrorKind) {
+        self.0.lock().expect("no test thread panicked").sync_fault = Some(kind);
+    }
+
     pub fn told(&self, lsn: u64) {
         self.0
             .lock()
@@ -117,6 +123,10 @@ impl MemoryDisk {
         }
         if let (Step::SyncNames, Some(kind)) = (&step, inner.names_fault) {
             inner.names_fault = None;
+            return Err(kind.into());
+        }
+        if let (Step::Sync(_), Some(kind)) = (&step, inner.sync_fault) {
+            inner.sync_fault = None;
             return Err(kind.into());
         }
         apply(&mut inner.files, &step);

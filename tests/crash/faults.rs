@@ -7,7 +7,7 @@ use crate::{
     states::seed,
 };
 use std::{io, time::Duration};
-use tidegate::store::{Store, StoreError, Urgency};
+use tidegate::store::{Store, StoreError, Urgency, record::Change};
 
 fn stride() -> usize {
     match std::env::var_os("TIDEGATE_TEST_LONG") {
@@ -155,4 +155,47 @@ fn when_a_removed_segment_cannot_be_made_durable_nothing_is_acknowledged_any_mor
         store.append(&one, None, Urgency::Now).unwrap_err(),
         StoreError::Failed
     );
+}
+
+#[test]
+fn what_changes_after_a_failure_is_not_kept_for_a_writer_that_has_ended() {
+    let disk = MemoryDisk::default();
+    let (store, _) = run::open(disk.clone(), 1 << 20).expect("as the test made it");
+    disk.fail_next_sync(io::ErrorKind::Other);
+    let change = || Change::Unsubscribed {
+        client: "c".into(),
+        filter: "f".repeat(60_000).into(),
+    };
+    let first = store.change(change(), Urgency::Now);
+    assert!(!wait(&store, first));
+    // more than may wait for a writer that only is slow
+    for _ in 0..100 {
+        let later = store.change(change(), Urgency::Now);
+        assert!(!wait(&store, later));
+    }
+    assert!(!store.is_busy());
+}
+
+#[test]
+fn after_a_stop_no_position_is_given_that_the_next_start_would_give_again() {
+    let disk = MemoryDisk::default();
+    let (store, _) = run::open(disk.clone(), 4_000).expect("as the test made it");
+    let one = message("t", b"one", false, None);
+    let kept = store.append(&one, None, Urgency::Now);
+    let kept = kept.expect("as the test made it").position.offset;
+    store.close();
+    assert_eq!(store.remember(&one).unwrap_err(), StoreError::Failed);
+    assert_eq!(
+        store.append(&one, None, Urgency::Now).unwrap_err(),
+        StoreError::Failed
+    );
+    assert_eq!(store.pass().offset, kept);
+    // whoever waits for what is not written any more is told so
+    let late = Change::WillDone { client: "c".into() };
+    let late = store.change(late, Urgency::Now);
+    assert!(!wait(&store, late));
+    drop(store);
+    let (store, _) = run::open(disk, 4_000).expect("as the test made it");
+    let next = store.append(&one, None, Urgency::Now);
+    assert_eq!(next.expect("as the test made it").position.offset, kept + 1);
 }

@@ -1,7 +1,7 @@
-//! Where an acknowledgement does not mean the disk, old state is on the disk all the same.
+//! A store that syncs now and then: what was durable stays so, whatever is given back.
 
 use crate::{
-    disk::{MemoryDisk, after_crash},
+    disk::{MemoryDisk, Step, after_crash},
     random::Random,
     run::{self, message, wait},
     states::seed,
@@ -12,36 +12,43 @@ use tidegate::{
     store::{Store, Urgency, config::Durability, record::Change},
 };
 
-/// What a segment alone held is written anew before it goes; a power cut must not find neither of them.
+/// Crashes looked at behind each removed segment.
+const CRASHES: usize = 20;
+
 #[test]
-fn what_is_written_anew_is_on_the_disk_before_the_old_segment_goes() {
+fn a_segment_goes_only_when_what_it_alone_held_is_synced_elsewhere() {
     let seed = seed();
-    let hours = Durability::Interval(Duration::from_secs(3600));
-    for round in 0..20 {
-        let disk = MemoryDisk::default();
-        let opened = run::open_with(hours, disk.clone(), 4_000);
-        let (store, _) = opened.expect("as the test made it");
-        let session = Snapshot::new("old".into(), None, 60, 0);
-        store.change(Change::Session(Box::new(session)), Urgency::Now);
-        let first = disk.files().keys().next().expect("a segment").clone();
-        let one = message("t", &[b'x'; 500], false, None);
-        let mut bytes = 0;
-        for _ in 0..30 {
-            let appended = store
-                .append(&one, None, Urgency::Now)
-                .expect("there is room");
-            assert!(wait(&store, appended.lsn));
-            bytes += appended.size;
+    let mut random = Random::seeded(seed);
+    let disk = MemoryDisk::default();
+    let rarely = Durability::Interval(Duration::from_secs(3_600));
+    let (store, _) = run::open_with(rarely, disk.clone(), 4_000).expect("as the test made it");
+    let session = Snapshot::new("sleeper".into(), None, 60, 0);
+    store.change(Change::Session(Box::new(session)), Urgency::Now);
+    let retained = message("state", b"on", true, None);
+    let kept = store.append(&retained, None, Urgency::Now).expect("room");
+    let is_retained =
+        |topic: &_, offset| *topic == retained.topic && offset == kept.position.offset;
+    for _ in 0..20 {
+        let large = message("t", &[b'.'; 900], false, None);
+        let appended = store.append(&large, None, Urgency::Now).expect("room");
+        assert!(wait(&store, appended.lsn));
+    }
+    let (messages, bytes) = store.size();
+    store.trim(store.head(), messages, bytes);
+    store.compact(&is_retained, 0);
+    let steps = disk.steps();
+    let removed = steps.iter().enumerate();
+    let removed = removed.filter(|(_, step)| matches!(step, Step::Remove(_)));
+    let removed: Vec<usize> = removed.map(|(at, _)| at).collect();
+    assert!(!removed.is_empty(), "no segment was given back");
+    for at in removed {
+        for _ in 0..CRASHES {
+            // behind the sync of the names
+            let files = after_crash(&steps[..at + 2], &mut random);
+            let opened = run::open(MemoryDisk::holding(files), 4_000);
+            let (_, recovered) = opened.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+            assert_eq!(recovered.sessions.len(), 1, "seed {seed}, step {at}");
+            assert_eq!(recovered.retained.len(), 1, "seed {seed}, step {at}");
         }
-        store.trim(30, 30, bytes);
-        store.compact(&|_, _| false, 0);
-        assert!(
-            !disk.files().contains_key(&first),
-            "the old segment is gone"
-        );
-        let files = after_crash(&disk.steps(), &mut Random::seeded(seed + round));
-        let opened = run::open(MemoryDisk::holding(files), 4_000);
-        let (_, recovered) = opened.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-        assert_eq!(recovered.sessions.len(), 1, "seed {seed}, round {round}");
     }
 }

@@ -126,8 +126,7 @@ impl Broker {
             let appended = self
                 .0
                 .store
-                .append_together(&messages, once.as_ref(), urgency);
-            let appended = appended.map_err(Refused::Storage)?;
+                .append_together(&messages, once.as_ref(), urgency)?;
             for (one, appended) in recorded.iter().zip(&appended) {
                 debug_assert_eq!(one.position, Some(appended.position));
                 self.0.history.added(one.targets.recorded, appended.size);

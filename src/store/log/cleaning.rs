@@ -4,8 +4,7 @@ use super::{DiskStore, QUEUE, file_name};
 use crate::{
     mqtt::topic::TopicName,
     store::{
-        Store, StoreError, Urgency,
-        config::Durability,
+        StoreError, Urgency,
         frame::{Lsn, Met, Walk},
         record::{self, Entry},
         recovery::HEADER,
@@ -77,10 +76,8 @@ impl DiskStore {
         let held = self.shared.locked().kept.held_by(number);
         for some in held.chunks(MOVED) {
             let mut log = self.shared.locked();
-            for change in some {
-                // it may have changed since: what it is now is written
-                let now = log.kept.anew(change);
-                if let Some(now) = now {
+            for whole in some {
+                if let Some(now) = log.kept.anew(whole) {
                     log.change(&self.shared, now);
                 }
                 if log.pending_bytes > QUEUE / 2 {
@@ -112,13 +109,9 @@ impl DiskStore {
                 }
             }
         }
-        // also what replaced a retained message meanwhile must be there before that one goes: on the disk itself, where
-        // an acknowledgement means less; reserved offsets are synced in any case
-        let is_there = match self.shared.options.durability {
-            Durability::Interval(_) => self.reserve(),
-            _ => self.shared.wait(self.newest()),
-        };
-        if !is_there {
+        // also what replaced a retained message meanwhile must be there before that one goes, whose removal is synced
+        let all = self.shared.locked().sync_all(&self.shared);
+        if !self.shared.wait(all) {
             return Ok(());
         }
         let gone = self.shared.locked().segments.remove(&number);

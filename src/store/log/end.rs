@@ -42,6 +42,8 @@ pub(in crate::store) struct Log {
     /// Offsets that may be given, and those that may be as soon as a record is durable.
     pub reserved: u64,
     pub reserving: Option<(Lsn, u64)>,
+    /// A record that is durable only once it is synced, whenever others are.
+    pub must_sync: Option<Lsn>,
     pub full: bool,
     pub closing: bool,
 }
@@ -85,12 +87,20 @@ impl Log {
         shared: &Shared,
         body: impl FnOnce(&mut Vec<u8>),
     ) -> Put {
-        if shared.watermark.has_failed() {
-            // nobody writes any more: what waits is not kept for ever
-            self.pending.clear();
-            self.pending_bytes = 0;
-        }
+        self.last = Lsn(self.last.0 + 1);
+        self.newest = self.last;
+        let lsn = self.last;
         let end = self.segments.entry(segment).or_default();
+        let at = end.end;
+        if shared.watermark.has_failed() {
+            // it will never be durable, and nobody is left to write it
+            return Put {
+                lsn,
+                segment,
+                at,
+                end: at,
+            };
+        }
         match self.pending.last() {
             Some(chunk) if chunk.segment == segment => {}
             _ => self.pending.push(Chunk {
@@ -99,9 +109,6 @@ impl Log {
                 bytes: Vec::new(),
             }),
         }
-        self.last = Lsn(self.last.0 + 1);
-        self.newest = self.last;
-        let (lsn, at) = (self.last, end.end);
         if let Some(chunk) = self.pending.last_mut() {
             let before = chunk.bytes.len();
             frame::put(&mut chunk.bytes, shared.secret, lsn, body);
@@ -162,10 +169,9 @@ impl Log {
         Ok(self.head)
     }
 
-    /// Offsets in use must never be behind what is durably reserved.
+    /// Offsets in use must never be behind what is durably reserved, nor above the head at which the log was closed.
     pub(super) fn may_give(&mut self, shared: &Shared, offsets: u64) -> Result<(), StoreError> {
         if self.closing {
-            // the last record tells where the next run begins
             return Err(StoreError::Failed);
         }
         if let Some((lsn, through)) = self.reserving
@@ -217,6 +223,15 @@ impl Log {
         self.reserving = Some((lsn, through));
         self.urgent = true;
         shared.work.notify_one();
+        lsn
+    }
+
+    /// Appends a record that is durable when it and all before it are synced, whatever durable means to others.
+    pub(super) fn sync_all(&mut self, shared: &Shared) -> Lsn {
+        let through = self.kept.trimmed;
+        let lsn = self.change(shared, Change::Trimmed { through });
+        self.must_sync = Some(lsn);
+        self.hurry(shared, Urgency::Now);
         lsn
     }
 
