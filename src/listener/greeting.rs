@@ -1,6 +1,6 @@
 //! Everything before CONNACK: CONNECT comes whole and in time, terms are agreed on, and the client proves who it is.
 //!
-//! All connections that are not past this share one budget of bytes, and each has one deadline for all of it. Nothing
+//! All connections that are not past this share one budget of bytes, those of their CONNECT among them, and each has one deadline for all of it. Nothing
 //! here opens a session.
 
 use super::{
@@ -243,7 +243,7 @@ impl Door {
     ) -> Result<Packet, End> {
         link.decoder.feed(&[], &mut link.packets)?;
         loop {
-            if held.set(link.decoder.buffered()) > self.broker.limits().unauthenticated {
+            if held.set(link.decoder.unaccepted()) > self.broker.limits().unauthenticated {
                 return Err(End::NoRoom);
             }
             if let Some(packet) = link.packets.pop() {
