@@ -114,6 +114,14 @@ impl Passwords {
 }
 
 #[cfg(test)]
+impl Passwords {
+    /// From now on nobody who needs a hash gets a turn.
+    pub(super) fn hash_no_more(&self) {
+        self.turns.close();
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::auth::password;
