@@ -411,8 +411,8 @@ async fn a_connect_counts_as_unauthenticated_until_its_client_has_answered() {
             payload: vec![b'x'; 65_000],
             ..Will::default()
         };
-        let fill = Value::Pair("x".repeat(65_000), String::new());
-        opening("ann").will(will).property(property::USER, fill)
+        let opening = opening("ann").login(&"x".repeat(65_000), "");
+        opening.will(will)
     };
     // five of 195 kB fit, a sixth does not
     let mut waiting = vec![];
