@@ -13,6 +13,7 @@
 //! |------:|------|----------------|
 //! | 1 | [`metrics`] | counters and gauges that any room may bump; imports nothing |
 //! | 1 | [`mqtt`] | the wire: bytes to packets and back, 3.1, 3.1.1 and 5.0 in one model; pure |
+//! | 1 | [`watched`] | files that may change meanwhile, and when they are to be read again; imports nothing |
 //! | 2 | [`message`] | the message everyone shares, and its rendering for the web, made once; pure |
 //! | 3 | [`session`] | the conversation: one client's protocol state; packets in, packets and requests out; pure |
 //! | 3 | [`routing`] | who wants it: the topic tree, share groups, a publisher's memo, retained messages; pure |
@@ -53,3 +54,4 @@ pub mod observe;
 pub mod routing;
 pub mod session;
 pub mod store;
+pub mod watched;

@@ -9,7 +9,7 @@ use std::{
 
 /// Rooms from the foundation up. A room may import any room on a lower floor, never one beside or above it.
 const FLOORS: &[&[&str]] = &[
-    &["metrics", "mqtt"],
+    &["metrics", "mqtt", "watched"],
     &["message"],
     &["session", "routing", "auth"],
     &["store"],

@@ -1,6 +1,7 @@
 //! Password and rule files: read at the start, and again when they change, whole or not at all.
 //!
-//! They are looked at once a second, and at SIGHUP. What is faulty is told and the old stays in force.
+//! They are looked at once a second and taken when they have settled, or at once at SIGHUP. What is faulty is told and the
+//! old stays in force.
 
 use crate::{
     app::StartError,
@@ -16,24 +17,10 @@ use crate::{
     },
     broker::Broker,
     metrics::METRICS,
+    watched::{self, Watched},
 };
-use std::{
-    path::Path,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
-use tokio::{sync::Notify, time::timeout};
-
-/// How often files are looked at.
-const ROUND: Duration = Duration::from_secs(1);
-
-/// What tells that a file has changed.
-type Look = Option<(SystemTime, u64)>;
-
-fn look(path: &Path) -> Look {
-    let found = std::fs::metadata(path).ok()?;
-    Some((found.modified().ok()?, found.len()))
-}
+use std::sync::Arc;
+use tokio::{sync::Notify, task::spawn_blocking};
 
 /// Everybody who may come in, and the rules; whatever is wrong with a file keeps the gateway from starting.
 pub fn open(config: &Config, quotas: Arc<Quotas>) -> Result<Chain, StartError> {
@@ -61,56 +48,45 @@ pub fn open(config: &Config, quotas: Arc<Quotas>) -> Result<Chain, StartError> {
 
 /// Watches the files of `config` as long as the gateway runs; looks at once when `asked`.
 pub async fn watch(config: Config, chain: Arc<Chain>, broker: Broker, asked: Arc<Notify>) {
-    let (passwords, rules): (Vec<_>, Vec<_>) = (
-        config.passwd_file.iter().cloned().collect(),
-        config.rules.paths().cloned().collect(),
-    );
-    let keys: Vec<_> = config.jwt.iter().flat_map(|entry| &entry.keys).collect();
-    let keys: Vec<_> = keys
-        .iter()
-        .filter_map(|key| key.file())
-        .map(Path::to_owned)
-        .collect();
+    let keys = config.jwt.iter().flat_map(|entry| &entry.keys);
+    let keys: Vec<_> = keys.filter_map(|key| key.file()).map(Into::into).collect();
+    let mut keys = Watched::new(&keys);
+    let mut passwords = Watched::new(&config.passwd_file);
+    let mut rules = Watched::new(config.rules.paths());
     if passwords.is_empty() && rules.is_empty() && keys.is_empty() {
         return;
     }
-    let look_at = |paths: &[std::path::PathBuf]| -> Vec<Look> {
-        paths.iter().map(|path| look(path)).collect()
-    };
-    let (mut seen_passwords, mut seen_rules) = (look_at(&passwords), look_at(&rules));
-    let mut seen_keys = look_at(&keys);
-    let mut settling = false;
+    let mut is_new = false;
     loop {
-        let asked = timeout(ROUND, asked.notified()).await.is_ok();
+        let is_asked = watched::next_round(&asked).await;
         // who was about to come in by the old file is in by now
-        if std::mem::take(&mut settling) {
+        if std::mem::take(&mut is_new) {
             end_withdrawn(&chain, &broker);
         }
-        let now = look_at(&passwords);
-        if asked || now != seen_passwords {
-            seen_passwords = now;
-            reload_passwords(&chain, &broker);
-            settling = true;
+        if passwords.look(is_asked) {
+            reload_passwords(&chain, &broker).await;
+            is_new = true;
         }
-        let now = look_at(&keys);
-        if asked || now != seen_keys {
-            seen_keys = now;
+        if keys.look(is_asked) {
             reload_keys(&chain).await;
         }
-        let now = look_at(&rules);
-        if asked || now != seen_rules {
-            seen_rules = now;
-            reload_rules(&config, &chain, &broker);
+        if rules.look(is_asked) {
+            reload_rules(&chain, &broker).await;
         }
     }
 }
 
-fn reload_passwords(chain: &Chain, broker: &Broker) {
-    let Some(passwords) = &chain.passwords else {
+async fn reload_passwords(chain: &Arc<Chain>, broker: &Broker) {
+    let reading = chain.clone();
+    let reloaded = spawn_blocking(move || {
+        let passwords = reading.passwords.as_ref()?;
+        Some((passwords.reload(), passwords.path().to_owned()))
+    });
+    let Ok(Some((reloaded, file))) = reloaded.await else {
         return;
     };
-    let file = passwords.path().display();
-    match passwords.reload() {
+    let file = file.display();
+    match reloaded {
         Ok(()) => {
             end_withdrawn(chain, broker);
             tracing::info!(%file, "password file read again");
@@ -129,7 +105,7 @@ fn end_withdrawn(chain: &Chain, broker: &Broker) {
 
 async fn reload_keys(chain: &Arc<Chain>) {
     let chain = chain.clone();
-    let reloaded = tokio::task::spawn_blocking(move || {
+    let reloaded = spawn_blocking(move || {
         let tokens = chain.tokens.as_ref();
         tokens.map(Verifier::reload).unwrap_or_default()
     });
@@ -156,11 +132,15 @@ pub async fn keep_keys_fresh(chain: Arc<Chain>) {
     }
 }
 
-fn reload_rules(config: &Config, chain: &Chain, broker: &Broker) {
+async fn reload_rules(chain: &Arc<Chain>, broker: &Broker) {
+    let reading = chain.clone();
+    let Ok(loaded) = spawn_blocking(move || reading.rule_files.load()).await else {
+        return;
+    };
     let Some(access) = &chain.access else {
         return;
     };
-    match config.rules.load() {
+    match loaded {
         Ok(rules) => {
             let rules = rules.unwrap_or_default();
             let count = rules.rules.len();

@@ -6,7 +6,7 @@
 use super::{
     address::Address,
     certificate::{Certificate, CertificateUser},
-    failures::Failures,
+    failures::{Failures, Wrong},
     identity::{Identity, Proof},
     jwt::{Claims, TokenFault, Verifier},
     passwords::{Busy, Passwords},
@@ -141,15 +141,14 @@ impl Chain {
                 Credentials::Token(_) => true,
             };
         let address = Address::of(shown.ip);
+        // what it is if it is wrong, by what the password file says now: the next may say something else
+        let wrong = self.as_wrong(shown.credentials);
         if is_guess {
             self.admit(address)?;
-            if self.is_known_wrong(address, shown.credentials) {
-                return Err(wrong("as wrong as it was a moment ago"));
-            }
         }
-        let proven = self.look_at(shown, named, subject).await;
+        let proven = self.look_at(shown, wrong, named, subject).await;
         if is_guess {
-            self.note(address, shown.credentials, &proven);
+            self.note(address, shown.credentials, wrong, &proven);
         }
         proven.map(|identity| self.with_quota(identity, shown.ip))
     }
@@ -157,6 +156,7 @@ impl Chain {
     async fn look_at(
         &self,
         shown: Shown<'_>,
+        if_wrong: Wrong,
         named: Option<String>,
         mut subject: Subject,
     ) -> Result<Identity, Unproven> {
@@ -177,18 +177,31 @@ impl Chain {
             _ if self.anonymous && !self.has_authenticators() => Proof::None,
             Credentials::Nothing if self.anonymous => Proof::None,
             Credentials::Nothing => return Err(Unproven::Needed),
-            Credentials::Password { user, password } if self.as_token(user, password).is_some() => {
-                let token = self.as_token(user, password).unwrap_or_default();
-                let claims = self.tokens()?.verify_or_fetch(token, now()).await;
-                return self.bearer(claims, subject);
-            }
             Credentials::Password { user, password } => {
+                let mut told = "wrong password".to_owned();
+                if let Some((tokens, token)) = self.as_token(password) {
+                    let claims = tokens.verify_or_fetch(token, now()).await;
+                    match self.bearer(claims, subject.clone()) {
+                        // that it is no token costs a hash as well, so that time does not tell who has a password
+                        Err(Unproven::Wrong(why)) if self.passwords.is_some() => {
+                            told = format!("{why}, and no password");
+                        }
+                        decided => return decided,
+                    }
+                }
                 let passwords = self.passwords.as_ref();
                 let passwords = passwords.ok_or_else(|| wrong("no password file is configured"))?;
-                // others may have been wrong while this one waited for its turn
-                let in_turn = || self.admit(Address::of(shown.ip));
+                let wrong = || Unproven::Wrong(format!("{told} for user {user:?}"));
+                let address = Address::of(shown.ip);
+                if self.failures.knows(address, if_wrong) {
+                    return Err(wrong());
+                }
+                // others may have been wrong while this one waited for its turn, with the same, too
+                let in_turn = || match self.failures.knows(address, if_wrong) {
+                    true => Err(wrong()),
+                    false => self.admit(address),
+                };
                 let line = passwords.verify(user, password, in_turn).await?;
-                let wrong = || Unproven::Wrong(format!("wrong password for user {user:?}"));
                 let line = line.ok_or_else(wrong)?;
                 subject.user = Some(user.into());
                 Proof::Password(line)
@@ -206,33 +219,39 @@ impl Chain {
         admitted.map_err(|wait| Unproven::TooManyFailed { wait })
     }
 
-    /// Whether this password was wrong from this address already, so that it costs no hash again. A token costs none,
-    /// and may be right as soon as its key is known.
-    fn is_known_wrong(&self, address: Address, shown: Credentials<'_>) -> bool {
-        let is_password = match shown {
-            Credentials::Password { user, password } => self.as_token(user, password).is_none(),
-            _ => false,
-        };
-        is_password && self.failures.knows(address, self.sum(shown))
-    }
-
-    /// Stands for what was shown beside what it is compared with, if that may change.
-    fn sum(&self, shown: Credentials<'_>) -> u64 {
-        let line = match (shown, &self.passwords) {
-            (Credentials::Password { user, .. }, Some(passwords)) => passwords.line_of(user),
-            _ => None,
-        };
-        self.failures.sum((shown, line))
-    }
-
-    fn note(&self, address: Address, shown: Credentials<'_>, proven: &Result<Identity, Unproven>) {
-        match proven {
-            Ok(_) => self.failures.succeeded(address),
-            Err(Unproven::Wrong(_)) => {
-                let sum = self.sum(shown);
-                self.failures.failed(address, sum, Instant::now());
+    fn note(
+        &self,
+        address: Address,
+        shown: Credentials<'_>,
+        wrong: Wrong,
+        proven: &Result<Identity, Unproven>,
+    ) {
+        match (proven, shown) {
+            (Ok(_), Credentials::Token(_)) => self.failures.succeeded(address, None),
+            // the one who was proven: by a token in the place of a password any name may be said
+            (Ok(identity), _) => {
+                let user = identity.user().map(|user| self.failures.sum(&**user));
+                self.failures.succeeded(address, user);
             }
-            Err(_) => {}
+            // if the line is another one by now, nobody knows which of them the password was compared with
+            (Err(Unproven::Wrong(_)), _) if self.as_wrong(shown) == wrong => {
+                self.failures.failed(address, wrong, Instant::now());
+            }
+            (Err(_), _) => {}
+        }
+    }
+
+    /// What these credentials are to be remembered by if they are wrong.
+    fn as_wrong(&self, shown: Credentials<'_>) -> Wrong {
+        let user = match shown {
+            Credentials::Password { user, .. } => Some(user),
+            Credentials::Nothing | Credentials::Token(_) => None,
+        };
+        let passwords = self.passwords.as_ref();
+        let line = user.and_then(|user| passwords?.line_of(user));
+        Wrong {
+            user: user.map(|user| self.failures.sum(user)),
+            sum: self.failures.sum((shown, line)),
         }
     }
 
@@ -257,7 +276,8 @@ impl Chain {
         let address = Address::of(ip);
         self.admit(address)?;
         let proven = self.prove_token(token, subject);
-        self.note(address, Credentials::Token(token), &proven);
+        let shown = Credentials::Token(token);
+        self.note(address, shown, self.as_wrong(shown), &proven);
         proven.map(|identity| self.with_quota(identity, ip))
     }
 
@@ -295,12 +315,13 @@ impl Chain {
         }
     }
 
-    /// Clients that cannot send a token otherwise send it as their password.
-    fn as_token<'a>(&self, user: &str, password: &'a [u8]) -> Option<&'a str> {
-        let has_password = |passwords: &Passwords| passwords.line_of(user).is_some();
-        let is_asked = self.tokens.is_some() && !self.passwords.as_ref().is_some_and(has_password);
-        let text = std::str::from_utf8(password).ok().filter(|_| is_asked)?;
-        (text.bytes().filter(|byte| *byte == b'.').count() == 2).then_some(text)
+    /// Clients that cannot send a token otherwise send it as their password. Its shape decides, never who is named:
+    /// that would tell who has a password.
+    fn as_token<'a>(&self, password: &'a [u8]) -> Option<(&Verifier, &'a str)> {
+        let tokens = self.tokens.as_ref()?;
+        let text = std::str::from_utf8(password).ok()?;
+        let has_shape = text.bytes().filter(|byte| *byte == b'.').count() == 2;
+        has_shape.then_some((tokens, text))
     }
 }
 
@@ -313,3 +334,6 @@ fn now() -> u64 {
 fn wrong(why: &str) -> Unproven {
     Unproven::Wrong(why.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,8 @@
 //!
 //! While it waits nothing of it is looked at, so a guess costs the gateway nothing and tells the guesser nothing. The same
 //! credentials again count once: clients try an older protocol when a newer one is refused, and a device with an old
-//! password tries it for days. Reads no clock. Keeps no password, only keyed sums that are worth nothing elsewhere.
+//! password tries it for days. They are known again, so that nobody need look at them anew. Reads no clock. Keeps no
+//! password, only keyed sums that are worth nothing elsewhere.
 
 use super::address::Address;
 use hashbrown::HashMap;
@@ -24,7 +25,7 @@ const LIFETIME: Duration = Duration::from_secs(600);
 const LONGEST: Duration = Duration::from_secs(60);
 
 /// Different wrong credentials of one address that are recognized when they come again.
-const KNOWN: usize = 8;
+const KNOWN: usize = 16;
 
 /// What all addresses did wrong lately.
 pub struct Failures {
@@ -50,7 +51,17 @@ struct Entry {
     last: Instant,
     /// Nothing is looked at before.
     closed_until: Option<Instant>,
-    known: [u64; KNOWN],
+    /// The last of them.
+    known: VecDeque<Wrong>,
+}
+
+/// Credentials that were wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wrong {
+    /// Stands for the user who was named; `None` if nobody was.
+    pub user: Option<u64>,
+    /// Stands for all that was shown, and for what it was compared with.
+    pub sum: u64,
 }
 
 impl Default for Failures {
@@ -76,9 +87,9 @@ impl Failures {
         }
     }
 
-    /// Stands for credentials, in this process.
-    pub fn sum(&self, credentials: impl Hash) -> u64 {
-        self.hasher.hash_one(credentials)
+    /// Stands for a user or for credentials, in this process.
+    pub fn sum(&self, of: impl Hash) -> u64 {
+        self.hasher.hash_one(of)
     }
 
     /// Whether what this address shows may be looked at; an error says for how long not.
@@ -94,19 +105,17 @@ impl Failures {
         }
     }
 
-    /// Whether the credentials with this sum were wrong when they last came from this address: they need not be looked
-    /// at again.
-    pub fn knows(&self, address: Address, sum: u64) -> bool {
-        if !self.any.load(Ordering::Relaxed) {
-            return false;
+    /// Whether these credentials of this address were wrong lately.
+    pub fn knows(&self, address: Address, wrong: Wrong) -> bool {
+        self.any.load(Ordering::Relaxed) && {
+            let table = self.table.lock();
+            let entry = table.entries.get(&address);
+            entry.is_some_and(|entry| entry.known.contains(&wrong))
         }
-        let table = self.table.lock();
-        let entry = table.entries.get(&address);
-        entry.is_some_and(|entry| entry.known[..KNOWN.min(entry.count as usize)].contains(&sum))
     }
 
-    /// The credentials with this sum were wrong.
-    pub fn failed(&self, address: Address, sum: u64, now: Instant) {
+    /// These credentials were wrong.
+    pub fn failed(&self, address: Address, wrong: Wrong, now: Instant) {
         let Some(free) = self.free else { return };
         let mut table = self.table.lock();
         table.forget_old(now);
@@ -120,26 +129,35 @@ impl Failures {
             count: 0,
             last: now,
             closed_until: None,
-            known: [0; KNOWN],
+            known: VecDeque::new(),
         });
         entry.last = now;
-        let so_far = KNOWN.min(entry.count as usize);
-        if !entry.known[..so_far].contains(&sum) {
-            entry.known[entry.count as usize % KNOWN] = sum;
+        if !entry.known.contains(&wrong) {
+            if entry.known.len() == KNOWN {
+                entry.known.pop_front();
+            }
+            entry.known.push_back(wrong);
             entry.count = entry.count.saturating_add(1);
             entry.closed_until = delay(entry.count, free).map(|delay| now + delay);
         }
         self.any.store(true, Ordering::Relaxed);
     }
 
-    /// Somebody at this address showed who he is: what others did wrong there is forgotten.
-    pub fn succeeded(&self, address: Address) {
-        if self.any.load(Ordering::Relaxed) {
-            let mut table = self.table.lock();
+    /// Somebody at this address showed that he is the user for whom this stands: what was wrong for that user is
+    /// forgotten. What was wrong for others stays, or whoever has a name of his own could guess theirs without end.
+    pub fn succeeded(&self, address: Address, user: Option<u64>) {
+        if !self.any.load(Ordering::Relaxed) {
+            return;
+        }
+        let mut table = self.table.lock();
+        if let Some(entry) = table.entries.get_mut(&address) {
+            let before = entry.known.len();
+            entry.known.retain(|wrong| wrong.user != user);
+            let forgotten = before - entry.known.len();
+            entry.count = entry.count.saturating_sub(forgotten as u32);
             // its place in the order stays for when its turn comes
-            if let Some(entry) = table.entries.get_mut(&address) {
-                entry.count = 0;
-                entry.closed_until = None;
+            if entry.known.is_empty() {
+                (entry.count, entry.closed_until) = (0, None);
             }
         }
     }
@@ -192,14 +210,8 @@ mod tests {
         Address::V4(number.into())
     }
 
-    #[test]
-    fn what_was_wrong_is_known_until_somebody_there_was_right() {
-        let (failures, now) = (Failures::new(5), Instant::now());
-        failures.failed(address(1), 7, now);
-        assert!(failures.knows(address(1), 7));
-        assert!(!failures.knows(address(1), 8) && !failures.knows(address(2), 7));
-        failures.succeeded(address(1));
-        assert!(!failures.knows(address(1), 7));
+    fn wrong(sum: u64) -> Wrong {
+        Wrong { user: None, sum }
     }
 
     #[test]
@@ -207,11 +219,11 @@ mod tests {
         let failures = Failures::new(5);
         let mut now = Instant::now();
         for sum in 0..5 {
-            failures.failed(address(1), sum, now);
+            failures.failed(address(1), wrong(sum), now);
             assert_eq!(failures.admit(address(1), now), Ok(()));
         }
         for (sum, wait) in (5..).zip([1, 2, 4, 8, 16, 32, 60, 60]) {
-            failures.failed(address(1), sum, now);
+            failures.failed(address(1), wrong(sum), now);
             assert_eq!(failures.admit(address(1), now), Err(wait * SECOND));
             assert_eq!(failures.admit(address(2), now), Ok(()), "somebody else");
             now += wait * SECOND;
@@ -223,11 +235,37 @@ mod tests {
     fn the_same_credentials_count_once() {
         let (failures, now) = (Failures::new(1), Instant::now());
         for _ in 0..100 {
-            failures.failed(address(1), 7, now);
+            failures.failed(address(1), wrong(7), now);
         }
         assert_eq!(failures.admit(address(1), now), Ok(()));
-        failures.failed(address(1), 8, now);
+        failures.failed(address(1), wrong(8), now);
         assert_eq!(failures.admit(address(1), now), Err(SECOND));
+    }
+
+    #[test]
+    fn a_success_forgets_what_was_wrong_for_its_user_however_much_that_was() {
+        let (failures, now) = (Failures::new(5), Instant::now());
+        let fail = |user, sums: std::ops::Range<u64>| {
+            for sum in sums {
+                let user = Some(user);
+                failures.failed(address(1), Wrong { user, sum }, now);
+            }
+        };
+        fail(1, 0..100);
+        assert!(failures.admit(address(1), now).is_err());
+        failures.succeeded(address(1), Some(1));
+        fail(1, 0..3);
+        fail(2, 0..2);
+        failures.succeeded(address(1), Some(1));
+        fail(2, 2..5);
+        assert_eq!(failures.admit(address(1), now), Ok(()));
+        fail(2, 5..6);
+        assert_eq!(failures.admit(address(1), now), Err(SECOND));
+        let known = |user, sum| {
+            let user = Some(user);
+            failures.knows(address(1), Wrong { user, sum })
+        };
+        assert!(known(2, 5) && !known(2, 6) && !known(1, 1));
     }
 
     #[test]
@@ -244,17 +282,17 @@ mod tests {
         let (failures, now) = (Failures::new(1), Instant::now());
         let fail = |sums: [u64; 2], now| {
             for sum in sums {
-                failures.failed(address(1), sum, now);
+                failures.failed(address(1), wrong(sum), now);
             }
             failures.admit(address(1), now)
         };
         assert_eq!(fail([1, 2], now), Err(SECOND));
-        failures.succeeded(address(1));
+        failures.succeeded(address(1), None);
         assert_eq!(failures.admit(address(1), now), Ok(()));
         assert_eq!(fail([3, 4], now), Err(SECOND));
         let later = now + LIFETIME;
         assert_eq!(fail([5, 6], later), Err(SECOND), "it begins anew");
-        failures.failed(address(2), 1, later + LIFETIME);
+        failures.failed(address(2), wrong(1), later + LIFETIME);
         assert_eq!(failures.table.lock().entries.len(), 1);
     }
 
@@ -263,7 +301,7 @@ mod tests {
         let failures = Failures::with_room_for(2, 1);
         let now = Instant::now();
         for (number, seconds) in [(1, 0), (2, 1), (1, 2), (3, 3)] {
-            failures.failed(address(number), 1, now + seconds * SECOND);
+            failures.failed(address(number), wrong(1), now + seconds * SECOND);
         }
         let table = failures.table.lock();
         assert!(table.entries.contains_key(&address(1)), "it failed again");
@@ -275,7 +313,7 @@ mod tests {
     fn switched_off_nobody_ever_waits() {
         let (failures, now) = (Failures::new(0), Instant::now());
         for sum in 0..100 {
-            failures.failed(address(1), sum, now);
+            failures.failed(address(1), wrong(sum), now);
         }
         assert_eq!(failures.admit(address(1), now), Ok(()));
     }

@@ -20,11 +20,12 @@ use tokio::sync::Semaphore;
 /// How long a password that was right needs no hash, and how many are remembered.
 const REMEMBERED: (usize, Duration) = (100_000, Duration::from_secs(60));
 
-/// Hashes that are computed at a time at most: one takes up to 19 MiB.
-const MOST_TURNS: usize = 4;
+/// Hashes that are computed at a time at most: each takes its core, and memory of its own.
+const TURNS: usize = 4;
 
-/// Logins that wait for their turn at most, per hash that is computed at a time.
-const WAITING: usize = 512;
+/// Logins that wait at most, per hash that is computed at a time. The last of them has its turn before it gives up;
+/// whoever comes then is told to come back, and finds that many others are remembered by now.
+const WAITING: usize = 64;
 
 /// Nobody looked whether the password is right: too many others wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +47,8 @@ impl Passwords {
     pub fn new(path: PathBuf, file: PasswordFile) -> io::Result<Self> {
         let (capacity, lifetime) = REMEMBERED;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        // one core is left to everybody who is in already, and no more memory taken than a few hashes need
-        let turns = (cores - 1).clamp(1, MOST_TURNS);
+        // one core is left to everybody who is in already
+        let turns = (cores - 1).clamp(1, TURNS);
         Ok(Passwords {
             path,
             file: ArcSwap::from_pointee(file),
@@ -90,8 +91,9 @@ impl Passwords {
         {
             return Ok(line);
         }
-        let _place = self.waiting.try_acquire().map_err(|_| Busy)?;
+        let place = self.waiting.try_acquire().map_err(|_| Busy)?;
         let turn = self.turns.clone().acquire_owned().await.map_err(|_| Busy)?;
+        drop(place);
         in_turn()?;
         let (name, secret) = (user.to_owned(), zeroize::Zeroizing::new(password.to_vec()));
         let asked = file.clone();
@@ -112,9 +114,38 @@ impl Passwords {
 }
 
 #[cfg(test)]
+impl Passwords {
+    /// From now on nobody who needs a hash gets a turn.
+    pub(super) fn hash_no_more(&self) {
+        self.turns.close();
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::auth::password;
+    use futures_util::FutureExt;
+
+    #[tokio::test]
+    async fn sixty_four_wait_for_each_turn_and_the_next_is_to_come_back() {
+        let path = PathBuf::from("passwd");
+        let passwords = Passwords::new(path, PasswordFile::parse("").unwrap()).unwrap();
+        let turns = passwords.turns.available_permits();
+        assert!((1..=4).contains(&turns), "{turns}");
+        let all = passwords.turns.acquire_many(turns as u32).await.unwrap();
+        let verify = || Box::pin(passwords.verify("ann", b"x", || Ok::<_, Busy>(())));
+        let mut waiting: Vec<_> = (0..64 * turns).map(|_| verify()).collect();
+        for waiting in &mut waiting {
+            assert_eq!(waiting.now_or_never(), None);
+        }
+        assert_eq!(verify().now_or_never(), Some(Err(Busy)));
+        drop(all);
+        for waiting in waiting {
+            assert_eq!(waiting.await, Ok(None));
+        }
+        assert_eq!(verify().await, Ok(None), "there is room again");
+    }
 
     #[tokio::test]
     async fn a_password_that_is_withdrawn_while_it_is_looked_at_is_wrong() {

@@ -260,12 +260,34 @@ pub fn refused(unproven: &Unproven) -> Problem {
                 HeaderValue::from_static("Bearer realm=\"tidegate\", error=\"invalid_token\""),
             )
         }
-        Unproven::Busy => Problem::new(Kind::Overloaded, "too many logins wait to be looked at"),
+        Unproven::Busy => {
+            Problem::new(Kind::Overloaded, "too many logins wait to be looked at").retry_later()
+        }
         Unproven::TooManyFailed { wait } => {
             let detail = "too many failed logins from this address: nothing was looked at";
             Problem::new(Kind::QuotaExceeded, detail)
                 .count_as(Refusal::FailedLogins)
                 .retry_after(*wait)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::problem;
+    use axum::response::IntoResponse;
+
+    #[test]
+    fn whoever_is_not_looked_at_is_told_when_to_come_back() {
+        let wait = std::time::Duration::from_secs(7);
+        for (unproven, status, seconds) in [
+            (Unproven::Busy, 503, "1"),
+            (Unproven::TooManyFailed { wait }, 429, "7"),
+        ] {
+            let answer = problem::finish(refused(&unproven).into_response(), "r");
+            assert_eq!(answer.status(), status);
+            assert_eq!(answer.headers()[header::RETRY_AFTER], seconds);
         }
     }
 }

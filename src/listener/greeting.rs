@@ -1,7 +1,7 @@
 //! Everything before CONNACK: CONNECT comes whole and in time, terms are agreed on, and the client proves who it is.
 //!
-//! All connections that are not past this share one budget of bytes, and each has one deadline for all of it. Nothing
-//! here opens a session.
+//! All connections that are not past this share one budget of bytes, those of their CONNECT among them, and each has
+//! one deadline for all of it. Nothing here opens a session.
 
 use super::{
     arrival::{Arrival, Transport},
@@ -243,7 +243,7 @@ impl Door {
     ) -> Result<Packet, End> {
         link.decoder.feed(&[], &mut link.packets)?;
         loop {
-            if held.at_least(link.decoder.buffered()) > self.broker.limits().unauthenticated {
+            if held.set(link.decoder.unaccepted()) > self.broker.limits().unauthenticated {
                 return Err(End::NoRoom);
             }
             if let Some(packet) = link.packets.pop() {
@@ -309,12 +309,11 @@ struct Held<'a> {
 }
 
 impl Held<'_> {
-    /// It holds so many bytes, or still what it held before: a CONNECT that waits for its password to be looked at has
-    /// left the buffer and is there all the same. All bytes held.
-    fn at_least(&mut self, bytes: usize) -> usize {
-        let more = bytes.saturating_sub(self.bytes);
-        self.bytes += more;
-        self.total.fetch_add(more, Ordering::Relaxed) + more
+    /// It holds so many bytes now. All bytes held.
+    fn set(&mut self, bytes: usize) -> usize {
+        let before = self.total.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+        before - std::mem::replace(&mut self.bytes, bytes)
     }
 }
 
@@ -327,20 +326,6 @@ impl Drop for Held<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_was_decoded_is_held_until_the_connection_is_through() {
-        let total = AtomicUsize::new(100);
-        let mut held = Held {
-            total: &total,
-            bytes: 0,
-        };
-        assert_eq!(held.at_least(40), 140);
-        assert_eq!(held.at_least(0), 140);
-        assert_eq!(held.at_least(50), 150);
-        drop(held);
-        assert_eq!(total.load(Ordering::Relaxed), 100);
-    }
 
     #[test]
     fn response_information_is_for_one_client_and_a_topic() {

@@ -58,6 +58,8 @@ pub struct Decoder {
     gate: Gate,
     /// The unfinished frame; while the gate is shut, everything behind the packet that shut it.
     buffer: Vec<u8>,
+    /// Bytes of the packets that the gate let through one by one.
+    admitted: u32,
     last_topic: Option<TopicName>,
 }
 
@@ -71,6 +73,7 @@ impl Decoder {
             user_properties: MAX_USER_PROPERTIES,
             gate: Gate::One,
             buffer: Vec::new(),
+            admitted: 0,
             last_topic: None,
         }
     }
@@ -130,6 +133,12 @@ impl Decoder {
     /// How many bytes are kept: those of an unfinished packet, and all behind CONNECT until it is accepted.
     pub fn buffered(&self) -> usize {
         self.buffer.len()
+    }
+
+    /// How many bytes the client made the gateway keep before CONNECT was accepted: what is [`buffered`](Self::buffered),
+    /// CONNECT itself and what else was let through, which somebody still holds.
+    pub fn unaccepted(&self) -> usize {
+        self.buffered() + self.admitted as usize
     }
 
     fn decode_all(
@@ -305,6 +314,7 @@ impl Decoder {
         }
         if self.gate == Gate::One {
             self.gate = Gate::Shut;
+            self.admitted = self.admitted.saturating_add(header.total as u32);
         }
         Ok(packet)
     }

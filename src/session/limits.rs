@@ -38,7 +38,7 @@ pub struct Limits {
     pub topic_alias_maximum: u16,
     /// Largest CONNECT, in bytes.
     pub connect: usize,
-    /// What all connections that have not finished their CONNECT may hold together, in bytes.
+    /// What all connections that have no CONNACK yet may hold together, their CONNECT included, in bytes.
     pub unauthenticated: usize,
     /// Connections open at a time, over all ways in; more wait to be accepted.
     pub connections: usize,

@@ -401,3 +401,36 @@ async fn mqtt_3_1_2_24_a_challenge_larger_than_the_client_takes_is_not_sent() {
     assert_eq!(client.next().await, None);
     running.gateway.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connect_counts_as_unauthenticated_until_its_client_has_answered() {
+    let running = Running::start(|settings| settings.limits.unauthenticated = 1 << 20).await;
+    let large = || {
+        let will = Will {
+            topic: "x".repeat(65_000),
+            payload: vec![b'x'; 65_000],
+            ..Will::default()
+        };
+        let opening = opening("ann").login(&"x".repeat(65_000), "");
+        opening.will(will)
+    };
+    // five of 195 kB fit, a sixth does not
+    let mut waiting = vec![];
+    for _ in 0..5 {
+        let mut client = Client::on(Link::tcp(running.mqtt()).await, Version::V5);
+        client.send(&large().encode()).await;
+        challenged(&mut client).await;
+        waiting.push(client);
+    }
+    let mut sixth = Client::on(Link::tcp(running.mqtt()).await, Version::V5);
+    sixth.try_send(&large().encode()).await;
+    assert_eq!(sixth.next().await, None);
+    // those who have their CONNACK hold nothing more
+    for client in &mut waiting {
+        client.send(&wire::auth(CONTINUE, NAME, b"0drow")).await;
+        assert_eq!(welcomed(client).await.0, 0);
+    }
+    let mut sixth = Client::on(Link::tcp(running.mqtt()).await, Version::V5);
+    sixth.send(&large().encode()).await;
+    challenged(&mut sixth).await;
+}

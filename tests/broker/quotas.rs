@@ -299,11 +299,11 @@ async fn what_comes_before_connack_is_limited_in_size_and_time() {
     client.send(&big.encode()).await;
     // the version is not read before the packet is whole: there is no layout to answer in
     assert_eq!(client.next().await, None);
-    assert_eq!(gateway.refused("too-large").await, 1);
+    assert_eq!(gateway.refused_at_least("too-large", 1).await, 1);
     let mut slow = Client::on(Link::tcp(gateway.mqtt).await, Version::V5);
     slow.send(&Opening::v5("slow").encode()[..5]).await;
     assert_eq!(slow.next().await, None);
-    assert_eq!(gateway.refused("timeout").await, 1);
+    assert_eq!(gateway.refused_at_least("timeout", 1).await, 1);
     gateway.stop();
 }
 
@@ -342,7 +342,7 @@ async fn unfinished_connects_share_a_budget_that_is_free_again_when_they_are_don
     let whole = large("sixth");
     sixth.try_send(&whole[..whole.len() - 10]).await;
     assert_eq!(sixth.next().await, None);
-    assert_eq!(gateway.refused("busy").await, 1);
+    assert_eq!(gateway.refused_at_least("busy", 1).await, 1);
     // those who have their CONNACK hold nothing more
     for (client, rest) in &mut waiting {
         client.send(rest).await;

@@ -200,6 +200,20 @@ impl Gateway {
             .unwrap_or_else(|| panic!("no line {start:?} in\n{page}"))
     }
 
+    /// As [`Gateway::refused`], as soon as it is at least `count`: a connection is closed a moment before it is counted.
+    pub async fn refused_at_least(&self, reason: &str, count: u64) -> u64 {
+        let counted = async {
+            loop {
+                let refused = self.refused(reason).await;
+                if refused >= count {
+                    return refused;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        super::within("refusals to be counted", counted).await
+    }
+
     /// Resident memory in bytes, as the kernel counts it.
     pub fn resident(&self) -> u64 {
         self.memory("VmRSS:")

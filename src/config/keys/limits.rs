@@ -87,7 +87,7 @@ pub(super) fn limits() -> Vec<Key> {
         ),
         key(
             "limits.unauthenticated",
-            "What all connections that have not finished their CONNECT may hold together.",
+            "What all connections that have no CONNACK yet may hold together, their CONNECT included.",
             form::size(MIB..=VAST),
             |s| &mut s.limits.unauthenticated,
         ),

@@ -1,47 +1,29 @@
 //! Certificates that are renewed while the gateway runs.
 //!
-//! The files are looked at every second, and whenever somebody asks. What changed is read and checked as at the start;
-//! if anything is wrong with it, it is told and what was good goes on.
+//! The files are watched. What changed is read and checked as at the start; if anything is wrong with it, it is told and
+//! what was good goes on.
 
 use super::{
     Tls, Versed,
     files::{self, Fault},
 };
-use crate::metrics::METRICS;
-use std::{fs, os::unix::fs::MetadataExt, path::Path, sync::Arc, time::Duration};
-use tokio::{sync::Notify, time::timeout};
-
-/// How often files are looked at.
-const ROUND: Duration = Duration::from_secs(1);
-
-/// What tells that a file is another one, or was written to: where it is on the disk, its size, and when it changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp(Option<[i64; 5]>);
-
-impl Stamp {
-    fn of(path: &Path) -> Self {
-        let metadata = fs::metadata(path).ok();
-        Stamp(metadata.map(|it| {
-            let (inode, size) = (it.ino() as i64, it.size() as i64);
-            [inode, size, it.mtime(), it.mtime_nsec(), it.ctime_nsec()]
-        }))
-    }
-}
+use crate::{
+    metrics::METRICS,
+    watched::{self, Watched},
+};
+use std::sync::Arc;
+use tokio::sync::Notify;
 
 impl Tls {
     /// Takes changed files over until it is dropped; at once when `asked`.
     pub async fn keep_current(self: Arc<Self>, asked: Arc<Notify>) {
-        let mut tried = self.stamps();
-        let mut seen = tried.clone();
+        let config = &self.config;
+        let files = [&config.cert, &config.key, &config.client_ca, &config.crl];
+        let mut files = Watched::new(files.into_iter().flatten());
         let mut outdated = Outdated(false);
         loop {
-            let is_asked = timeout(ROUND, asked.notified()).await.is_ok();
-            let now = self.stamps();
-            // certificate and key are written one after the other: wait until nothing changes any more
-            let has_settled = now == seen;
-            seen = now;
-            if is_asked || (has_settled && seen != tried) {
-                tried = seen.clone();
+            let is_asked = watched::next_round(&asked).await;
+            if files.look(is_asked) {
                 let tls = self.clone();
                 // it waits for the disk
                 let renewed = tokio::task::spawn_blocking(move || tls.renew()).await;
@@ -85,13 +67,6 @@ impl Tls {
         self.current
             .store(Arc::new(Versed::new(self.listener, loaded.config)));
         Ok(true)
-    }
-
-    fn stamps(&self) -> Vec<Stamp> {
-        let config = &self.config;
-        let files = [&config.cert, &config.key, &config.client_ca, &config.crl];
-        let files = files.into_iter().flatten();
-        files.map(|path| Stamp::of(path)).collect()
     }
 }
 
