@@ -129,8 +129,11 @@ impl Broker {
     }
 
     /// A will is owed from now on, should the client vanish.
-    pub fn owe_will(&self, client_id: &Arc<str>, stored: &StoredWill) -> Lsn {
+    pub fn owe_will(&self, client_id: &Arc<str>, stored: &mut StoredWill) -> Lsn {
+        stored.number = self.0.registry.next_key();
         self.keep_way(client_id, &stored.identity);
+        let mut written = self.0.registry.written_wills.lock();
+        written.insert(client_id.clone(), stored.number);
         let change = Change::Will {
             client: client_id.clone(),
             user: stored.identity.user().cloned(),
@@ -139,10 +142,15 @@ impl Broker {
         self.tell(change, Urgency::Soon)
     }
 
-    /// It is owed no longer.
-    pub(super) fn forget_will(&self, client_id: &Arc<str>) {
-        let client = client_id.clone();
-        self.tell(Change::WillDone { client }, Urgency::Soon);
+    /// The will with this number is owed no longer. If the client has come back meanwhile, the one of its new
+    /// connection stays.
+    pub(super) fn forget_will(&self, client_id: &Arc<str>, number: u64) {
+        let mut written = self.0.registry.written_wills.lock();
+        if written.get(client_id) == Some(&number) {
+            written.remove(client_id);
+            let client = client_id.clone();
+            self.tell(Change::WillDone { client }, Urgency::Soon);
+        }
     }
 
     /// Whether QoS 2 messages to this session are written down before they leave.
@@ -239,11 +247,15 @@ impl Broker {
     /// Gives back room on the disk. Reads and writes files.
     pub(super) fn compact(&self) {
         let (_, retained) = self.0.retained.size();
-        let is_retained = |topic: &_, offset| {
+        let if_retained = |topic: &_, offset, write: &mut dyn FnMut()| {
+            // nobody takes it away, or sets another one, between the question and its answer
+            let _order = self.0.order.lock();
             let kept = self.0.retained.get(topic, self.now());
-            kept.is_some_and(|kept| kept.position.offset == offset)
+            if kept.is_some_and(|kept| kept.position.offset == offset) {
+                write();
+            }
         };
-        self.0.store.compact(&is_retained, retained);
+        self.0.store.compact(&if_retained, retained);
     }
 
     /// Writes down what only this process knows, and returns when everything is durable. All connections have ended.
@@ -290,8 +302,14 @@ impl Broker {
                 let way = ways.get(&client).cloned().unwrap_or_default();
                 let identity = self.restored(owed.user, &client, way);
                 let identity = identity.for_will(&will.topic);
-                let identity = Arc::new(identity);
-                (client, StoredWill { will, identity })
+                let stored = StoredWill {
+                    will,
+                    identity: Arc::new(identity),
+                    number: self.0.registry.next_key(),
+                };
+                let mut written = self.0.registry.written_wills.lock();
+                written.insert(client.clone(), stored.number);
+                (client, stored)
             })
             .collect();
         let mut held: HashMap<Box<str>, Vec<u64>> = HashMap::new();

@@ -223,14 +223,16 @@ impl Refused {
             Refused::TopicReserved | Refused::NotAuthorized(_) => ReasonCode::NotAuthorized,
             Refused::TopicTooDeep | Refused::TopicTooLong => ReasonCode::TopicNameInvalid,
             Refused::FilterInvalid(_) => ReasonCode::TopicFilterInvalid,
-            Refused::PayloadTooLarge | Refused::MessageTooLarge => ReasonCode::PacketTooLarge,
+            Refused::PayloadTooLarge => ReasonCode::PacketTooLarge,
             Refused::PayloadFormatInvalid => ReasonCode::PayloadFormatInvalid,
             Refused::QosNotSupported => ReasonCode::QosNotSupported,
             Refused::RetainNotSupported => ReasonCode::RetainNotSupported,
             Refused::WildcardsNotSupported => ReasonCode::WildcardSubscriptionsNotSupported,
             Refused::SharedNotSupported => ReasonCode::SharedSubscriptionsNotSupported,
+            // no acknowledgement of a message has PacketTooLarge
             Refused::TooMany { .. }
             | Refused::TooFast { .. }
+            | Refused::MessageTooLarge
             | Refused::RetainedFull { .. }
             | Refused::Storage(_) => ReasonCode::QuotaExceeded,
             Refused::StorageFailed | Refused::PreconditionFailed => {
@@ -268,6 +270,7 @@ impl Refused {
         matches!(
             self,
             Refused::Storage(_)
+                | Refused::MessageTooLarge
                 | Refused::RetainedFull { .. }
                 | Refused::StorageFailed
                 | Refused::ShuttingDown

@@ -40,6 +40,8 @@ pub struct Registry {
     next: AtomicU64,
     /// Wills of clients without a session that were connected when the gateway last stopped.
     pub(super) owed: Mutex<HashMap<Arc<str>, StoredWill>>,
+    /// The numbers of the wills that stand in the store, by client identifier.
+    pub(super) written_wills: Mutex<HashMap<Arc<str>, u64>>,
 }
 
 enum Slot {

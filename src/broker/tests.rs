@@ -21,7 +21,13 @@ use crate::{
         Request,
         opening::{Opening, negotiate},
     },
-    store::memory::MemoryStore,
+    store::{
+        config::Durability,
+        disk::Folder,
+        log::Options,
+        memory::MemoryStore,
+        recovery::{self, Header},
+    },
 };
 
 fn broker(max_queued_messages: usize) -> Broker {
@@ -31,6 +37,22 @@ fn broker(max_queued_messages: usize) -> Broker {
     };
     let store = MemoryStore::new(Epoch(*b"testtest"), 1 << 20, 1 << 20);
     Broker::new(config, Limits::default(), Box::new(store))
+}
+
+/// A broker on the log in this folder.
+fn on_disk(data: &tempfile::TempDir) -> Broker {
+    let folder = Folder::open(data.path().to_owned()).unwrap();
+    let fresh = Header {
+        epoch: Epoch(*b"testtest"),
+        secret: 7,
+        segment: 0,
+    };
+    let options = Options::new(Durability::Fsync, 1 << 20, 1 << 20);
+    let (store, recovered) =
+        recovery::open(Arc::new(folder), options, fresh, Millis(1), &|_| 0).unwrap();
+    let broker = Broker::new(Config::default(), Limits::default(), Box::new(store));
+    broker.restore(recovered);
+    broker
 }
 
 fn opening(broker: &Broker, client_id: &str, expiry: u32) -> Opening {

@@ -224,13 +224,14 @@ impl Door {
         mut opening: Opening,
         identity: &Arc<Identity>,
     ) -> Result<(Attached, Option<StoredWill>, Option<Held>), Refusal> {
-        let will = match &connect.will {
+        let mut will = match &connect.will {
             Some(will) if identity.may_publish(&will.topic, will.retain).is_err() => {
                 return Err(Refusal::WillNotAuthorized);
             }
             will => will.as_ref().map(|will| StoredWill {
                 will: (**will).clone(),
                 identity: identity.clone(),
+                number: 0,
             }),
         };
         if opening.connack.size(connect.version) > opening.terms.max_packet_out {
@@ -252,7 +253,7 @@ impl Door {
         if let Some(quota) = quota {
             held.get_or_insert_with(|| quota.hold_instead(Thing::Connection));
         }
-        if let Some(will) = &will {
+        if let Some(will) = &mut will {
             let client_id = attached.session.client_id();
             let owed_at = self.broker.owe_will(client_id, will);
             if attached.session.is_durable() {

@@ -9,7 +9,7 @@ mod end;
 mod reading;
 
 use super::{
-    Appended, Floor, Page, Record, Store, StoreError, Urgency, Wanted,
+    Appended, Floor, IfRetained, Page, Record, Store, StoreError, Urgency, Wanted,
     config::Durability,
     disk::{Disk, DiskFile},
     frame::Lsn,
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     message::{Epoch, Message, Millis, Position},
     metrics::METRICS,
-    mqtt::{PacketId, topic::TopicName},
+    mqtt::PacketId,
 };
 pub(super) use end::{Chunk, Log, Segment};
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -388,8 +388,8 @@ impl Store for DiskStore {
         (log.messages, log.bytes)
     }
 
-    fn compact(&self, is_retained: &dyn Fn(&TopicName, u64) -> bool, retained: usize) {
-        self.give_back(is_retained, retained);
+    fn compact(&self, if_retained: IfRetained<'_>, retained: usize) {
+        self.give_back(if_retained, retained);
     }
 
     fn close(&self) {

@@ -1,7 +1,7 @@
 //! The log in memory: gone with the process.
 
 use super::{
-    Appended, Floor, Page, Record, Store, StoreError, Urgency, Wanted,
+    Appended, Floor, IfRetained, Page, Record, Store, StoreError, Urgency, Wanted,
     frame::Lsn,
     once::{Keys, Once},
     record::Change,
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     message::{Epoch, Message, Millis, Position},
-    mqtt::{PacketId, topic::TopicName},
+    mqtt::PacketId,
 };
 use parking_lot::Mutex;
 use std::{collections::VecDeque, sync::Arc};
@@ -250,7 +250,7 @@ impl Store for MemoryStore {
         (log.records.len(), log.bytes)
     }
 
-    fn compact(&self, _: &dyn Fn(&TopicName, u64) -> bool, _: usize) {}
+    fn compact(&self, _: IfRetained<'_>, _: usize) {}
 
     fn close(&self) {}
 }

@@ -70,6 +70,9 @@ pub struct Page {
     pub through: u64,
 }
 
+/// Calls what it is given if the message at this position of the log is still its topic's retained one, and while it is.
+pub type IfRetained<'a> = &'a dyn Fn(&TopicName, u64, &mut dyn FnMut());
+
 /// Bytes of messages in a page, at most; one message at least.
 pub const PAGE_BYTES: usize = 1024 * 1024;
 
@@ -238,9 +241,9 @@ pub trait Store: Send + Sync {
     /// Messages kept, and their bytes.
     fn size(&self) -> (usize, usize);
 
-    /// Gives back room on the disk. `is_retained` tells whether a position is that of its topic's retained message,
-    /// and `retained` is about how many bytes all of those take.
-    fn compact(&self, is_retained: &dyn Fn(&TopicName, u64) -> bool, retained: usize);
+    /// Gives back room on the disk. `if_retained` has the message at a position written anew if it is its topic's
+    /// retained one, and `retained` is about how many bytes all of those take.
+    fn compact(&self, if_retained: IfRetained<'_>, retained: usize);
 
     /// Writes what waits, and returns when it is durable. Nothing may be appended afterwards.
     fn close(&self);

@@ -149,7 +149,7 @@ fn when_a_removed_segment_cannot_be_made_durable_nothing_is_acknowledged_any_mor
     let (messages, bytes) = store.size();
     store.trim(store.head(), messages, bytes);
     disk.fail_next_names(io::ErrorKind::Other);
-    store.compact(&|_, _| false, 0);
+    store.compact(&|_, _, _| {}, 0);
     assert!(store.watermark().has_failed());
     assert_eq!(
         store.append(&one, None, Urgency::Now).unwrap_err(),

@@ -26,8 +26,11 @@ fn a_segment_goes_only_when_what_it_alone_held_is_synced_elsewhere() {
     store.change(Change::Session(Box::new(session)), Urgency::Now);
     let retained = message("state", b"on", true, None);
     let kept = store.append(&retained, None, Urgency::Now).expect("room");
-    let is_retained =
-        |topic: &_, offset| *topic == retained.topic && offset == kept.position.offset;
+    let if_retained = |topic: &_, offset, write: &mut dyn FnMut()| {
+        if *topic == retained.topic && offset == kept.position.offset {
+            write();
+        }
+    };
     for _ in 0..20 {
         let large = message("t", &[b'.'; 900], false, None);
         let appended = store.append(&large, None, Urgency::Now).expect("room");
@@ -35,7 +38,7 @@ fn a_segment_goes_only_when_what_it_alone_held_is_synced_elsewhere() {
     }
     let (messages, bytes) = store.size();
     store.trim(store.head(), messages, bytes);
-    store.compact(&is_retained, 0);
+    store.compact(&if_retained, 0);
     let steps = disk.steps();
     let removed = steps.iter().enumerate();
     let removed = removed.filter(|(_, step)| matches!(step, Step::Remove(_)));

@@ -291,8 +291,12 @@ pub fn run(disk: &MemoryDisk, random: &mut Random, count: usize) -> Option<Run> 
             // from here on what it trimmed may be gone
             run.trims
                 .push((disk.steps().len(), through.max(store.trimmed())));
-            let is_retained = |topic: &TopicName, offset| retained.get(&**topic) == Some(&offset);
-            store.compact(&is_retained, 0);
+            let if_retained = |topic: &TopicName, offset, write: &mut dyn FnMut()| {
+                if retained.get(&**topic) == Some(&offset) {
+                    write();
+                }
+            };
+            store.compact(&if_retained, 0);
         }
     }
     drop(store);

@@ -91,7 +91,7 @@ fn appended(random: &mut Random) -> Appended {
             let bytes = gone.clone().map(|(_, size)| size).sum();
             store.trim(through, gone.count(), bytes);
             all.trims.push((disk.steps().len(), store.trimmed()));
-            store.compact(&|_, _| false, 0);
+            store.compact(&|_, _, _| {}, 0);
         }
     }
     drop(store);

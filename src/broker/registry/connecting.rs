@@ -54,8 +54,10 @@ impl Broker {
                     // the session's end makes the will due; a new connection within the delay suppresses it
                     // [MQTT-3.1.3-9]
                     let will = parked.left.will.take();
-                    if will.is_some() && !clean_start {
-                        self.forget_will(&opening.client_id);
+                    if let Some(will) = &will
+                        && !clean_start
+                    {
+                        self.forget_will(&opening.client_id, will.number);
                     }
                     due = will.filter(|_| clean_start);
                     let left = parked.left;
@@ -91,8 +93,9 @@ impl Broker {
         if let Some(will) = due {
             self.publish_will(&opening.client_id, None, will);
         }
-        if registry.owed.lock().remove(&opening.client_id).is_some() {
-            self.forget_will(&opening.client_id);
+        let owed = registry.owed.lock().remove(&opening.client_id);
+        if let Some(will) = owed {
+            self.forget_will(&opening.client_id, will.number);
         }
         let (mut attached, beginning) = match waiting {
             Ok(begun) => begun,

@@ -40,10 +40,13 @@ impl Broker {
             // a session without an expiry ends with its connection, also if another waits for it [MQTT-3.1.2-6 of 3.1.1]
             let ends = heir.clean_start || !session.is_durable();
             // the delay of a will ends at once with the session, and is cancelled by its resumption
-            let had_will = will.is_some();
+            let owed = will.as_ref().map(|will| will.number);
             let will = will.filter(|w| ending == Ending::Broken && (w.will.delay == 0 || ends));
-            if had_will && will.is_none() && ending != Ending::Stopped {
-                self.forget_will(&client_id);
+            if let Some(number) = owed
+                && will.is_none()
+                && ending != Ending::Stopped
+            {
+                self.forget_will(&client_id, number);
             }
             let left = Left {
                 session,
@@ -67,8 +70,10 @@ impl Broker {
         }
         slots.remove(&client_id);
         // after a stop it is owed: the client is told to come back, and may not
-        if will.is_some() && ending == Ending::Goodbye {
-            self.forget_will(&client_id);
+        if let Some(will) = &will
+            && ending == Ending::Goodbye
+        {
+            self.forget_will(&client_id, will.number);
         }
         let will = will.filter(|_| ending == Ending::Broken);
         if session.is_durable() {

@@ -16,6 +16,8 @@ pub struct StoredWill {
     pub will: Will,
     /// On whose rights.
     pub identity: Arc<Identity>,
+    /// Tells it from the will of any other connection of its client; 0 as long as it is not owed.
+    pub number: u64,
 }
 
 impl Broker {
@@ -27,7 +29,11 @@ impl Broker {
         receiver: Option<u64>,
         stored: StoredWill,
     ) {
-        let StoredWill { will, identity } = stored;
+        let StoredWill {
+            will,
+            identity,
+            number,
+        } = stored;
         let origin = Origin {
             client_id: Some(client_id.clone()),
             user: identity.user().cloned(),
@@ -47,6 +53,6 @@ impl Broker {
             METRICS.refused(refused.kind()).inc();
             tracing::warn!(client = ?client_id, %refused, "a will was not published");
         }
-        self.forget_will(client_id);
+        self.forget_will(client_id, number);
     }
 }

@@ -1,17 +1,12 @@
 //! Sessions change hands: takeovers, resumptions, and the stop of the gateway.
 
 use super::{
-    broker, connect, look, opening, payload, publish, receive, subscribe, wait_until_closed,
+    broker, connect, look, on_disk, opening, payload, publish, receive, subscribe,
+    wait_until_closed,
 };
 use crate::{
     broker::{outbox::CloseReason, registry::Ending, *},
     session::opening::Refusal,
-    store::{
-        config::Durability,
-        disk::Folder,
-        log::Options,
-        recovery::{self, Header},
-    },
 };
 
 #[tokio::test]
@@ -128,17 +123,7 @@ async fn who_inherits_a_session_while_the_gateway_stops_is_told_to_end_too() {
 #[tokio::test]
 async fn connack_waits_for_what_a_reconnection_repeats_at_qos_2() {
     let data = tempfile::tempdir().unwrap();
-    let folder = Folder::open(data.path().to_owned()).unwrap();
-    let fresh = Header {
-        epoch: Epoch(*b"testtest"),
-        secret: 7,
-        segment: 0,
-    };
-    let options = Options::new(Durability::Fsync, 1 << 20, 1 << 20);
-    let (store, recovered) =
-        recovery::open(Arc::new(folder), options, fresh, Millis(1), &|_| 0).unwrap();
-    let broker = Broker::new(Config::default(), Limits::default(), Box::new(store));
-    broker.restore(recovered);
+    let broker = on_disk(&data);
     let mut client = connect(&broker, "client", 100).await;
     subscribe(&broker, &mut client, "t", Qos::ExactlyOnce);
     publish(&broker, "t", "once", Qos::ExactlyOnce);

@@ -1,7 +1,8 @@
 //! Wills: when they are published, and who gets them.
 
 use super::{
-    broker, connect, opening, publish, receive, subscribe, subscribe_with, wait_until_closed,
+    broker, connect, on_disk, opening, publish, receive, subscribe, subscribe_with,
+    wait_until_closed,
 };
 use crate::{
     broker::{
@@ -14,6 +15,7 @@ use crate::{
 fn will(topic: &str, delay: u32) -> StoredWill {
     StoredWill {
         identity: Identity::anonymous(),
+        number: 0,
         will: Will {
             topic: TopicName::parse(topic).unwrap(),
             payload: topic.into(),
@@ -102,4 +104,23 @@ async fn a_will_waits_for_its_delay_and_is_dropped_if_the_client_returns() {
         broker.due(&timer.client_id, timer.number, timer.session_ends);
     }
     assert_eq!(receive(&broker, &mut watcher), ["will/waits"]);
+}
+
+#[tokio::test]
+async fn a_will_that_is_done_late_leaves_that_of_the_next_connection() {
+    let data = tempfile::tempdir().unwrap();
+    {
+        let broker = on_disk(&data);
+        let client_id: Arc<str> = "c".into();
+        let mut first = will("will/first", 0);
+        broker.owe_will(&client_id, &mut first);
+        // the client is back before the end of its former connection is written down
+        broker.owe_will(&client_id, &mut will("will/second", 0));
+        broker.publish_will(&client_id, None, first);
+        broker.0.store.close();
+    }
+    let broker = on_disk(&data);
+    let owed = broker.0.registry.owed.lock();
+    let topics: Vec<_> = owed.values().map(|stored| &*stored.will.topic).collect();
+    assert_eq!(topics, ["will/second"]);
 }

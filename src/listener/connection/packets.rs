@@ -2,11 +2,11 @@
 
 use super::{Connection, answers::Answer};
 use crate::{
-    broker::{Draft, Refused, subscribe::Subscribed},
+    broker::{Draft, subscribe::Subscribed},
     listener::end::End,
     metrics::METRICS,
     mqtt::{Packet, Qos, reason::ReasonCode},
-    session::{Incoming, Request, violation::Violation},
+    session::{Incoming, Request},
 };
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -146,11 +146,6 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 }
                 packet_id => session.answer_publish(qos, packet_id, ReasonCode::Success, out),
             },
-            // as one above `limits.payload`, which no acknowledgement has a reason code for either
-            Err(Refused::MessageTooLarge) => {
-                session.not_taken(qos, packet_id);
-                return Err(Violation::PayloadTooLarge.into());
-            }
             // 3.x could not tell a refusal from an acceptance: it must not take the message for stored
             Err(refused)
                 if refused.is_want_of_room()

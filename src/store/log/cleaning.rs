@@ -1,14 +1,11 @@
 //! Giving back room: the oldest segment goes when nobody needs its messages and what it alone still holds was written anew.
 
 use super::{DiskStore, QUEUE, file_name};
-use crate::{
-    mqtt::topic::TopicName,
-    store::{
-        StoreError, Urgency,
-        frame::{Lsn, Met, Walk},
-        record::{self, Entry},
-        recovery::HEADER,
-    },
+use crate::store::{
+    IfRetained, StoreError, Urgency,
+    frame::{Lsn, Met, Walk},
+    record::{self, Entry},
+    recovery::HEADER,
 };
 use std::io;
 
@@ -20,7 +17,7 @@ const MOVED: usize = 256;
 
 impl DiskStore {
     /// As [`Store::compact`].
-    pub(super) fn give_back(&self, is_retained: &dyn Fn(&TopicName, u64) -> bool, retained: usize) {
+    pub(super) fn give_back(&self, if_retained: IfRetained<'_>, retained: usize) {
         let Some(_one) = self.compacting.try_lock() else {
             return;
         };
@@ -30,7 +27,7 @@ impl DiskStore {
             Ok(()) | Err(StoreError::Full)
         ) && let Some(number) = self.oldest_dead(retained)
         {
-            if let Err(error) = self.drop_segment(number, is_retained) {
+            if let Err(error) = self.drop_segment(number, if_retained) {
                 tracing::error!(segment = number, %error, "a segment cannot be given back");
                 return;
             }
@@ -68,11 +65,7 @@ impl DiskStore {
     }
 
     /// Writes anew what only `segment` holds, and removes it.
-    fn drop_segment(
-        &self,
-        number: u64,
-        is_retained: &dyn Fn(&TopicName, u64) -> bool,
-    ) -> io::Result<()> {
+    fn drop_segment(&self, number: u64, if_retained: IfRetained<'_>) -> io::Result<()> {
         let held = self.shared.locked().kept.held_by(number);
         for some in held.chunks(MOVED) {
             let mut log = self.shared.locked();
@@ -96,16 +89,20 @@ impl DiskStore {
             let Met::Frame(frame) = met else { continue };
             if let Ok(Entry::Message(logged) | Entry::Retained(logged)) = record::read(frame.body)
                 && logged.message.retain
-                && is_retained(&logged.message.topic, logged.offset)
             {
-                let mut log = self.shared.locked();
-                let put = log.put(&self.shared, |out| {
-                    record::put_retained(out, logged.offset, &logged.message)
+                let mut full_at = None;
+                if_retained(&logged.message.topic, logged.offset, &mut || {
+                    let mut log = self.shared.locked();
+                    let put = log.put(&self.shared, |out| {
+                        record::put_retained(out, logged.offset, &logged.message)
+                    });
+                    if log.pending_bytes > QUEUE / 2 {
+                        log.hurry(&self.shared, Urgency::Now);
+                        full_at = Some(put.lsn);
+                    }
                 });
-                if log.pending_bytes > QUEUE / 2 {
-                    log.hurry(&self.shared, Urgency::Now);
-                    drop(log);
-                    self.shared.wait(put.lsn);
+                if let Some(lsn) = full_at {
+                    self.shared.wait(lsn);
                 }
             }
         }
