@@ -108,7 +108,8 @@ impl Chain {
         self.anonymous && !self.has_authenticators() && self.access.is_none()
     }
 
-    fn has_authenticators(&self) -> bool {
+    /// Whether anybody can prove who he is.
+    pub fn has_authenticators(&self) -> bool {
         self.passwords.is_some() || self.certificate_user.is_some() || self.tokens.is_some()
     }
 
@@ -279,6 +280,24 @@ impl Chain {
         let shown = Credentials::Token(token);
         self.note(address, shown, self.as_wrong(shown), &proven);
         proven.map(|identity| self.with_quota(identity, ip))
+    }
+
+    /// Whether an extended authentication from this address may begin.
+    pub fn admit_exchange(&self, ip: Option<IpAddr>) -> Result<(), Unproven> {
+        self.admit(Address::of(ip))
+    }
+
+    /// How an extended authentication from this address ended, in which the client showed this last.
+    pub fn note_exchange(&self, ip: Option<IpAddr>, shown: Option<&[u8]>, is_proven: bool) {
+        let (address, user) = (Address::of(ip), None);
+        match is_proven {
+            true => self.failures.succeeded(address, user),
+            false => {
+                let sum = self.failures.sum(shown);
+                let wrong = Wrong { user, sum };
+                self.failures.failed(address, wrong, Instant::now());
+            }
+        }
     }
 
     /// As [`Chain::prove`] for a token whose key is known: takes no time to speak of.

@@ -64,7 +64,7 @@ pub struct Jwt {
     pub user_claim: String,
     /// The claim that holds the user's groups.
     pub groups_claim: String,
-    /// How much the issuer's clock may differ from ours.
+    /// How much the issuer's clock may be ahead of ours: a token may be used so long before its `nbf`.
     pub leeway: Duration,
 }
 

@@ -249,11 +249,15 @@ pub async fn discovery(
 }
 
 fn ways_in(chain: &Chain) -> Vec<&'static str> {
+    let proves = chain.has_authenticators();
     [
         ("anonymous", chain.anonymous),
         ("basic", chain.passwords.is_some()),
         ("bearer", chain.tokens.is_some()),
         ("certificate", chain.certificate_user.is_some()),
+        // whoever proves himself by one of these may log in, or have tickets made
+        ("session", proves),
+        ("ticket", proves),
     ]
     .into_iter()
     .filter_map(|(name, on)| on.then_some(name))

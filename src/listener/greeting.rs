@@ -142,23 +142,29 @@ impl Door {
             .methods
             .find(method)
             .ok_or(Refusal::AuthenticationMethod)?;
-        let data = connect.properties.authentication_data.clone();
-        let (mut dialogue, mut turn) = Dialogue::open(method, data);
+        let ip = arrival.peer.ip();
+        let admitted = self.chain.admit_exchange(ip);
+        admitted.map_err(|_| Refusal::TooManyFailed)?;
+        let mut shown = connect.properties.authentication_data.clone();
+        let (mut dialogue, mut turn) = Dialogue::open(method, shown.clone());
         let (identity, data) = loop {
             match turn {
                 Turn::Done { identity, data } => break (identity, data),
                 Turn::Say(auth) => {
                     let answer = self.ask(link, held, &opening, auth).await?;
+                    shown = answer.data.clone();
                     turn = dialogue.hear(answer).map_err(refusal_of)?;
                 }
                 // [MQTT-4.12.0-4]
                 Turn::Refused(why) => {
+                    self.chain.note_exchange(ip, shown.as_deref(), false);
                     let peer = arrival.peer;
                     tracing::debug!(client = ?opening.client_id, %peer, method = dialogue.method(), why, "not authenticated");
                     return Err(Refusal::NotAuthenticated.into());
                 }
             }
         };
+        self.chain.note_exchange(ip, None, true);
         let subject = subject_of(&opening, arrival);
         let identity = identity
             .come_in_as(&subject)

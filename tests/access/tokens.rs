@@ -38,6 +38,11 @@ fn bearer(token: &str) -> String {
 
 /// A gateway that takes tokens, with these rules, and its folder.
 fn gateway(rules: &str) -> (Gateway, tempfile::TempDir) {
+    gateway_with(rules, &[])
+}
+
+/// As above, with further arguments.
+fn gateway_with(rules: &str, further: &[&str]) -> (Gateway, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let (config, file) = (folder.path().join("t.toml"), folder.path().join("rules"));
     std::fs::write(&file, rules).expect("a rule file");
@@ -48,7 +53,8 @@ fn gateway(rules: &str) -> (Gateway, tempfile::TempDir) {
     );
     std::fs::write(&config, text).expect("a config");
     let config = config.display().to_string();
-    (Gateway::start(&["--config", &config]), folder)
+    let arguments = [&["--config", config.as_str()], further].concat();
+    (Gateway::start(&arguments), folder)
 }
 
 const RULES: &str = "[[rule]]\ndeny = [\"publish\", \"subscribe\"]\ntopics = [\"a/secret\"]\ngroups = [\"guests\"]\n\
@@ -106,6 +112,34 @@ async fn by_method(gateway: &Gateway, name: &str, token: &str) -> Result<Client,
         0 => Ok(client),
         code => Err(code),
     }
+}
+
+#[tokio::test]
+async fn the_discovery_document_names_every_way_to_prove_oneself() {
+    let (gateway, _folder) = gateway(RULES);
+    let told = Request::get("/api/v1").send(gateway.http).await.json();
+    assert_eq!(
+        told["auth"],
+        json!(["anonymous", "bearer", "session", "ticket"])
+    );
+}
+
+#[tokio::test]
+async fn wrong_tokens_by_the_method_count_as_wrong_passwords_do() {
+    let (gateway, _folder) = gateway_with(RULES, &["--set", "auth.failed_logins=5"]);
+    let good = token("alice", 60, json!({}));
+    for guess in 0..6 {
+        // each twice: the same counts once
+        for _ in 0..2 {
+            let refused = by_method(&gateway, "d", &format!("guess.{guess}")).await;
+            assert!(matches!(refused, Err(0x87 | 0x9F)), "{guess}");
+        }
+    }
+    let code = by_method(&gateway, "d", &good).await.err();
+    assert_eq!(code, Some(0x9F), "nothing is looked at");
+    let opening = Opening::v5("c").login("whoever", &good);
+    let (_, welcome) = Client::open(Link::tcp(gateway.mqtt).await, &opening).await;
+    assert_eq!(welcome.code, 0x9F, "nor by another way");
 }
 
 #[tokio::test]

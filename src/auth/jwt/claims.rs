@@ -11,7 +11,7 @@ pub struct Claims {
     pub user: String,
     /// The user's groups.
     pub groups: Vec<String>,
-    /// When it expires, in seconds since the Unix epoch: the moment the issuer named, without the leeway.
+    /// When it expires, in seconds since the Unix epoch: the moment the issuer named.
     pub expires: u64,
     /// What the token is limited to; `None` if it says nothing about it.
     pub rights: Option<TokenRights>,
@@ -38,10 +38,11 @@ impl Claims {
     pub fn check(token: &Token<'_>, entry: &Jwt, now: u64) -> Result<Self, TokenFault> {
         let claims = &token.claims;
         let expires = moment(claims, "exp")?.ok_or(TokenFault::NoExpiry)?;
-        let leeway = entry.leeway.as_secs();
-        if now >= expires.saturating_add(leeway) {
+        // no leeway here: what it opened would be over at once
+        if now >= expires {
             return Err(TokenFault::Expired);
         }
+        let leeway = entry.leeway.as_secs();
         if moment(claims, "nbf")?.is_some_and(|start| now.saturating_add(leeway) < start) {
             return Err(TokenFault::NotYet);
         }

@@ -20,7 +20,10 @@
 //! topics = ["home/%u/#"]
 //! ```
 
-use super::{Actions, Effect, Fault, Rule, RuleId, RuleSet, Via, Who, check_topic};
+use super::{
+    Actions, Effect, Fault, Rule, RuleId, RuleSet, Via, Who, check_topic,
+    who::{self, LISTENERS},
+};
 use serde::Deserialize;
 use std::{collections::BTreeMap, ops::Range};
 use toml::Spanned;
@@ -115,6 +118,16 @@ fn rule(line: u32, written: Written) -> Result<Rule, String> {
         )),
         names => Ok(names.map(|names| names.into_iter().map(String::into_boxed_str).collect())),
     };
+    let listeners: Option<Vec<Box<str>>> = names("listeners", written.listeners)?;
+    for listener in listeners.iter().flatten() {
+        // one that is never meant would allow nobody, or deny nobody
+        if !LISTENERS.iter().any(|it| who::fits(listener, it, true)) {
+            let known = LISTENERS.join(", ");
+            return Err(format!(
+                "listeners = [\"{listener}\"]: it is one of {known}"
+            ));
+        }
+    }
     let via = written.via.map(|ways| {
         if ways.is_empty() {
             return Err(
@@ -146,7 +159,7 @@ fn rule(line: u32, written: Written) -> Result<Rule, String> {
             anonymous,
             groups: names("groups", written.groups)?,
             clients: names("clients", written.clients)?,
-            listeners: names("listeners", written.listeners)?,
+            listeners,
             via: via.transpose()?,
             has_wildcards: true,
         },
@@ -229,6 +242,11 @@ mod tests {
                 "[[rule]]\nallow = [\"publish\"]\ntopics = [\"a\"]\nvia = [\"http\"]\n",
                 1,
                 "sse",
+            ),
+            (
+                "[[rule]]\ndeny = [\"publish\"]\ntopics = [\"a\"]\nlisteners = [\"mqtt-tls\"]\n",
+                1,
+                "mqtts",
             ),
             (
                 "[[rule]]\nallow = [\"publish\"]\ntopic = [\"a\"]\n",

@@ -46,7 +46,8 @@ impl fmt::Display for Via {
 }
 
 /// The listeners, by the names that rules write.
-const LISTENERS: [&str; 6] = ["mqtt", "mqtts", "mqtt-unix", "http", "https", "http-unix"];
+pub(super) const LISTENERS: [&str; 6] =
+    ["mqtt", "mqtts", "mqtt-unix", "http", "https", "http-unix"];
 
 /// How somebody came in, as far as rules ask and a start does not tell by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -114,13 +115,9 @@ impl Who {
     /// Whether `subject` is meant. Groups that the rule file itself gives to users are in `also`.
     pub fn means(&self, subject: &Subject, also: &[Box<str>]) -> bool {
         let named = |names: &Option<Vec<Box<str>>>, name: &str| {
-            let fits = |pattern: &str| match pattern.strip_suffix('*') {
-                Some(start) if self.has_wildcards => name.starts_with(start),
-                _ => pattern == name,
-            };
             names
                 .as_ref()
-                .is_none_or(|names| names.iter().any(|pattern| fits(pattern)))
+                .is_none_or(|names| names.iter().any(|it| fits(it, name, self.has_wildcards)))
         };
         let is_user = match (&self.users, &subject.user) {
             (None, _) => true,
@@ -146,6 +143,14 @@ impl Who {
                 .via
                 .as_ref()
                 .is_none_or(|ways| ways.contains(&subject.via))
+    }
+}
+
+/// Whether this is the name, or, with wildcards, begins it and ends in `*`.
+pub(super) fn fits(pattern: &str, name: &str, has_wildcards: bool) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) if has_wildcards => name.starts_with(start),
+        _ => pattern == name,
     }
 }
 

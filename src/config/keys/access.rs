@@ -26,7 +26,7 @@ pub(super) fn auth() -> Vec<Key> {
                  audience = \"tidegate\"\n\
                  user_claim = \"sub\"\n\
                  groups_claim = \"groups\"\n\
-                 leeway = \"30s\"",
+                 leeway = \"30s\"   (how much the issuer's clock may be ahead; past its exp no token is good)",
                 jwt::tokens(),
                 |s| &mut s.auth.jwt,
             )

@@ -27,14 +27,10 @@ fn a_token_is_for_this_gateway_from_that_issuer_and_for_now() {
         &rs256(),
         vec![
             ("expired", exp(json!(NOW - 3600)), Err(Fault::Expired)),
-            (
-                "expired 30 s ago",
-                exp(json!(NOW - 30)),
-                Err(Fault::Expired),
-            ),
-            ("expired within the leeway", exp(json!(NOW - 29)), Ok(())),
+            ("expired just now", exp(json!(NOW)), Err(Fault::Expired)),
+            ("the last second", exp(json!(NOW + 1)), Ok(())),
             ("expires at 0", exp(json!(0)), Err(Fault::Expired)),
-            ("a fraction", exp(json!(NOW as f64 + 0.5)), Ok(())),
+            ("a fraction", exp(json!(NOW as f64 + 1.5)), Ok(())),
             ("no exp", without("exp"), Err(Fault::NoExpiry)),
             ("exp as text", exp(json!("1900000000")), Err(Fault::Time)),
             ("exp before 1970", exp(json!(-1)), Err(Fault::Time)),
