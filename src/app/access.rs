@@ -41,7 +41,7 @@ pub fn open(config: &Config, quotas: Arc<Quotas>) -> Result<Chain, StartError> {
         certificate_user: config.certificate_user,
         access: rules.map(|rules| Arc::new(Access::new(rules))),
         rule_files: config.rules.clone(),
-        failures: Failures::new(config.failed_logins),
+        failures: Arc::new(Failures::new(config.failed_logins)),
         quotas,
     })
 }

@@ -56,6 +56,9 @@ pub enum Unproven {
     /// What was shown proves nothing.
     #[error("{0}")]
     Wrong(String),
+    /// It was a good token, and its time is over: no guess.
+    #[error("{0}")]
+    Expired(String),
     /// Too many are being looked at.
     #[error("too many logins wait to be looked at")]
     Busy,
@@ -89,7 +92,7 @@ pub struct Chain {
     /// Where they stand.
     pub rule_files: RuleFiles,
     /// Who has to wait, having guessed too often.
-    pub failures: Failures,
+    pub failures: Arc<Failures>,
     /// How much everybody may do.
     pub quotas: Arc<Quotas>,
 }
@@ -202,7 +205,12 @@ impl Chain {
                     true => Err(wrong()),
                     false => self.admit(address),
                 };
-                let line = passwords.verify(user, password, in_turn).await?;
+                // also if the one who asked is gone before the hash is computed
+                let failures = self.failures.clone();
+                let if_wrong = move || failures.failed(address, if_wrong, Instant::now());
+                let line = passwords
+                    .verify(user, password, in_turn, if_wrong)
+                    .await?;
                 let line = line.ok_or_else(wrong)?;
                 subject.user = Some(user.into());
                 Proof::Password(line)
@@ -316,7 +324,13 @@ impl Chain {
         claims: Result<Claims, TokenFault>,
         mut subject: Subject,
     ) -> Result<Identity, Unproven> {
-        let claims = claims.map_err(|fault| Unproven::Wrong(format!("a token: {fault}")))?;
+        let claims = claims.map_err(|fault| {
+            let why = format!("a token: {fault}");
+            match fault {
+                TokenFault::Expired => Unproven::Expired(why),
+                _ => Unproven::Wrong(why),
+            }
+        })?;
         subject.user = Some(claims.user.into());
         subject.groups = claims.groups.into_iter().map(Into::into).collect();
         let expires = Millis(claims.expires.saturating_mul(1000));

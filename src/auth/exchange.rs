@@ -36,6 +36,8 @@ pub enum Step {
     },
     /// It is not. The reason is for the log; the client is only told that it is not authorized.
     Refused(String),
+    /// It was, until a moment that is over: as above, but no guess.
+    Expired(String),
 }
 
 /// The methods that clients may name; none, unless some are offered.
@@ -74,6 +76,8 @@ pub enum Turn {
     },
     /// As [`Step::Refused`].
     Refused(String),
+    /// As [`Step::Expired`].
+    Expired(String),
 }
 
 /// What a client may not say in an exchange, although it is well formed.
@@ -133,6 +137,7 @@ impl Dialogue {
             }
             Step::Done { identity, data } => Turn::Done { identity, data },
             Step::Refused(why) => Turn::Refused(why),
+            Step::Expired(why) => Turn::Expired(why),
         }
     }
 }

@@ -77,12 +77,14 @@ impl Passwords {
     }
 
     /// The user's line, as [`Passwords::line_of`] tells it, if this is the password in it. When its turn has come,
-    /// `in_turn` may say that it is not to be looked at.
+    /// `in_turn` may say that it is not to be looked at. `if_wrong` is called even if this future is dropped meanwhile:
+    /// whoever does not wait for the answer has cost as much.
     pub async fn verify<E: From<Busy>>(
         &self,
         user: &str,
         password: &[u8],
         in_turn: impl FnOnce() -> Result<(), E>,
+        if_wrong: impl FnOnce() + Send + 'static,
     ) -> Result<Option<u64>, E> {
         let file = self.file.load_full();
         let line = file.stored(user).map(|line| self.hasher.hash_one(line));
@@ -99,6 +101,9 @@ impl Passwords {
         let asked = file.clone();
         let verified = tokio::task::spawn_blocking(move || {
             let verified = asked.verify(&name, &secret);
+            if !verified {
+                if_wrong();
+            }
             drop(turn);
             verified
         });
@@ -134,7 +139,7 @@ mod tests {
         let turns = passwords.turns.available_permits();
         assert!((1..=4).contains(&turns), "{turns}");
         let all = passwords.turns.acquire_many(turns as u32).await.unwrap();
-        let verify = || Box::pin(passwords.verify("ann", b"x", || Ok::<_, Busy>(())));
+        let verify = || Box::pin(passwords.verify("ann", b"x", || Ok::<_, Busy>(()), || {}));
         let mut waiting: Vec<_> = (0..64 * turns).map(|_| verify()).collect();
         for waiting in &mut waiting {
             assert_eq!(waiting.now_or_never(), None);
@@ -158,12 +163,12 @@ mod tests {
             std::fs::write(&path, "").unwrap();
             passwords.reload().map_err(|_| Busy)
         };
-        let verified = passwords.verify("ann", b"right", withdraw).await;
+        let verified = passwords.verify("ann", b"right", withdraw, || {}).await;
         assert_eq!(verified, Ok(None));
         std::fs::write(&path, &line).unwrap();
         passwords.reload().unwrap();
         let verified = passwords
-            .verify("ann", b"right", || Ok::<_, Busy>(()))
+            .verify("ann", b"right", || Ok::<_, Busy>(()), || {})
             .await;
         assert_eq!(verified, Ok(passwords.line_of("ann")));
         assert!(passwords.line_of("ann").is_some());

@@ -3,7 +3,7 @@
 //! A client that authenticates by it can send a fresh token before the old one expires, and stays connected.
 
 use super::{
-    chain::Chain,
+    chain::{Chain, Unproven},
     exchange::{Exchange, Method, Step},
     rules::Subject,
 };
@@ -46,6 +46,7 @@ impl Exchange for Waiting {
                 identity: Arc::new(identity),
                 data: None,
             },
+            Err(Unproven::Expired(why)) => Step::Expired(why),
             Err(unproven) => Step::Refused(unproven.to_string()),
         }
     }

@@ -245,6 +245,17 @@ impl Shown {
     }
 }
 
+/// An error once what the client showed counts no more: a request may take as long as its body.
+pub fn still_counts(state: &State, identity: &Identity) -> Result<(), Problem> {
+    match state.chain.is_over(identity, state.broker.now()) {
+        true => Err(Problem::new(
+            Kind::NotAuthenticated,
+            "what was shown counts no more: it has expired or was withdrawn",
+        )),
+        false => Ok(()),
+    }
+}
+
 /// The answer to whoever is nobody: what was wrong is for the log.
 pub fn refused(unproven: &Unproven) -> Problem {
     let challenge = |text| Problem::new(Kind::NotAuthenticated, text);
@@ -253,7 +264,7 @@ pub fn refused(unproven: &Unproven) -> Problem {
             header::WWW_AUTHENTICATE,
             HeaderValue::from_static("Bearer realm=\"tidegate\""),
         ),
-        Unproven::Wrong(why) => {
+        Unproven::Wrong(why) | Unproven::Expired(why) => {
             tracing::debug!(target: "tidegate::http", why, "not authenticated");
             challenge("what was sent proves nothing").with_header(
                 header::WWW_AUTHENTICATE,

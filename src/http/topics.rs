@@ -233,6 +233,7 @@ async fn draft(state: &State, request: Request) -> Result<(Parts, Draft, Conditi
     }
     let (limit, patience) = (state.broker.limits().payload, state.config.body_timeout);
     let payload = body::read(body, &head.headers, limit, patience).await?;
+    caller::still_counts(state, &*caller::of(state, &head.extensions)?)?;
     let draft = Draft {
         topic,
         payload,

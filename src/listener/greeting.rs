@@ -158,9 +158,10 @@ impl Door {
                 // [MQTT-4.12.0-4]
                 Turn::Refused(why) => {
                     self.chain.note_exchange(ip, shown.as_deref(), false);
-                    let peer = arrival.peer;
-                    tracing::debug!(client = ?opening.client_id, %peer, method = dialogue.method(), why, "not authenticated");
-                    return Err(Refusal::NotAuthenticated.into());
+                    return Err(not_authenticated(&opening, arrival, &dialogue, &why));
+                }
+                Turn::Expired(why) => {
+                    return Err(not_authenticated(&opening, arrival, &dialogue, &why));
                 }
             }
         };
@@ -210,7 +211,7 @@ impl Door {
             tracing::debug!(client = ?opening.client_id, why = %unproven, "not authenticated");
             match unproven {
                 chain::Unproven::Needed => Refusal::CredentialsNeeded,
-                chain::Unproven::Wrong(_) => Refusal::BadCredentials,
+                chain::Unproven::Wrong(_) | chain::Unproven::Expired(_) => Refusal::BadCredentials,
                 chain::Unproven::Busy => Refusal::Busy,
                 chain::Unproven::TooManyFailed { .. } => Refusal::TooManyFailed,
             }
@@ -280,6 +281,17 @@ fn subject_of(opening: &Opening, arrival: &Arrival) -> Subject {
         },
         ..Subject::default()
     }
+}
+
+fn not_authenticated(
+    opening: &Opening,
+    arrival: &Arrival,
+    dialogue: &Dialogue,
+    why: &str,
+) -> Unproven {
+    let peer = arrival.peer;
+    tracing::debug!(client = ?opening.client_id, %peer, method = dialogue.method(), why, "not authenticated");
+    Refusal::NotAuthenticated.into()
 }
 
 fn refusal_of(breach: Breach) -> Refusal {

@@ -103,6 +103,8 @@ impl Broker {
         };
         self.watch_expiry(&attached.outbox);
         if attached.present {
+            // whoever comes back may have less rights than when it left
+            self.drop_denied(&attached.outbox);
             // reading takes its time, so not while all others wait for the registry
             self.load_stored(&mut attached.session, beginning.stored);
             self.forget_surplus(&mut attached.session);

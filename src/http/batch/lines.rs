@@ -10,6 +10,7 @@ use super::{
 };
 use crate::http::{
     body::{self, Pace},
+    caller,
     problem::{Kind, Problem},
 };
 use axum::{
@@ -125,7 +126,8 @@ impl Ingest {
     }
 
     fn publish(&mut self, line: Line) {
-        if let Err(problem) = self.publishing.still_may() {
+        let (state, identity) = (&self.publishing.state, &self.publishing.identity);
+        if let Err(problem) = caller::still_counts(state, identity) {
             self.outcomes.push(Err(problem));
             self.stop();
             return;

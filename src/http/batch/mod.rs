@@ -118,6 +118,7 @@ pub async fn post(
         what: "a batch",
     };
     let body = body::read_within(body, &head.headers, bound, state.config.body_timeout).await?;
+    caller::still_counts(&state, &publishing.identity)?;
     let Some(key) = key else {
         let drafts = whole::read(&state, &body, is_lines)?;
         return match atomic {
@@ -183,18 +184,6 @@ impl Publishing {
             peer,
             durable_at: None,
             published: Tally::default(),
-        }
-    }
-
-    /// An error once what the client showed counts no more: a request may take as long as it likes.
-    fn still_may(&self) -> Result<(), Problem> {
-        let (chain, now) = (&self.state.chain, self.state.broker.now());
-        match chain.is_over(&self.identity, now) {
-            true => Err(Problem::new(
-                Kind::NotAuthenticated,
-                "what was shown counts no more: it has expired or was withdrawn",
-            )),
-            false => Ok(()),
         }
     }
 

@@ -37,7 +37,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 self.identity = identity;
                 dialogue.say(ReasonCode::Success, data)
             }
-            Turn::Refused(why) => {
+            Turn::Refused(why) | Turn::Expired(why) => {
                 let client = self.attached.session.client_id();
                 tracing::debug!(?client, why, "not authenticated again");
                 return Err(End::NotAuthenticated);
