@@ -208,9 +208,7 @@ impl Chain {
                 // also if the one who asked is gone before the hash is computed
                 let failures = self.failures.clone();
                 let if_wrong = move || failures.failed(address, if_wrong, Instant::now());
-                let line = passwords
-                    .verify(user, password, in_turn, if_wrong)
-                    .await?;
+                let line = passwords.verify(user, password, in_turn, if_wrong).await?;
                 let line = line.ok_or_else(wrong)?;
                 subject.user = Some(user.into());
                 Proof::Password(line)

@@ -131,9 +131,9 @@ impl Broker {
     /// A will is owed from now on, should the client vanish.
     pub fn owe_will(&self, client_id: &Arc<str>, stored: &mut StoredWill) -> Lsn {
         stored.number = self.0.registry.next_key();
-        self.keep_way(client_id, &stored.identity);
         let mut written = self.0.registry.written_wills.lock();
         written.insert(client_id.clone(), stored.number);
+        self.keep_way(client_id, &stored.identity);
         let change = Change::Will {
             client: client_id.clone(),
             user: stored.identity.user().cloned(),

@@ -327,14 +327,21 @@ impl Store for DiskStore {
     fn remember(&self, message: &Arc<Message>) -> Result<Position, StoreError> {
         let mut log = self.shared.locked();
         let offset = log.next_offset(&self.shared)?;
-        let record = Record {
-            offset,
-            message: message.clone(),
-            size: 0,
-        };
-        log.tail.push(Lsn(0), record);
         let written = log.written;
         log.tail.shrink(written);
+        // as long as the disk is full, or after it failed, nothing of that goes; streams that are behind are told
+        match log.tail.is_overfull(2 * QUEUE) {
+            true => log.tail.miss(offset),
+            false => {
+                let record = Record {
+                    offset,
+                    message: message.clone(),
+                    size: 0,
+                };
+                log.tail.push(Lsn(0), record);
+                log.tail.shrink(written);
+            }
+        }
         Ok(Position {
             epoch: self.shared.epoch,
             offset,

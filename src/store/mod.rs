@@ -68,6 +68,8 @@ pub struct Page {
     pub records: Vec<Record>,
     /// Everything up to here was looked at. Nothing is left if it is not above what was asked for.
     pub through: u64,
+    /// Something of it could not be read: it may have been wanted.
+    pub is_damaged: bool,
 }
 
 /// Calls what it is given if the message at this position of the log is still its topic's retained one, and while it is.

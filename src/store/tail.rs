@@ -16,6 +16,8 @@ pub struct Tail {
     max_bytes: usize,
     /// Everything recorded above this is here.
     gone: u64,
+    /// The newest message for which there was no room, because what is older waits for the disk.
+    missing: u64,
 }
 
 impl Tail {
@@ -26,6 +28,7 @@ impl Tail {
             bytes: 0,
             max_bytes,
             gone,
+            missing: 0,
         }
     }
 
@@ -52,9 +55,24 @@ impl Tail {
         }
     }
 
-    /// Everything recorded above this position is here.
+    /// Whether so much waits for the disk that there is no room for what is not to be written, with so many bytes to spare.
+    pub fn is_overfull(&self, spare: usize) -> bool {
+        self.bytes > self.max_bytes.saturating_add(spare)
+    }
+
+    /// A message that should be here is not.
+    pub fn miss(&mut self, offset: u64) {
+        self.missing = offset;
+    }
+
+    /// Everything above this position that is not on the disk is here, but for what was [missed](Self::miss).
     pub fn gone(&self) -> u64 {
         self.gone
+    }
+
+    /// Everything recorded above this position is here.
+    pub fn floor(&self) -> u64 {
+        self.gone.max(self.missing)
     }
 
     /// A page of messages above `after` that `wanted` says so of.

@@ -74,6 +74,13 @@ impl MemoryDisk {
             .clone()
     }
 
+    /// Flips a bit of this file.
+    pub fn damage(&self, name: &str, at: usize) {
+        let mut inner = self.0.lock().expect("no test thread panicked");
+        let file = inner.files.get_mut(name).expect("a file of this name");
+        file[at] ^= 1;
+    }
+
     pub fn steps(&self) -> Vec<Step> {
         self.0
             .lock()

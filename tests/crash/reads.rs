@@ -4,8 +4,8 @@ use crate::{
     disk::MemoryDisk,
     run::{self, message, wait},
 };
-use std::sync::Arc;
-use tidegate::store::{Store, Urgency};
+use std::{io, sync::Arc};
+use tidegate::store::{Store, Urgency, log::DiskStore};
 
 /// Keeps so many messages, each longer than a twentieth of what is held in memory.
 fn keep(store: &dyn Store, count: usize) {
@@ -17,7 +17,7 @@ fn keep(store: &dyn Store, count: usize) {
     }
 }
 
-fn keep_durably(store: &tidegate::store::log::DiskStore, count: usize) {
+fn keep_durably(store: &DiskStore, count: usize) {
     keep(store, count);
     assert!(wait(store, store.newest()));
 }
@@ -59,4 +59,73 @@ fn a_process_that_may_open_no_more_files_reads_all_that_it_keeps() {
     keep_durably(&store, 100);
     disk.open_no_more();
     assert_eq!(offsets(&store).len(), 200);
+}
+
+/// Everything that is recorded, kept or not, as a stream reads it; and from where on the store says that it is there.
+fn recorded(store: &DiskStore) -> (Vec<u64>, u64) {
+    let (mut found, mut after, mut floor) = (Vec::new(), 0, 0);
+    loop {
+        let (page, now) = store.look(after, 256, None);
+        floor = floor.max(now.tail);
+        if page.is_end(after) {
+            return (found, floor);
+        }
+        found.extend(page.records.iter().map(|record| record.offset));
+        after = page.through;
+    }
+}
+
+#[test]
+fn where_the_disk_ends_in_the_middle_of_a_block_what_stands_in_memory_alone_is_not_passed_over() {
+    let (store, _) = run::open(MemoryDisk::default(), 1 << 20).expect("as the test made it");
+    let live = message("live", &[b'x'; 100], false, None);
+    for _ in 0..40 {
+        keep_durably(&store, 1);
+        store.remember(&live).expect("there is room");
+    }
+    let (found, floor) = recorded(&store);
+    assert!(
+        (20..79).contains(&floor),
+        "in the middle of a block: {floor}"
+    );
+    let above: Vec<u64> = found.into_iter().filter(|offset| *offset > floor).collect();
+    assert_eq!(above, (floor + 1..=80).collect::<Vec<u64>>());
+}
+
+#[test]
+fn damage_that_comes_while_the_log_is_open_is_told_to_whoever_reads_there() {
+    let disk = MemoryDisk::default();
+    let (store, _) = run::open(disk.clone(), 1 << 20).expect("as the test made it");
+    keep_durably(&store, 60);
+    assert!(!store.look(0, 256, None).0.is_damaged);
+    let name = disk.files().keys().next().expect("a segment").clone();
+    disk.damage(&name, 2_000);
+    let page = store.look(0, 256, None).0;
+    assert!(page.is_damaged);
+    assert!(page.through > 0, "what is not damaged is read all the same");
+}
+
+#[test]
+fn what_is_not_to_be_written_takes_no_more_memory_after_the_disk_has_failed() {
+    let open = |disk: &MemoryDisk| {
+        let (store, _) = run::open(disk.clone(), 1 << 20).expect("as the test made it");
+        assert!(wait(&store, store.newest()));
+        store
+    };
+    let good = MemoryDisk::default();
+    let steps = {
+        let _store = open(&good);
+        good.steps().len()
+    };
+    // the first message waits for the disk for ever
+    let store = open(&MemoryDisk::failing_at(steps, io::ErrorKind::Other));
+    keep(&store, 1);
+    assert!(!wait(&store, store.newest()));
+    let large = message("live", &vec![b'x'; 1 << 20], false, None);
+    for _ in 0..100 {
+        store.remember(&large).expect("it is given out live");
+    }
+    let (found, floor) = recorded(&store);
+    assert!(found.len() < 20, "{} MiB", found.len());
+    assert_eq!(floor, store.head(), "whoever missed it is told");
 }

@@ -382,3 +382,22 @@ async fn a_shutdown_says_bye_to_every_stream() {
     let status = gateway.exited_within(Duration::from_secs(10));
     assert_eq!(status.and_then(|s| s.code()), Some(0), "{}", gateway.log());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn head_is_answered_as_get_would_be() {
+    let gateway = Gateway::start(&["--set", "features.wildcard_subscriptions=false"]);
+    for (target, status) in [
+        ("/api/v1/stream?topic=a", 200),
+        ("/api/v1/stream?topic=a/%23", 403),
+    ] {
+        let got = Request::get(target).open(gateway.http).await;
+        let head = Request::new("HEAD", target).send(gateway.http).await;
+        assert_eq!((got.head.status, head.status), (status, status));
+        let (kind, begins) = ("content-type", "mqtt-cursor");
+        assert_eq!(head.header(kind), got.head.header(kind));
+        // it begins where the log ends, and what the gateway tells of itself is in there, too
+        for answer in [&head, &got.head] {
+            assert_eq!(answer.header(begins).is_some(), status == 200);
+        }
+    }
+}

@@ -9,6 +9,7 @@ use crate::{
     store::{Floor, Wanted},
 };
 use std::cell::Cell;
+use tokio_util::sync::PollSemaphore;
 
 /// Messages handed out at a time.
 const BATCH: usize = 64;
@@ -55,8 +56,20 @@ impl Stream {
             return true;
         }
         self.turn = self.broker.0.turns.clone().try_acquire_owned().ok();
+        if self.turn.is_some() {
+            self.leave_queue();
+        }
         self.waits = self.turn.is_none();
         !self.waits
+    }
+
+    /// Gives up its place among those who wait to read files. To be called when it will not be asked for some time: its
+    /// turn would come and nobody would take it. True if it had one, and is to be asked anew afterwards.
+    pub fn leave_queue(&mut self) -> bool {
+        if self.waits {
+            self.queue = PollSemaphore::new(self.broker.0.turns.clone());
+        }
+        self.waits
     }
 
     /// Whether it has looked at so many records of the log, or more, and has given out what it found.
@@ -150,6 +163,8 @@ impl Stream {
             let _order = broker.0.order.lock();
             (page, floor) = store.look(self.taken, 1, Some(&wanted));
             if page.is_end(self.taken) {
+                // one large message may have pushed everything out of the tail
+                self.look_for_a_gap(floor);
                 self.taken = store.head();
                 self.outbox.go_live();
                 return;
@@ -157,6 +172,9 @@ impl Stream {
         }
         self.scanned += page.records.len().max(1);
         self.look_for_a_gap(floor);
+        if page.is_damaged {
+            self.tell_damage(page.through);
+        }
         for record in page.records {
             let matching = self.matching(&record.message.topic, record.offset);
             if !matching.is_empty() && self.outbox.may_receive(&record.message.topic) {
@@ -166,6 +184,21 @@ impl Stream {
         }
         self.ready.reverse();
         self.taken = page.through;
+    }
+
+    /// Something up to here could not be read.
+    fn tell_damage(&mut self, through: u64) {
+        let (from, to) = (self.taken, through);
+        // what the log has let go of is told already, and may reach as far
+        let told = self.gap.and_then(|gap| gap.to).map(|to| to.offset);
+        if to > from && told.is_none_or(|told| told < to) {
+            self.gap = Some(Gap {
+                reason: Reason::Damaged,
+                from: Some(self.position(from)),
+                to: Some(self.position(to)),
+                lost_at_most: Some(to - from),
+            });
+        }
     }
 
     /// Whether the log has let go of what was still to be read.

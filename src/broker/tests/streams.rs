@@ -218,3 +218,20 @@ fn a_stream_read_as_somebody_else_leaves_what_publishers_remember_of_other_topic
     say("t/secret", "no longer its");
     assert_eq!(everything(&mut stream).0, Vec::<String>::new());
 }
+
+#[test]
+fn a_message_larger_than_all_that_is_remembered_leaves_a_gap_and_not_nothing() {
+    let store = MemoryStore::new(Epoch(*b"testtest"), 1 << 26, 1 << 16);
+    let broker = Broker::new(Config::default(), Limits::default(), Box::new(store));
+    let filters = [TopicFilter::parse("t").unwrap()];
+    let mut slow = stream(&broker, &filters, Start::Now);
+    let large = "x".repeat(70_000);
+    for _ in 0..40 {
+        publish(&broker, "t", &large, Qos::AtMostOnce);
+    }
+    let (messages, gaps) = everything(&mut slow);
+    assert!(messages.len() < 40);
+    let told: u64 = gaps.iter().filter_map(|gap| gap.lost_at_most).sum();
+    assert_eq!(messages.len() as u64 + told, 40);
+    assert_eq!(slow.cursor(), broker.head());
+}

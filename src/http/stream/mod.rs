@@ -98,27 +98,29 @@ pub async fn get(
     let wishes = wishes(&state, &request)?;
     let caller = caller::by(&state, request.extensions(), Via::Sse)?;
     let mut headers = headers(wishes.framing);
-    if request.method() == Method::HEAD {
-        return Ok(headers.into_response());
-    }
+    let is_head = request.method() == Method::HEAD;
     let opened = state.broker.stream(caller, &wishes.filters, wishes.start);
     let mut source = match opened {
         Ok(source) => source,
+        Err(refused) if is_head => return Err(refused.into()),
         Err(refused) => {
             return busy(refused.into(), &wishes, request.headers())
                 .map(IntoResponse::into_response);
         }
-    };
-    let connection = request.extensions().get::<Connection>().cloned();
-    let Some(connection) = connection else {
-        let detail = "the connection cannot be handed over";
-        return Err(Problem::new(Kind::Internal, detail));
     };
     if let Some(cursor) = source.beginning() {
         // a cursor is ASCII
         let cursor = HeaderValue::from_str(&cursor.to_string());
         headers.extend(cursor.ok().map(|cursor| (CURSOR.clone(), cursor)));
     }
+    if is_head {
+        return Ok(headers.into_response());
+    }
+    let connection = request.extensions().get::<Connection>().cloned();
+    let Some(connection) = connection else {
+        let detail = "the connection cannot be handed over";
+        return Err(Problem::new(Kind::Internal, detail));
+    };
     let writer = writer::Writer::new(source, &wishes, state.broker.clone(), state.config.drain);
     if request.version() == Version::HTTP_2 {
         // it shares its connection with other requests, so hyper has to write it

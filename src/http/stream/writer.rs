@@ -164,6 +164,8 @@ impl Writer {
         loop {
             self.write_snapshot();
             if self.finished || !self.frames.out.is_empty() {
+                // that may take as long as the client likes
+                self.source.leave_queue();
                 poll_fn(|cx| self.poll_write(cx, socket, coding)).await?;
                 if self.finished {
                     return Ok(());
@@ -190,6 +192,7 @@ impl Writer {
                     writer.write_snapshot();
                     if !writer.frames.out.is_empty() {
                         let chunk = writer.frames.out.take();
+                        writer.source.leave_queue();
                         return Some((chunk, (writer, timer, stopping)));
                     }
                     if writer.finished {

@@ -388,6 +388,21 @@ impl Conversation {
         Ok(())
     }
 
+    /// The client takes nothing for now: nobody waits for its subscriptions to read files.
+    pub fn leave_queue(&mut self) {
+        let mut all = self.subscriptions.iter_mut();
+        if all.any(Subscription::leave_queue) {
+            // all are asked anew when it takes something again
+            let all = std::mem::take(&mut self.subscriptions).into_iter();
+            self.subscriptions = all
+                .map(|mut subscription| {
+                    subscription.leave_queue();
+                    subscription
+                })
+                .collect();
+        }
+    }
+
     fn unsubscribe(&mut self, to: &Ref, sub: u64) -> Result<(), Problem> {
         self.pause();
         let before = self.subscriptions.len();

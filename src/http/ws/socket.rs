@@ -242,7 +242,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 Poll::Ready(Ok(())) => self.blocked = false,
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Gone)),
                 Poll::Pending => {
-                    self.blocked = true;
+                    self.block();
                     return said;
                 }
             }
@@ -258,13 +258,20 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             match self.socket.poll_flush_unpin(cx) {
                 Poll::Ready(Ok(())) => (self.unflushed, self.blocked) = (false, false),
                 Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Gone)),
-                Poll::Pending => self.blocked = true,
+                Poll::Pending => self.block(),
             }
         }
         said
     }
 
     /// The next frame to be written.
+    fn block(&mut self) {
+        if !self.blocked {
+            self.blocked = true;
+            self.conversation.leave_queue();
+        }
+    }
+
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Result<Frame, End>> {
         if let Some(piece) = self.pieces.pop_front() {
             return Poll::Ready(Ok(piece));

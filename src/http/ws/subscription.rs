@@ -147,6 +147,13 @@ struct Frame {
     large: Option<(Bytes, Vec<u8>)>,
 }
 
+impl Subscription {
+    /// As [`Stream::leave_queue`](crate::broker::stream::Stream::leave_queue).
+    pub fn leave_queue(&mut self) -> bool {
+        self.source.leave_queue()
+    }
+}
+
 impl Frame {
     fn new(sub: u64) -> Self {
         Frame {

@@ -64,8 +64,8 @@ impl DiskStore {
         (dead > enough).then_some(number)
     }
 
-    /// Writes anew what only `segment` holds, and removes it.
-    fn drop_segment(&self, number: u64, if_retained: IfRetained<'_>) -> io::Result<()> {
+    /// Writes anew what stands whole in no later segment, but for retained messages.
+    fn write_anew(&self, number: u64) {
         let held = self.shared.locked().kept.held_by(number);
         for some in held.chunks(MOVED) {
             let mut log = self.shared.locked();
@@ -82,6 +82,13 @@ impl DiskStore {
                 }
             }
         }
+    }
+
+    /// Writes anew what only `segment` holds, and removes it.
+    fn drop_segment(&self, number: u64, if_retained: IfRetained<'_>) -> io::Result<()> {
+        self.write_anew(number);
+        // what ended meanwhile may have left something to a share group, which then stands nowhere else
+        self.write_anew(number);
         let end = self.shared.locked().segments.get(&number).map(|s| s.end);
         let end = end.unwrap_or(HEADER as u64);
         let bytes = self.shared.read_part(number, HEADER as u64, end)?;

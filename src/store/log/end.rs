@@ -253,7 +253,7 @@ impl Log {
 
     pub(super) fn floor(&self) -> Floor {
         Floor {
-            tail: self.tail.gone(),
+            tail: self.tail.floor(),
             kept: self.kept.trimmed,
         }
     }

@@ -57,16 +57,16 @@ impl DiskStore {
                 Some(found) => found,
                 None if passed > after => {
                     return Some(Page {
-                        records: Vec::new(),
                         through: passed,
+                        ..Page::default()
                     });
                 }
                 None => return None,
             }
         };
         let mut page = Page {
-            records: Vec::new(),
             through: passed.max(after),
+            ..Page::default()
         };
         let bytes = match self.shared.read_part(segment, at, end) {
             Ok(bytes) => bytes,
@@ -78,6 +78,7 @@ impl DiskStore {
             Err(error) => {
                 tracing::error!(segment, at, %error, "a part of the log cannot be read");
                 METRICS.store_damaged.inc();
+                page.is_damaged = true;
                 page.through = page.through.max(last);
                 return Some(page);
             }
@@ -89,6 +90,7 @@ impl DiskStore {
                     let at = at + from as u64;
                     tracing::error!(segment, at, bytes = end - from, "damage in the log");
                     METRICS.store_damaged.inc();
+                    page.is_damaged = true;
                     continue;
                 }
             };
@@ -121,14 +123,23 @@ impl DiskStore {
     pub(super) fn read_kept(&self, after: u64, max: usize, wanted: Option<&Wanted>) -> Page {
         let after = after.max(self.trimmed());
         let tail = |log: &Log| page(log.tail.read(after, max, Record::is_kept), after);
-        {
+        loop {
+            let gone = {
+                let log = self.shared.locked();
+                if after >= log.tail.gone() {
+                    return tail(&log);
+                }
+                log.tail.gone()
+            };
+            if let Some(page) = self.read_disk(after, max, wanted) {
+                return page;
+            }
             let log = self.shared.locked();
-            if after >= log.tail.gone() {
+            // if the tail let go of something meanwhile, that is on the disk by now
+            if log.tail.gone() == gone {
                 return tail(&log);
             }
         }
-        let disk = self.read_disk(after, max, wanted);
-        disk.unwrap_or_else(|| tail(&self.shared.locked()))
     }
 
     /// As [`Store::look`].
@@ -142,15 +153,27 @@ impl DiskStore {
             let records = log.tail.read(after, max, |_| true);
             (page(records, after), log.floor())
         };
-        {
+        loop {
+            let gone = {
+                let log = self.shared.locked();
+                if after >= log.tail.gone() {
+                    return tail(&log);
+                }
+                log.tail.gone()
+            };
+            let page = self.read_disk(after.max(self.trimmed()), max, wanted);
             let log = self.shared.locked();
-            if after >= log.tail.gone() {
+            if let Some(mut page) = page {
+                // above this there is more in the tail than on the disk
+                let most = log.tail.gone();
+                page.records.retain(|record| record.offset <= most);
+                page.through = page.through.min(most);
+                return (page, log.floor());
+            }
+            // if the tail let go of something meanwhile, that is on the disk by now
+            if log.tail.gone() == gone {
                 return tail(&log);
             }
-        }
-        match self.read_disk(after.max(self.trimmed()), max, wanted) {
-            Some(page) => (page, self.floor()),
-            None => tail(&self.shared.locked()),
         }
     }
 
@@ -161,7 +184,11 @@ impl DiskStore {
             let records = log.tail.read_back(before, max);
             if let Some(oldest) = records.last() {
                 let through = oldest.offset;
-                return Page { records, through };
+                return Page {
+                    records,
+                    through,
+                    ..Page::default()
+                };
             }
             (before.min(log.tail.gone() + 1), log.kept.trimmed)
         };
@@ -173,8 +200,11 @@ impl DiskStore {
                 .filter(|record| (first..before).contains(&record.offset))
                 .collect();
             if !records.is_empty() {
-                let through = first;
-                return Page { records, through };
+                return Page {
+                    records,
+                    through: first,
+                    ..Page::default()
+                };
             }
             before = first;
         }
@@ -212,6 +242,7 @@ fn page(records: Vec<Record>, after: u64) -> Page {
     Page {
         through: records.last().map_or(after, |last| last.offset),
         records,
+        ..Page::default()
     }
 }
 
