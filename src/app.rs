@@ -178,6 +178,7 @@ impl Gateway {
         let auth = settings.auth;
         let quotas = Arc::new(Quotas::new(settings.quota.clone()));
         let newcomers = Arc::new(Newcomers::new(&settings.quota));
+        let files = access::Files::of(&auth);
         let chain = access::open(&auth, quotas.clone())?;
         let (store, recovered) = open_store(&settings.store, &rules)?;
         let mqtt = Ways::open(wanted_for_mqtt(&settings.mqtt), &newcomers).await?;
@@ -227,7 +228,7 @@ impl Gateway {
         let mut watchers = vec![asked.clone()];
         background.push(tokio::spawn(access::keep_keys_fresh(chain.clone())));
         background.push(tokio::spawn(access::watch(
-            auth,
+            files,
             chain,
             broker.clone(),
             asked,

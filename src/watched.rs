@@ -41,7 +41,7 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Files that have just been read.
+    /// Files that are going to be read now.
     pub fn new<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> Self {
         let paths: Vec<_> = paths.into_iter().cloned().collect();
         let seen = stamps(&paths);

@@ -22,6 +22,26 @@ use crate::{
 use std::sync::Arc;
 use tokio::{sync::Notify, task::spawn_blocking};
 
+/// The files that say who may come in, as they were before they were read.
+pub struct Files {
+    keys: Watched,
+    passwords: Watched,
+    rules: Watched,
+}
+
+impl Files {
+    /// To be called before [`open`]: what changes meanwhile is read again.
+    pub fn of(config: &Config) -> Self {
+        let keys = config.jwt.iter().flat_map(|entry| &entry.keys);
+        let keys: Vec<_> = keys.filter_map(|key| key.file()).map(Into::into).collect();
+        Files {
+            keys: Watched::new(&keys),
+            passwords: Watched::new(&config.passwd_file),
+            rules: Watched::new(config.rules.paths()),
+        }
+    }
+}
+
 /// Everybody who may come in, and the rules; whatever is wrong with a file keeps the gateway from starting.
 pub fn open(config: &Config, quotas: Arc<Quotas>) -> Result<Chain, StartError> {
     let Loaded {
@@ -46,13 +66,13 @@ pub fn open(config: &Config, quotas: Arc<Quotas>) -> Result<Chain, StartError> {
     })
 }
 
-/// Watches the files of `config` as long as the gateway runs; looks at once when `asked`.
-pub async fn watch(config: Config, chain: Arc<Chain>, broker: Broker, asked: Arc<Notify>) {
-    let keys = config.jwt.iter().flat_map(|entry| &entry.keys);
-    let keys: Vec<_> = keys.filter_map(|key| key.file()).map(Into::into).collect();
-    let mut keys = Watched::new(&keys);
-    let mut passwords = Watched::new(&config.passwd_file);
-    let mut rules = Watched::new(config.rules.paths());
+/// Watches the files as long as the gateway runs; looks at once when `asked`.
+pub async fn watch(files: Files, chain: Arc<Chain>, broker: Broker, asked: Arc<Notify>) {
+    let Files {
+        mut keys,
+        mut passwords,
+        mut rules,
+    } = files;
     if passwords.is_empty() && rules.is_empty() && keys.is_empty() {
         return;
     }

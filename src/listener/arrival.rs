@@ -7,7 +7,7 @@ use crate::auth::certificate::Certificate;
 use std::{
     fmt,
     net::{IpAddr, SocketAddr},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
 };
 
 /// The other end of a connection. Behind a trusted proxy it is whom the proxy speaks for.
@@ -123,6 +123,8 @@ pub struct Arrival {
     pub transport: Transport,
     /// The client's certificate, if it showed one that `client_ca` vouches for.
     pub certificate: Option<Arc<Certificate>>,
+    /// Bytes of it that came and wait in front of the decoder, where something stands there.
+    pub waiting: Arc<AtomicUsize>,
 }
 
 impl Arrival {
@@ -134,6 +136,7 @@ impl Arrival {
             listener,
             transport: listener.transport(),
             certificate: None,
+            waiting: Arc::default(),
         }
     }
 

@@ -89,7 +89,7 @@ impl Door {
         };
         let connect = loop {
             // a decoder that has not seen CONNECT yields nothing else before an error
-            if let Packet::Connect(connect) = self.next_packet(link, &mut held).await? {
+            if let Packet::Connect(connect) = self.next_packet(link, &mut held, arrival).await? {
                 break connect;
             }
         };
@@ -151,7 +151,7 @@ impl Door {
             match turn {
                 Turn::Done { identity, data } => break (identity, data),
                 Turn::Say(auth) => {
-                    let answer = self.ask(link, held, &opening, auth).await?;
+                    let answer = self.ask(link, held, &opening, arrival, auth).await?;
                     shown = answer.data.clone();
                     turn = dialogue.hear(answer).map_err(refusal_of)?;
                 }
@@ -228,13 +228,14 @@ impl Door {
         link: &mut Link<T>,
         held: &mut Held<'_>,
         opening: &Opening,
+        arrival: &Arrival,
         auth: Auth,
     ) -> Result<Auth, Unproven> {
         if !session::send(Packet::Auth(Box::new(auth)), &opening.terms, &mut link.out) {
             return Err(Refusal::AnswerTooLarge.into());
         }
         link.decoder.admit_one();
-        match self.next_packet(link, held).await? {
+        match self.next_packet(link, held, arrival).await? {
             Packet::Auth(auth) => Ok(*auth),
             // [MQTT-3.1.2-30]
             Packet::Disconnect(_) => Err(End::Goodbye.into()),
@@ -247,24 +248,38 @@ impl Door {
         &self,
         link: &mut Link<T>,
         held: &mut Held<'_>,
+        arrival: &Arrival,
     ) -> Result<Packet, End> {
         link.decoder.feed(&[], &mut link.packets)?;
+        let most = self.broker.limits().unauthenticated;
+        let mut has_room = |link: &Link<T>| {
+            let waiting = arrival.waiting.load(Ordering::Relaxed);
+            held.set(link.decoder.unaccepted() + waiting) <= most
+        };
         loop {
-            if held.set(link.decoder.unaccepted()) > self.broker.limits().unauthenticated {
+            if !has_room(link) {
                 return Err(End::NoRoom);
             }
             if let Some(packet) = link.packets.pop() {
                 return Ok(packet);
             }
-            let read = poll_fn(|cx| match link.poll_write(cx) {
-                Poll::Ready(Err(error)) => Poll::Ready(Err(ReadEnd::Io(error))),
-                _ => link.poll_read(cx),
+            let read = poll_fn(|cx| {
+                let read = match link.poll_write(cx) {
+                    Poll::Ready(Err(error)) => Poll::Ready(Err(ReadEnd::Io(error))),
+                    _ => link.poll_read(cx),
+                };
+                match read {
+                    // a WebSocket's frame that is not whole yet takes room, too
+                    Poll::Pending if !has_room(link) => Poll::Ready(None),
+                    read => read.map(Some),
+                }
             });
             match read.await {
-                Ok(()) => {}
-                Err(ReadEnd::Closed) => return Err(End::Closed),
-                Err(ReadEnd::Io(error)) => return Err(End::Io(error)),
-                Err(ReadEnd::Decode(error)) => return Err(End::Decode(error)),
+                Some(Ok(())) => {}
+                None => return Err(End::NoRoom),
+                Some(Err(ReadEnd::Closed)) => return Err(End::Closed),
+                Some(Err(ReadEnd::Io(error))) => return Err(End::Io(error)),
+                Some(Err(ReadEnd::Decode(error))) => return Err(End::Decode(error)),
             }
         }
     }

@@ -11,6 +11,7 @@ mod end;
 pub mod entrance;
 mod greeting;
 mod link;
+pub mod listened;
 pub mod networks;
 pub mod newcomers;
 pub mod proxy_protocol;

@@ -3,13 +3,16 @@
 //! Packets and frames are independent of each other [MQTT-6.0.0-2]. No pings are sent: MQTT has its own keep-alive, and
 //! some clients break on them. One write is one binary message, never fragmented.
 
-use super::{arrival::Arrival, door::Door};
+use super::{arrival::Arrival, door::Door, listened::Listened};
 use bytes::Bytes;
 use futures_util::{Sink, Stream};
 use std::{
     io::{self, IoSlice},
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -42,11 +45,14 @@ where
         .max_write_buffer_size(4 * FRAME + max_packet)
         .max_message_size(Some(max_message))
         .max_frame_size(Some(max_message));
+    let stream = Listened::new(stream);
     let socket = WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await;
     let deadline = door.deadline();
     let stream = Bytestream {
         socket,
         unread: Bytes::new(),
+        given: 0,
+        waiting: arrival.waiting.clone(),
         close: CloseCode::Normal,
         fault: None,
     };
@@ -55,9 +61,13 @@ where
 
 /// The bytes in a WebSocket's binary messages.
 struct Bytestream<T> {
-    socket: WebSocketStream<T>,
+    socket: WebSocketStream<Listened<T>>,
     /// The rest of a message that did not fit.
     unread: Bytes,
+    /// Bytes given on so far.
+    given: u64,
+    /// What came and is not given on: frames that are not whole yet, above all.
+    waiting: Arc<AtomicUsize>,
     close: CloseCode,
     /// Why nothing more can be read.
     fault: Option<&'static str>,
@@ -66,6 +76,21 @@ struct Bytestream<T> {
 impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Bytestream<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let read = self.poll_payload(cx, buffer);
+        self.given += (buffer.filled().len() - before) as u64;
+        let waiting = self.socket.get_ref().bytes().saturating_sub(self.given);
+        self.waiting.store(waiting as usize, Ordering::Relaxed);
+        read
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Bytestream<T> {
+    fn poll_payload(
+        &mut self,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
@@ -88,9 +113,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncRead for Bytestream<T> {
         }
         Poll::Ready(Ok(()))
     }
-}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Bytestream<T> {
     /// The next binary message; `None` at the end.
     fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
         if let Some(fault) = self.fault {

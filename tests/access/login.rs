@@ -10,6 +10,10 @@ use crate::{
 };
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 const RULES: &str = "[[rule]]\nallow = [\"publish\", \"subscribe\"]\nusers = [\"u0\"]\ntopics = [\"a/#\"]\n\
                      [[rule]]\nallow = [\"publish\"]\nusers = [\"u1\"]\ntopics = [\"#\"]\n";
@@ -102,6 +106,35 @@ async fn a_session_stands_for_its_user_and_ends_with_its_streams_when_it_is_logg
         .send(http)
         .await
         .assert_problem(401, "not-authenticated");
+}
+
+#[tokio::test]
+async fn what_was_logged_out_while_its_body_came_publishes_nothing() {
+    let guarded = guarded();
+    let http = guarded.gateway.http;
+    for (target, kind) in [
+        ("/api/v1/topics/a/slow", "text/plain"),
+        ("/api/v1/messages", "application/json"),
+    ] {
+        let cookie = log_in(http).await;
+        let mut slow = TcpStream::connect(http).await.expect("it accepts");
+        let body = r#"{"topic": "a/slow", "payload": "x"}"#;
+        let (begin, rest) = body.split_at(10);
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nHost: {http}\r\nOrigin: http://{http}\r\nCookie: {cookie}\r\n\
+             Content-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{begin}",
+            body.len()
+        );
+        slow.write_all(head.as_bytes()).await.expect("it is read");
+        // so that it has looked at the head; if it has not, it will not let the body in either
+        let out = own("DELETE", "/auth/session", http).header("Cookie", &cookie);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        assert_eq!(out.send(http).await.status, 204);
+        slow.write_all(rest.as_bytes()).await.expect("it is read");
+        let mut answer = String::new();
+        slow.read_to_string(&mut answer).await.expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    }
 }
 
 #[tokio::test]

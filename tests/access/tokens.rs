@@ -143,6 +143,24 @@ async fn wrong_tokens_by_the_method_count_as_wrong_passwords_do() {
 }
 
 #[tokio::test]
+async fn a_token_that_was_good_and_is_over_is_no_guess() {
+    let (gateway, _folder) = gateway_with(RULES, &["--set", "auth.failed_logins=1"]);
+    for nth in 0..4 {
+        let over = token("alice", 0, json!({"jti": nth}));
+        let opening = Opening::v5("c").login("whoever", &over);
+        let (_, welcome) = Client::open(Link::tcp(gateway.mqtt).await, &opening).await;
+        assert_eq!(welcome.code, 0x86);
+        assert_eq!(by_method(&gateway, "d", &over).await.err(), Some(0x87));
+        assert_eq!(
+            over_http(&gateway, "POST", "/api/v1/topics/a/b", &over).await,
+            401
+        );
+    }
+    let fresh = token("alice", 60, json!({}));
+    assert!(by_method(&gateway, "d", &fresh).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_token_that_proves_nothing_is_nobody_and_never_anonymous() {
     let (gateway, _folder) = gateway(RULES);
     let key = EncodingKey::from_secret(b"another secret of thirty-two bytes!!");

@@ -11,6 +11,11 @@ use crate::support::{
     },
 };
 
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
 /// How many topics retain something now.
 async fn retained(gateway: &Gateway) -> usize {
     let mut client = Client::tcp(gateway, &Opening::v5(&unique("count"))).await;
@@ -357,6 +362,45 @@ async fn unfinished_connects_share_a_budget_that_is_free_again_when_they_are_don
         matches!(welcome, Some(Packet::Connack { code: 0, .. })),
         "{welcome:?}"
     );
+    gateway.stop();
+}
+
+/// Upgrades to MQTT over WebSocket and sends a frame that is not whole.
+async fn unfinished_frame(gateway: &Gateway, bytes: usize) -> TcpStream {
+    let mut stream = TcpStream::connect(gateway.http).await.expect("it accepts");
+    let head = format!(
+        "GET /mqtt HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Protocol: mqtt\r\n\r\n",
+        gateway.http
+    );
+    stream.write_all(head.as_bytes()).await.expect("it reads");
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(stream.read_u8().await.expect("an answer"));
+    }
+    let length = (bytes as u64 + 10).to_be_bytes();
+    let frame = [&[0x82, 0xFF], &length[..], &[0; 4], &vec![b'x'; bytes]].concat();
+    let _ = stream.write_all(&frame).await;
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unfinished_frames_of_websockets_share_that_budget() {
+    let gateway = Gateway::start(&[
+        "--set",
+        "limits.unauthenticated=1MiB",
+        "--set",
+        "mqtt.connect_timeout=5m",
+    ]);
+    let mut waiting = Vec::new();
+    for _ in 0..10 {
+        waiting.push(unfinished_frame(&gateway, 195_000).await);
+    }
+    assert!(gateway.refused_at_least("busy", 5).await <= 7);
+    drop(waiting);
+    let mut client = Client::websocket(&gateway, &Opening::v5("good")).await;
+    client.ping().await;
     gateway.stop();
 }
 

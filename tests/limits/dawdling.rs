@@ -152,6 +152,19 @@ async fn a_json_websocket_that_does_not_say_who_it_is_ends() {
 }
 
 #[tokio::test]
+async fn a_json_websocket_that_does_not_say_who_it_is_may_send_little() {
+    let (gateway, _users) = world::start(&["http.head_timeout=10m"]);
+    let stream = TcpStream::connect(gateway.http).await.expect("it accepts");
+    let shaken = JsonSocket::shake(stream, gateway.http, Some(PROTOCOL), &[]).await;
+    let (socket, _) = shaken.expect("the upgrade succeeds");
+    let mut stream = socket.into_inner();
+    // a frame of 1 MiB that does not end
+    let head = [0x81, 0xFF, 0, 0, 0, 0, 0, 0x10, 0, 0, 0, 0, 0, 0];
+    let begin = [&head[..], &[b'x'; 100_000]].concat();
+    within("it to be closed", drip(&mut stream, &begin, &[])).await;
+}
+
+#[tokio::test]
 async fn who_drips_a_proxy_header_is_dropped() {
     let gateway = Gateway::start(&[
         "--set",

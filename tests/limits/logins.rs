@@ -1,10 +1,11 @@
 //! Guessing passwords: a few tries are free, and then it takes longer and longer.
 
 use crate::{
-    support::{gateway::Gateway, http::Request, wire::Version},
+    support::{gateway::Gateway, http::Request, wire::Version, within},
     world::{self, USERS, by, mqtt, post, token},
 };
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 const BAD_V5: u8 = 0x86;
 const BAD_V3: u8 = 4;
@@ -74,6 +75,35 @@ async fn after_five_wrong_passwords_nothing_is_looked_at_by_any_way_in() {
     assert!(answer["problem"]["retry_after"].is_u64(), "{answer}");
     gateway.logs("kind=\"failed-logins\"").await;
     assert!(!gateway.log().contains("guess"), "{}", gateway.log());
+}
+
+/// Sends a guess over HTTP, and does not wait for what comes of it.
+async fn guess_and_go(gateway: &Gateway, password: &str) {
+    use base64::prelude::*;
+    let pair = BASE64_STANDARD.encode(format!("bob:{password}"));
+    let mut stream = TcpStream::connect(gateway.http).await.expect("it accepts");
+    let head = format!(
+        "GET /api/v1/topics HTTP/1.1\r\nHost: {}\r\nAuthorization: Basic {pair}\r\n\r\n",
+        gateway.http
+    );
+    let _ = stream.write_all(head.as_bytes()).await;
+    // the hash takes longer
+    tokio::time::sleep(Duration::from_millis(3)).await;
+}
+
+#[tokio::test]
+async fn whoever_does_not_wait_for_the_answer_has_guessed_all_the_same() {
+    let (gateway, _users) = world::start(&[]);
+    let (user, password) = USERS[0];
+    within("the address to be closed", async {
+        for number in 0.. {
+            guess_and_go(&gateway, &format!("guess {number}")).await;
+            if mqtt(&gateway, Version::V5, user, password).await == TOO_FAST_V5 {
+                break;
+            }
+        }
+    })
+    .await;
 }
 
 #[tokio::test]

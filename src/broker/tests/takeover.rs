@@ -5,6 +5,7 @@ use super::{
     wait_until_closed,
 };
 use crate::{
+    auth::rules::{Subject, access::Access, own},
     broker::{outbox::CloseReason, registry::Ending, *},
     session::opening::Refusal,
 };
@@ -139,4 +140,21 @@ async fn connack_waits_for_what_a_reconnection_repeats_at_qos_2() {
         .await
         .unwrap();
     assert!(durable_at >= Some(paired), "{durable_at:?} < {paired:?}");
+}
+
+#[tokio::test]
+async fn who_resumes_with_less_rights_gets_no_more_what_waits_for_it_in_a_share_group() {
+    let broker = broker(1000);
+    let mut member = connect(&broker, "c", 100).await;
+    subscribe(&broker, &mut member, "$share/g/t/#", Qos::AtLeastOnce);
+    publish(&broker, "t/secret", "secret", Qos::AtLeastOnce);
+    publish(&broker, "t/open", "open", Qos::AtLeastOnce);
+    broker.detach(member, None, Ending::Broken);
+    let rules = "[[rule]]\ndeny = [\"receive\"]\ntopics = [\"t/secret\"]\n\
+                 [[rule]]\nallow = [\"subscribe\"]\ntopics = [\"#\"]\n";
+    let access = Access::new(own::parse(rules).unwrap());
+    let identity = Arc::new(Identity::new(Subject::default(), Some(Arc::new(access))));
+    let opening = opening(&broker, "c", 100);
+    let (mut back, _) = broker.connect(&opening, false, &identity).await.unwrap();
+    assert_eq!(receive(&broker, &mut back), ["open"]);
 }

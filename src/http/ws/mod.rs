@@ -7,7 +7,6 @@ mod acks;
 mod conversation;
 mod frames;
 mod goodbye;
-mod listened;
 mod pulse;
 mod socket;
 mod subscription;

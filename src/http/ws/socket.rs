@@ -7,10 +7,10 @@ use super::{
     conversation::Conversation,
     frames,
     goodbye::Goodbye,
-    listened::Listened,
     pulse::{Beat, Pace, Pulse},
     subscription::Said,
 };
+use crate::{auth::jwt::MAX_TOKEN, listener::listened::Listened};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Map;
@@ -43,6 +43,9 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 /// What is read at a time, in bytes.
 const READ_BUFFER: usize = 4 * 1024;
+
+/// Bytes that a client may send before it has said who it is: a token, and what is around it.
+const MOST_UNKNOWN: u64 = 2 * MAX_TOKEN as u64;
 /// Small frames are gathered up to this many bytes before they are written.
 const WRITE_BUFFER: usize = 16 * 1024;
 /// Largest piece of a message that is written as one frame, in bytes.
@@ -204,6 +207,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         // a part of a message is a sign of life: no pong can come before the rest of it
         if heard > 0 || self.socket.get_ref().bytes() > before {
             self.pulse.heard(Instant::now());
+        }
+        if !self.conversation.is_known() && self.socket.get_ref().bytes() > MOST_UNKNOWN {
+            return Poll::Ready(Err(End::Goodbye(Goodbye::TooLarge)));
         }
         if heard == 0 {
             return Poll::Pending;

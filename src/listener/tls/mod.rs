@@ -10,7 +10,10 @@ pub mod files;
 pub mod reload;
 
 use super::arrival::Listener;
-use crate::auth::certificate::{Certificate, Unreadable};
+use crate::{
+    auth::certificate::{Certificate, Unreadable},
+    watched::Watched,
+};
 use arc_swap::ArcSwap;
 use config::Config;
 use crowd::Crowd;
@@ -39,6 +42,8 @@ pub struct Tls {
     current: ArcSwap<Versed>,
     /// Of the files that `current` was made from.
     digest: Mutex<[u8; 32]>,
+    /// Those files, as they were before they were read; until somebody watches them.
+    files: Mutex<Option<Watched>>,
     under_way: Crowd,
 }
 
@@ -74,6 +79,8 @@ impl Tls {
             Listener::Mqtt | Listener::Mqtts | Listener::MqttUnix => "mqtt.tls",
             Listener::Http | Listener::Https | Listener::HttpUnix => "http.tls",
         };
+        let files = [&config.cert, &config.key, &config.client_ca, &config.crl];
+        let files = Watched::new(files.into_iter().flatten());
         let Loaded {
             config: tls,
             digest,
@@ -88,6 +95,7 @@ impl Tls {
             config,
             current: ArcSwap::from_pointee(Versed::new(listener, tls)),
             digest: Mutex::new(digest),
+            files: Mutex::new(Some(files)),
             under_way: Crowd::new(HANDSHAKES),
         })
     }

@@ -7,19 +7,16 @@ use super::{
     Tls, Versed,
     files::{self, Fault},
 };
-use crate::{
-    metrics::METRICS,
-    watched::{self, Watched},
-};
+use crate::{metrics::METRICS, watched};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
 impl Tls {
     /// Takes changed files over until it is dropped; at once when `asked`.
     pub async fn keep_current(self: Arc<Self>, asked: Arc<Notify>) {
-        let config = &self.config;
-        let files = [&config.cert, &config.key, &config.client_ca, &config.crl];
-        let mut files = Watched::new(files.into_iter().flatten());
+        let Some(mut files) = self.files.lock().take() else {
+            return;
+        };
         let mut outdated = Outdated(false);
         loop {
             let is_asked = watched::next_round(&asked).await;

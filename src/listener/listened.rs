@@ -1,4 +1,5 @@
-//! A connection that tells how much has come over it: a large frame that is still on its way is a sign of life.
+//! A connection that tells how much has come over it: a large frame that is still on its way is a sign of life, and takes
+//! room.
 
 use std::{
     io,
