@@ -192,13 +192,13 @@ impl Broker {
 
     /// Share groups are told what their members are done with.
     pub fn settle_shared(&self, session: &mut Session) {
-        let settled = session.take_settled();
-        if settled.is_empty() {
-            return;
-        }
-        let groups = self.groups_of(session);
-        for (id, offset) in settled {
-            if let Some(group) = groups.iter().find(|group| group.id() == id) {
+        let mut last: Option<Arc<Group<Arc<Outbox>>>> = None;
+        for (id, offset) in session.take_settled() {
+            // not by the session's subscriptions: it may have left the group
+            if last.as_ref().is_none_or(|group| group.id() != id) {
+                last = self.0.routes.group_named(id);
+            }
+            if let Some(group) = &last {
                 group.settle(offset);
             }
         }

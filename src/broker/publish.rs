@@ -437,6 +437,9 @@ impl Broker {
             // before the member has it, who may answer at once
             answered.inspect(|position| group.given(position.offset));
             if member.subscriber.assign(delivery).is_ok() {
+                // nobody answers it at QoS 0, whoever had it before
+                let done = position.filter(|_| answered.is_none());
+                done.inspect(|position| group.settle(position.offset));
                 return true;
             }
             answered.inspect(|position| group.settle(position.offset));

@@ -7,7 +7,6 @@ use super::{
 use crate::{
     auth::identity::Identity,
     message::{Delivery, Millis},
-    metrics::METRICS,
     session::Session,
 };
 use hashbrown::HashSet;
@@ -154,22 +153,10 @@ impl Broker {
     /// What waits here for a share group and is denied now is for its other members.
     fn pass_on_denied(&self, outbox: &Arc<Outbox>) {
         let denied = outbox.release_denied();
-        for delivery in denied {
-            let message = &delivery.message;
-            let targets = self.0.routes.matching(&message.topic, None);
-            let mut groups = targets.shared.iter();
-            let group = groups.find(|group| Some(group.id()) == delivery.share);
-            let Some(group) = group else { continue };
-            let except = Some(outbox.key());
-            let taken = self.assign(group, message, delivery.position, except)
-                || self.keep_for_group(group, message, delivery.position);
-            if !taken {
-                METRICS.publishes_dropped.inc();
-                if let Some(position) = delivery.position {
-                    group.settle(position.offset);
-                }
-            }
-        }
+        let except = Some(outbox.key());
+        denied
+            .iter()
+            .for_each(|delivery| self.pass_on(delivery, except));
     }
 }
 

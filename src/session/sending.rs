@@ -69,6 +69,11 @@ fn offset(delivery: &Delivery) -> u64 {
     delivery.position.map_or(0, |position| position.offset)
 }
 
+/// The share group that gave it, and where it stands in the log, if it does.
+fn of_share_group(delivery: &Delivery) -> Option<(GroupId, u64)> {
+    Some((delivery.share?, delivery.position?.offset))
+}
+
 impl Sending {
     /// Nothing under way; at most `maximum` messages may be.
     pub fn new(maximum: u16) -> Self {
@@ -235,10 +240,16 @@ impl Sending {
 
     fn settle(&mut self, at: usize) {
         if let Phase::Publish(delivery) = &self.window[at].phase
-            && let (Some(group), Some(position)) = (delivery.share, delivery.position)
+            && let Some(done) = of_share_group(delivery)
         {
-            let settled = self.settled.get_or_insert_default();
-            settled.push((group, position.offset));
+            self.settled.get_or_insert_default().push(done);
+        }
+    }
+
+    /// A message is not sent: it is done with as one that was.
+    pub fn pass_over(&mut self, delivery: &Delivery) {
+        if let Some(done) = of_share_group(delivery) {
+            self.settled.get_or_insert_default().push(done);
         }
     }
 
@@ -330,6 +341,14 @@ impl Sending {
     /// Whether nothing of a former connection is left to send again.
     pub fn all_resent(&self) -> bool {
         self.to_resend == 0
+    }
+
+    /// The share groups whose unacknowledged QoS 1 messages are under way.
+    pub fn shares(&self) -> impl Iterator<Item = GroupId> {
+        self.window.iter().filter_map(|item| match &item.phase {
+            Phase::Publish(delivery) if delivery.qos == Qos::AtLeastOnce => delivery.share,
+            _ => None,
+        })
     }
 
     /// Takes out unacknowledged QoS 1 messages of share groups in which `others` can take them.

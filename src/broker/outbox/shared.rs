@@ -35,6 +35,12 @@ impl Outbox {
         Ok(())
     }
 
+    /// The share groups that gave it what waits.
+    pub(in crate::broker) fn shares(&self) -> Vec<GroupId> {
+        let inner = self.inner.lock();
+        inner.queue.iter().filter_map(|one| one.share).collect()
+    }
+
     /// Takes out messages of share groups that others can take.
     pub(in crate::broker) fn release_shared(
         &self,

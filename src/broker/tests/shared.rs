@@ -1,11 +1,79 @@
 //! Share groups: what a member leaves goes to the others, or waits.
 
-use super::{broker, connect, numbers, publish, publish_numbers, receive, subscribe};
+use super::{
+    broker, connect, numbers, on_disk, payload, publish, publish_numbers, receive, subscribe,
+};
 use crate::{
-    broker::{registry::Ending, *},
-    mqtt::write_queue::WriteQueue,
+    broker::{
+        registry::{Attached, Ending},
+        *,
+    },
+    mqtt::{Packet, PacketId, ack::Ack, subscribe::Unsubscribe, write_queue::WriteQueue},
+    session::Delivered,
     store::memory::MemoryStore,
 };
+
+/// Sends a member what waits for it, as its connection would: the texts, and their identifiers.
+fn send(broker: &Broker, attached: &mut Attached) -> Vec<(String, PacketId)> {
+    let (mut batch, mut sent) = (Vec::new(), Vec::new());
+    attached.outbox.take(&mut batch, 100, 100);
+    let (session, out, now) = (
+        &mut attached.session,
+        &mut WriteQueue::default(),
+        broker.now(),
+    );
+    for delivery in batch {
+        let text = payload(&delivery);
+        if delivery.qos == Qos::ExactlyOnce && broker.keeps(session) {
+            let copy = delivery.clone();
+            let packet_id = session.hold(delivery, now).unwrap();
+            broker.pair(session, packet_id, &copy);
+            session.deliver_held(packet_id, now, out);
+        } else {
+            session.deliver(delivery, now, out);
+        }
+        let under_way = session.snapshot(None, None, |_| None).outgoing;
+        sent.push((text, under_way.back().unwrap().packet_id));
+    }
+    sent
+}
+
+fn texts(sent: Vec<(String, PacketId)>) -> Vec<String> {
+    sent.into_iter().map(|(text, _)| text).collect()
+}
+
+/// A packet of a member, and what its connection does about it.
+fn answer(broker: &Broker, attached: &mut Attached, answer: Packet) {
+    let (session, out) = (&mut attached.session, &mut WriteQueue::default());
+    match session.handle(answer, out).unwrap() {
+        crate::session::Request::Received(packet_id) => {
+            broker.answered(session, packet_id);
+        }
+        crate::session::Request::Completed(packet_id) => broker.completed(session, packet_id),
+        _ => {}
+    }
+    broker.settle_shared(session);
+}
+
+fn ack(packet_id: PacketId) -> Ack {
+    Ack::new(packet_id, ReasonCode::Success)
+}
+
+fn unsubscribe(broker: &Broker, attached: &mut Attached, filter: &str) {
+    let request = Unsubscribe {
+        packet_id: PacketId::MIN,
+        user: Vec::new(),
+        filters: vec![filter.into()],
+    };
+    let (reasons, _) = broker.unsubscribe(&mut attached.session, &attached.outbox, &request);
+    assert_eq!(reasons, [ReasonCode::Success]);
+}
+
+/// How many messages the log still has that somebody needs.
+fn needed(broker: &Broker) -> usize {
+    broker.clean_log();
+    broker.0.store.size().0
+}
 
 #[tokio::test]
 async fn a_share_group_with_a_durable_member_loses_nothing_while_nobody_is_there() {
@@ -103,4 +171,99 @@ async fn a_leaving_member_keeps_what_the_others_have_no_room_for() {
     assert_eq!(receive(&broker, &mut stays), numbers(0..2));
     let mut back = connect(&broker, "leaver", 100).await;
     assert_eq!(receive(&broker, &mut back), numbers(2..4));
+}
+
+#[tokio::test]
+async fn what_a_member_is_not_sent_because_it_expired_or_is_too_large_is_done_with() {
+    let broker = broker(1000);
+    let mut member = connect(&broker, "member", 100).await;
+    subscribe(&broker, &mut member, "$share/g/t", Qos::ExactlyOnce);
+    for qos in [Qos::AtLeastOnce, Qos::ExactlyOnce] {
+        let properties = crate::mqtt::property::MessageProperties {
+            message_expiry: Some(1),
+            ..Default::default()
+        };
+        let draft = Draft {
+            topic: TopicName::parse("t").unwrap(),
+            payload: "expires".into(),
+            qos,
+            retain: false,
+            properties: Some(Box::new(properties)),
+        };
+        let mut publisher = broker.publisher(Identity::anonymous(), None);
+        broker.publish(&mut publisher, draft).unwrap();
+    }
+    publish(&broker, "t", "larger than it takes", Qos::AtLeastOnce);
+    let mut batch = Vec::new();
+    member.outbox.take(&mut batch, 3, 3);
+    let [at_least_once, exactly_once, large] = batch.try_into().unwrap();
+    let session = &mut member.session;
+    let mut terms = session.terms().clone();
+    terms.max_packet_out = 20;
+    session.resume(terms);
+    let (out, later) = (&mut WriteQueue::default(), broker.now().plus_seconds(60));
+    let delivered = session.deliver(at_least_once, later, out);
+    assert_eq!(delivered, Delivered::Expired);
+    assert_eq!(session.hold(exactly_once, later), None);
+    assert_eq!(session.deliver(large, later, out), Delivered::TooLarge);
+    broker.settle_shared(session);
+    assert_eq!(needed(&broker), 0);
+}
+
+#[tokio::test]
+async fn a_member_that_unsubscribed_still_answers_what_it_was_given() {
+    let broker = broker(1000);
+    let mut leaver = connect(&broker, "leaver", 100).await;
+    subscribe(&broker, &mut leaver, "$share/g/t", Qos::AtLeastOnce);
+    publish_numbers(&broker, "t", 0..2);
+    let sent = send(&broker, &mut leaver);
+    let mut stays = connect(&broker, "stays", 100).await;
+    subscribe(&broker, &mut stays, "$share/g/t", Qos::AtLeastOnce);
+    unsubscribe(&broker, &mut leaver, "$share/g/t");
+    answer(&broker, &mut leaver, Packet::PubAck(ack(sent[0].1)));
+    assert_eq!(needed(&broker), 1);
+    // and what it does not answer goes to the others
+    broker.detach(leaver, None, Ending::Broken);
+    let sent = send(&broker, &mut stays);
+    answer(&broker, &mut stays, Packet::PubAck(ack(sent[0].1)));
+    assert_eq!((needed(&broker), texts(sent)), (0, numbers(1..2)));
+}
+
+#[tokio::test]
+async fn a_qos_2_message_that_leaves_behind_an_unsubscription_is_for_nobody_else_after_a_kill() {
+    let data = tempfile::tempdir().unwrap();
+    {
+        let broker = on_disk(&data);
+        let mut leaver = connect(&broker, "leaver", 100).await;
+        subscribe(&broker, &mut leaver, "$share/g/t", Qos::ExactlyOnce);
+        publish(&broker, "t", "once", Qos::ExactlyOnce);
+        let mut stays = connect(&broker, "stays", 100).await;
+        subscribe(&broker, &mut stays, "$share/g/t", Qos::ExactlyOnce);
+        unsubscribe(&broker, &mut leaver, "$share/g/t");
+        assert_eq!(texts(send(&broker, &mut leaver)), ["once"]);
+        broker.0.store.close();
+    }
+    let broker = on_disk(&data);
+    let mut stays = connect(&broker, "stays", 100).await;
+    broker.serve_groups(&stays.session);
+    assert_eq!(texts(send(&broker, &mut stays)), Vec::<String>::new());
+    // it is kept for the one that has its identifier
+    assert_eq!(needed(&broker), 1);
+    let leaver = connect(&broker, "leaver", 100).await;
+    assert_eq!(leaver.session.in_flight(), 1);
+    assert!(leaver.session.snapshot(None, None, |_| None).outgoing[0].offset > 0);
+}
+
+#[tokio::test]
+async fn what_is_handed_on_to_a_member_at_qos_0_is_done_with() {
+    let broker = broker(1000);
+    let mut leaver = connect(&broker, "leaver", 100).await;
+    subscribe(&broker, &mut leaver, "$share/g/t", Qos::AtLeastOnce);
+    publish(&broker, "t", "0", Qos::AtLeastOnce);
+    assert_eq!(texts(send(&broker, &mut leaver)), ["0"]);
+    let mut stays = connect(&broker, "stays", 0).await;
+    subscribe(&broker, &mut stays, "$share/g/t", Qos::AtMostOnce);
+    broker.detach(leaver, None, Ending::Broken);
+    assert_eq!(receive(&broker, &mut stays), ["0"]);
+    assert_eq!(needed(&broker), 0);
 }
