@@ -19,19 +19,20 @@ impl Outbox {
         self.push_within_bounds(self.inner.lock(), delivery)
     }
 
+    /// Takes back what this member had and nobody else takes. Whatever the bounds are: it is no more than it had.
+    pub(in crate::broker) fn put_back(&self, delivery: Delivery) {
+        push(self.inner.lock(), delivery);
+    }
+
     fn push_within_bounds(
         &self,
-        mut inner: MutexGuard<'_, Inner>,
+        inner: MutexGuard<'_, Inner>,
         delivery: Delivery,
     ) -> Result<(), Delivery> {
         if inner.is_full(self.bounds, delivery.message.weight()) {
             return Err(delivery);
         }
-        let waker = inner.push(delivery);
-        drop(inner);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        push(inner, delivery);
         Ok(())
     }
 
@@ -69,5 +70,13 @@ impl Outbox {
             !leaves
         });
         released
+    }
+}
+
+fn push(mut inner: MutexGuard<'_, Inner>, delivery: Delivery) {
+    let waker = inner.push(delivery);
+    drop(inner);
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }

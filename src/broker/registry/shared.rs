@@ -62,8 +62,8 @@ impl Broker {
                 self.assign(group, &delivery.message, delivery.position, except)
             });
             // the others had less room than it seemed: it stays
-            if !taken && outbox.keep(delivery).is_err() {
-                METRICS.publishes_dropped.inc();
+            if !taken {
+                outbox.put_back(delivery);
             }
         }
     }

@@ -8,7 +8,10 @@ use crate::{
         registry::{Attached, Ending},
         *,
     },
-    mqtt::{Packet, PacketId, ack::Ack, subscribe::Unsubscribe, write_queue::WriteQueue},
+    mqtt::{
+        Packet, PacketId, ack::Ack, subscribe::Unsubscribe, topic::TopicFilter,
+        write_queue::WriteQueue,
+    },
     session::Delivered,
     store::memory::MemoryStore,
 };
@@ -155,7 +158,7 @@ async fn a_leaving_member_keeps_what_the_others_have_no_room_for() {
     let broker = broker(2);
     let mut leaver = connect(&broker, "leaver", 100).await;
     subscribe(&broker, &mut leaver, "$share/g/t", Qos::AtLeastOnce);
-    for number in numbers(0..4) {
+    for number in numbers(0..5) {
         publish(&broker, "t", &number, Qos::AtLeastOnce);
         let mut batch = Vec::new();
         leaver.outbox.take(&mut batch, 1, 1);
@@ -170,7 +173,7 @@ async fn a_leaving_member_keeps_what_the_others_have_no_room_for() {
     broker.detach(leaver, None, Ending::Broken);
     assert_eq!(receive(&broker, &mut stays), numbers(0..2));
     let mut back = connect(&broker, "leaver", 100).await;
-    assert_eq!(receive(&broker, &mut back), numbers(2..4));
+    assert_eq!(receive(&broker, &mut back), numbers(2..5));
 }
 
 #[tokio::test]
@@ -266,4 +269,43 @@ async fn what_is_handed_on_to_a_member_at_qos_0_is_done_with() {
     broker.detach(leaver, None, Ending::Broken);
     assert_eq!(receive(&broker, &mut stays), ["0"]);
     assert_eq!(needed(&broker), 0);
+}
+
+#[tokio::test]
+async fn what_nobody_takes_after_all_stays_protected_for_whoever_had_it() {
+    let broker = broker(1000);
+    let mut holder = connect(&broker, "holder", 100).await;
+    let mut other = connect(&broker, "other", 100).await;
+    subscribe(&broker, &mut holder, "$share/g/t", Qos::AtLeastOnce);
+    publish(&broker, "t", "0", Qos::AtLeastOnce);
+    let mut batch = Vec::new();
+    holder.outbox.take(&mut batch, 1, 1);
+    let held = batch.remove(0);
+    subscribe(&broker, &mut other, "$share/g/t", Qos::AtLeastOnce);
+    let filter = TopicFilter::parse("$share/g/t").unwrap();
+    let group = broker.0.routes.group(&filter).unwrap();
+    // somebody comes and goes between the question whether he has room and the message
+    let outbox = other.outbox.clone();
+    let gone = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let ends = gone.clone();
+    let toggles = std::thread::spawn(move || {
+        while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+            outbox.go_online();
+            outbox.go_offline();
+        }
+    });
+    let mut lost = 0;
+    for _ in 0..200_000 {
+        let except = Some(holder.outbox.key());
+        if !broker.assign(&group, &held.message, held.position, except)
+            && !group.needs(held.position.unwrap().offset)
+        {
+            lost += 1;
+            break;
+        }
+        other.outbox.retain(|_| false);
+    }
+    gone.store(true, std::sync::atomic::Ordering::Relaxed);
+    toggles.join().unwrap();
+    assert_eq!(lost, 0);
 }
