@@ -16,6 +16,7 @@ use crate::{
     routing::shared::Group,
     session::{
         Session,
+        sending::Place,
         snapshot::{Outgoing, Snapshot, Stage},
     },
     store::{Urgency, frame::Lsn, record::Change, recovery::Recovered},
@@ -463,16 +464,17 @@ impl Broker {
                 Stage::Sent(qos) => self.0.store.get(offset).map(|record| (record, qos)),
                 _ => None,
             };
+            let shared = group.as_deref().and_then(|group| {
+                let filter = TopicFilter::parse(group).ok()?;
+                self.0.routes.group(&filter)
+            });
+            let share = shared.as_ref().map(|shared| shared.id());
             let delivery = record.map(|(record, qos)| {
                 let matching = session.subscriptions().filter(|s| {
                     group.as_deref() == s.filter.share().map(|_| s.filter.as_str())
                         && s.filter.matches(&record.message.topic)
                 });
                 let ids: Vec<u32> = matching.filter_map(|s| s.id).collect();
-                let share = group.as_deref().and_then(|group| {
-                    let filter = TopicFilter::parse(group).ok()?;
-                    Some(self.0.routes.group(&filter)?.id())
-                });
                 Delivery {
                     message: record.message,
                     qos,
@@ -482,8 +484,14 @@ impl Broker {
                     share,
                 }
             });
-            let own = if group.is_none() { offset } else { 0 };
-            session.restore_outgoing(packet_id, delivery, own);
+            if let (Some(shared), None) = (&shared, &delivery) {
+                // the client has it, or the log has it no longer
+                shared.settle(offset);
+            }
+            // of a group that is gone it is nobody's matter
+            let is_known = group.is_none() || share.is_some();
+            let offset = if is_known { offset } else { 0 };
+            session.restore_outgoing(packet_id, delivery, Place { offset, share });
         }
     }
 }

@@ -309,3 +309,40 @@ async fn what_nobody_takes_after_all_stays_protected_for_whoever_had_it() {
     toggles.join().unwrap();
     assert_eq!(lost, 0);
 }
+
+#[tokio::test]
+async fn after_a_stop_a_qos_2_message_that_a_member_has_is_for_nobody_else() {
+    let data = tempfile::tempdir().unwrap();
+    let mut broker = on_disk(&data);
+    let mut slow = connect(&broker, "slow", 100).await;
+    let mut quick = connect(&broker, "quick", 100).await;
+    subscribe(&broker, &mut slow, "$share/g/t", Qos::ExactlyOnce);
+    subscribe(&broker, &mut quick, "$share/g/t", Qos::ExactlyOnce);
+    publish(&broker, "t", "0", Qos::ExactlyOnce);
+    publish(&broker, "t", "1", Qos::ExactlyOnce);
+    assert_eq!(texts(send(&broker, &mut slow)), ["0"]);
+    let sent = send(&broker, &mut quick);
+    answer(&broker, &mut quick, Packet::PubRec(ack(sent[0].1)));
+    assert_eq!(texts(sent.clone()), ["1"]);
+    // one stop after the other: PUBCOMP comes before the last
+    for stops in 0..3 {
+        broker.detach(slow, None, Ending::Stopped);
+        broker.detach(quick, None, Ending::Stopped);
+        broker.close_store();
+        drop(broker);
+        broker = on_disk(&data);
+        slow = connect(&broker, "slow", 100).await;
+        quick = connect(&broker, "quick", 100).await;
+        broker.serve_groups(&slow.session);
+        let more = [
+            texts(send(&broker, &mut slow)),
+            texts(send(&broker, &mut quick)),
+        ];
+        assert_eq!(more.concat(), Vec::<String>::new(), "{stops} stops");
+        if stops == 1 {
+            answer(&broker, &mut quick, Packet::PubComp(ack(sent[0].1)));
+        }
+    }
+    assert_eq!(quick.session.in_flight(), 0);
+    assert_eq!(slow.session.in_flight(), 1);
+}
