@@ -155,7 +155,7 @@ impl Broker {
     }
 
     /// Assigns what waits for a share group, as far as its members have room.
-    fn serve(&self, group: &Group<Arc<Outbox>>) {
+    pub(super) fn serve(&self, group: &Group<Arc<Outbox>>) {
         let wanted = Wanted::by([group.filter()].into_iter());
         while let Some(after) = group.behind() {
             // read before the lock is taken: publishers wait for no file
@@ -201,6 +201,15 @@ impl Broker {
             if let Some(group) = &last {
                 group.settle(offset);
             }
+        }
+    }
+
+    /// A web stream has brought a message of a share group: nobody answers it, it is done with.
+    pub(super) fn settle_brought(&self, delivery: &Delivery) {
+        if let (Some(id), Some(position)) = (delivery.share, delivery.position)
+            && let Some(group) = self.0.routes.group_named(id)
+        {
+            group.settle(position.offset);
         }
     }
 

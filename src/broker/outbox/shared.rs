@@ -58,13 +58,13 @@ impl Outbox {
         released
     }
 
-    /// Takes out messages of share groups that its reader may not have.
-    pub(in crate::broker) fn release_denied(&self) -> Vec<Delivery> {
+    /// Drops what its reader may not have, and gives back what of it is of share groups.
+    pub(in crate::broker) fn drop_denied(&self) -> Vec<Delivery> {
         let reader = self.reader();
         let mut released = Vec::new();
         self.inner.lock().retain(|queued| {
-            let leaves = queued.share.is_some() && reader.may_read(&queued.message.topic).is_err();
-            if leaves {
+            let leaves = reader.may_read(&queued.message.topic).is_err();
+            if leaves && queued.share.is_some() {
                 released.push(queued.clone());
             }
             !leaves

@@ -1,11 +1,15 @@
 //! Share groups: what a member leaves goes to the others, or waits.
 
 use super::{
-    broker, connect, numbers, on_disk, payload, publish, publish_numbers, receive, subscribe,
+    acknowledge, broker, connect, numbers, on_disk, payload, publish, publish_numbers, receive,
+    subscribe,
 };
 use crate::{
+    auth::rules::{Subject, access::Access, own},
     broker::{
         registry::{Attached, Ending},
+        resume::Start,
+        stream::{Stream, StreamItem},
         *,
     },
     mqtt::{
@@ -15,6 +19,7 @@ use crate::{
     session::Delivered,
     store::memory::MemoryStore,
 };
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Sends a member what waits for it, as its connection would: the texts, and their identifiers.
 fn send(broker: &Broker, attached: &mut Attached) -> Vec<(String, PacketId)> {
@@ -286,10 +291,10 @@ async fn what_nobody_takes_after_all_stays_protected_for_whoever_had_it() {
     let group = broker.0.routes.group(&filter).unwrap();
     // somebody comes and goes between the question whether he has room and the message
     let outbox = other.outbox.clone();
-    let gone = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let gone = Arc::new(AtomicBool::new(false));
     let ends = gone.clone();
     let toggles = std::thread::spawn(move || {
-        while !ends.load(std::sync::atomic::Ordering::Relaxed) {
+        while !ends.load(Ordering::Relaxed) {
             outbox.go_online();
             outbox.go_offline();
         }
@@ -305,7 +310,7 @@ async fn what_nobody_takes_after_all_stays_protected_for_whoever_had_it() {
         }
         other.outbox.retain(|_| false);
     }
-    gone.store(true, std::sync::atomic::Ordering::Relaxed);
+    gone.store(true, Ordering::Relaxed);
     toggles.join().unwrap();
     assert_eq!(lost, 0);
 }
@@ -345,4 +350,106 @@ async fn after_a_stop_a_qos_2_message_that_a_member_has_is_for_nobody_else() {
     }
     assert_eq!(quick.session.in_flight(), 0);
     assert_eq!(slow.session.in_flight(), 1);
+}
+
+fn stream(broker: &Broker, filter: &str) -> Stream {
+    let filters = [TopicFilter::parse(filter).unwrap()];
+    broker
+        .stream(Identity::anonymous(), &filters, Start::Now)
+        .unwrap()
+}
+
+/// What a stream brings now, at most so much.
+fn bring(stream: &mut Stream, most: usize) -> Vec<String> {
+    let next = std::iter::from_fn(|| stream.try_next()).take(most);
+    let texts = next.map(|item| match item {
+        StreamItem::Message(delivery) => payload(&delivery),
+        other => panic!("{other:?}"),
+    });
+    texts.collect()
+}
+
+/// A group whose durable member is away.
+async fn group_with_somebody_away(broker: &Broker) {
+    let mut away = connect(broker, "away", 100).await;
+    subscribe(broker, &mut away, "$share/g/t", Qos::AtLeastOnce);
+    broker.detach(away, None, Ending::Broken);
+}
+
+#[tokio::test]
+async fn what_a_stream_has_brought_for_a_share_group_is_done_with() {
+    let broker = broker(1000);
+    group_with_somebody_away(&broker).await;
+    let mut stream = stream(&broker, "$share/g/t");
+    publish_numbers(&broker, "t", 0..3);
+    assert_eq!(bring(&mut stream, 2), numbers(0..2));
+    assert_eq!(needed(&broker), 1);
+    assert_eq!(bring(&mut stream, 2), numbers(2..3));
+    assert_eq!(needed(&broker), 0);
+}
+
+#[tokio::test]
+async fn what_a_stream_has_not_brought_when_it_ends_goes_to_the_others_of_its_share_group() {
+    let broker = broker(1000);
+    group_with_somebody_away(&broker).await;
+    let mut first = stream(&broker, "$share/g/t");
+    publish_numbers(&broker, "t", 0..100);
+    assert_eq!(bring(&mut first, 1), numbers(0..1));
+    let mut second = stream(&broker, "$share/g/t");
+    drop(first);
+    assert_eq!(bring(&mut second, 10), numbers(1..11));
+    // and with nobody there to those that return
+    drop(second);
+    let mut back = connect(&broker, "away", 100).await;
+    assert_eq!(receive(&broker, &mut back), numbers(11..100));
+}
+
+#[tokio::test]
+async fn a_stream_gets_what_waited_while_its_share_group_had_no_room() {
+    let broker = broker(1000);
+    group_with_somebody_away(&broker).await;
+    let mut stream = stream(&broker, "$share/g/t");
+    publish_numbers(&broker, "t", 0..700);
+    assert_eq!(bring(&mut stream, 1000), numbers(0..700));
+    assert_eq!(needed(&broker), 0);
+}
+
+/// Somebody who may subscribe to `t/#`, and whose rules can be changed.
+fn somebody(access: &Arc<Access>) -> Arc<Identity> {
+    Arc::new(Identity::new(Subject::default(), Some(access.clone())))
+}
+
+#[tokio::test]
+async fn what_a_stream_is_denied_from_then_on_goes_to_the_others_of_its_share_group() {
+    let rules = "[[rule]]\nallow = [\"subscribe\", \"receive\"]\ntopics = [\"t/#\"]\n";
+    let denying = "[[rule]]\ndeny = [\"receive\"]\ntopics = [\"t/secret\"]\n".to_owned() + rules;
+    let filters = [TopicFilter::parse("$share/g/t/#").unwrap()];
+    // by a change of the rules, and by a proof of another identity while some are taken already
+    for of_the_rules in [true, false] {
+        let broker = broker(1000);
+        let mut away = connect(&broker, "away", 100).await;
+        subscribe(&broker, &mut away, "$share/g/t/#", Qos::AtLeastOnce);
+        broker.detach(away, None, Ending::Broken);
+        let access = Arc::new(Access::new(own::parse(rules).unwrap()));
+        let mut stream = broker
+            .stream(somebody(&access), &filters, Start::Now)
+            .unwrap();
+        publish(&broker, "t/open", "0", Qos::AtLeastOnce);
+        publish(&broker, "t/secret", "1", Qos::AtLeastOnce);
+        if of_the_rules {
+            access.replace(own::parse(&denying).unwrap());
+            broker.rights_changed();
+            assert_eq!(bring(&mut stream, 2), numbers(0..1));
+        } else {
+            assert_eq!(bring(&mut stream, 1), numbers(0..1));
+            let access = Arc::new(Access::new(own::parse(&denying).unwrap()));
+            assert!(stream.read_as(&somebody(&access)));
+            assert_eq!(bring(&mut stream, 1), numbers(0..0));
+        }
+        let mut back = connect(&broker, "away", 100).await;
+        assert_eq!(receive(&broker, &mut back), numbers(1..2));
+        acknowledge(&broker, &mut back);
+        broker.settle_shared(&mut back.session);
+        assert_eq!(needed(&broker), 0);
+    }
 }
