@@ -155,7 +155,7 @@ impl Broker {
     }
 
     /// Assigns what waits for a share group, as far as its members have room.
-    fn serve(&self, group: &Group<Arc<Outbox>>) {
+    pub(super) fn serve(&self, group: &Group<Arc<Outbox>>) {
         let wanted = Wanted::by([group.filter()].into_iter());
         while let Some(after) = group.behind() {
             // read before the lock is taken: publishers wait for no file
@@ -192,15 +192,24 @@ impl Broker {
 
     /// Share groups are told what their members are done with.
     pub fn settle_shared(&self, session: &mut Session) {
-        let settled = session.take_settled();
-        if settled.is_empty() {
-            return;
-        }
-        let groups = self.groups_of(session);
-        for (id, offset) in settled {
-            if let Some(group) = groups.iter().find(|group| group.id() == id) {
+        let mut last: Option<Arc<Group<Arc<Outbox>>>> = None;
+        for (id, offset) in session.take_settled() {
+            // not by the session's subscriptions: it may have left the group
+            if last.as_ref().is_none_or(|group| group.id() != id) {
+                last = self.0.routes.group_named(id);
+            }
+            if let Some(group) = &last {
                 group.settle(offset);
             }
+        }
+    }
+
+    /// A web stream has brought a message of a share group: nobody answers it, it is done with.
+    pub(super) fn settle_brought(&self, delivery: &Delivery) {
+        if let (Some(id), Some(position)) = (delivery.share, delivery.position)
+            && let Some(group) = self.0.routes.group_named(id)
+        {
+            group.settle(position.offset);
         }
     }
 

@@ -16,6 +16,7 @@ use crate::{
     routing::shared::Group,
     session::{
         Session,
+        sending::Place,
         snapshot::{Outgoing, Snapshot, Stage},
     },
     store::{Urgency, frame::Lsn, record::Change, recovery::Recovered},
@@ -166,15 +167,14 @@ impl Broker {
             offset: delivery.position.map_or(0, |position| position.offset),
             stage: Stage::Sent(delivery.qos),
             retain: delivery.retain,
-            group: share.and_then(|id| self.group_filter(session, id)),
+            group: share.and_then(|id| self.group_filter(id)),
         };
         let client = session.client_id().clone();
         self.tell(Change::Paired { client, outgoing }, Urgency::Now)
     }
 
-    fn group_filter(&self, session: &Session, id: GroupId) -> Option<Box<str>> {
-        let groups = self.groups_of(session);
-        let group = groups.iter().find(|group| group.id() == id)?;
+    fn group_filter(&self, id: GroupId) -> Option<Box<str>> {
+        let group = self.0.routes.group_named(id)?;
         Some(group.filter().as_str().into())
     }
 
@@ -263,9 +263,8 @@ impl Broker {
         self.keep_cursors();
         let now = self.now();
         self.each_parked(|session, outbox| {
-            let group = |id| self.group_filter(session, id);
             let user = outbox.reader().user().cloned();
-            let mut snapshot = session.snapshot(user, Some(now), group);
+            let mut snapshot = session.snapshot(user, Some(now), |id| self.group_filter(id));
             let done = self.0.store.done(&snapshot.client_id);
             let through = snapshot.through;
             snapshot.done = done.into_iter().filter(|at| *at > through).collect();
@@ -326,6 +325,8 @@ impl Broker {
             let owed = self.restore_session(snapshot, way.unwrap_or_default(), will, now);
             wills.extend(owed.map(|will| (client_id, will)));
         }
+        // a session may hold something of a group that it has left and that others have entered only now
+        self.each_stored(|one| self.hold_for_group(one));
         for (filter, cursor) in recovered.groups {
             let parsed = TopicFilter::parse(&filter).ok();
             let group = parsed.and_then(|filter| self.0.routes.group(&filter));
@@ -426,17 +427,6 @@ impl Broker {
                 METRICS.subscriptions_shared.inc();
             }
         }
-        for one in stored
-            .iter()
-            .filter(|one| matches!(one.stage, Stage::Sent(_)))
-        {
-            if let Some(group) = &one.group
-                && let Ok(filter) = TopicFilter::parse(group)
-                && let Some(group) = self.0.routes.group(&filter)
-            {
-                group.given(one.offset);
-            }
-        }
         let will_due = will.as_ref().map_or(now, |will| self.will_due(will, now));
         let left = Left {
             session,
@@ -447,6 +437,17 @@ impl Broker {
         };
         self.park_restored(left, parked, will_due);
         None
+    }
+
+    /// What a member has not answered is still needed, although the group does not give it again.
+    fn hold_for_group(&self, one: &Outgoing) {
+        if let Some(group) = &one.group
+            && matches!(one.stage, Stage::Sent(_))
+            && let Ok(filter) = TopicFilter::parse(group)
+            && let Some(group) = self.0.routes.group(&filter)
+        {
+            group.given(one.offset);
+        }
     }
 
     /// Reads what a session had under way when the gateway last stopped: it is sent again.
@@ -463,16 +464,17 @@ impl Broker {
                 Stage::Sent(qos) => self.0.store.get(offset).map(|record| (record, qos)),
                 _ => None,
             };
+            let shared = group.as_deref().and_then(|group| {
+                let filter = TopicFilter::parse(group).ok()?;
+                self.0.routes.group(&filter)
+            });
+            let share = shared.as_ref().map(|shared| shared.id());
             let delivery = record.map(|(record, qos)| {
                 let matching = session.subscriptions().filter(|s| {
                     group.as_deref() == s.filter.share().map(|_| s.filter.as_str())
                         && s.filter.matches(&record.message.topic)
                 });
                 let ids: Vec<u32> = matching.filter_map(|s| s.id).collect();
-                let share = group.as_deref().and_then(|group| {
-                    let filter = TopicFilter::parse(group).ok()?;
-                    Some(self.0.routes.group(&filter)?.id())
-                });
                 Delivery {
                     message: record.message,
                     qos,
@@ -482,8 +484,14 @@ impl Broker {
                     share,
                 }
             });
-            let own = if group.is_none() { offset } else { 0 };
-            session.restore_outgoing(packet_id, delivery, own);
+            if let (Some(shared), None) = (&shared, &delivery) {
+                // the client has it, or the log has it no longer
+                shared.settle(offset);
+            }
+            // of a group that is gone it is nobody's matter
+            let is_known = group.is_none() || share.is_some();
+            let offset = if is_known { offset } else { 0 };
+            session.restore_outgoing(packet_id, delivery, Place { offset, share });
         }
     }
 }

@@ -433,13 +433,14 @@ impl Broker {
         let may = |member: &Arc<Outbox>| member.may_receive(&message.topic);
         while let Some(member) = group.next(message.weight(), except, may) {
             let delivery = shared_delivery(group, &member, message, position);
-            let answered = delivery.position.filter(|_| delivery.qos > Qos::AtMostOnce);
-            // before the member has it, who may answer at once
-            answered.inspect(|position| group.given(position.offset));
-            if member.subscriber.assign(delivery).is_ok() {
+            let is_answered = delivery.qos > Qos::AtMostOnce;
+            let give = |delivery| member.subscriber.assign(delivery).is_ok();
+            if give_unanswered(group, delivery, give) {
+                // nobody answers it at QoS 0, whoever had it before
+                let done = position.filter(|_| !is_answered);
+                done.inspect(|position| group.settle(position.offset));
                 return true;
             }
-            answered.inspect(|position| group.settle(position.offset));
         }
         false
     }
@@ -457,9 +458,27 @@ impl Broker {
             .filter(|member| member.subscriber.may_receive(&message.topic));
         readers.any(|member| {
             let delivery = shared_delivery(group, member, message, position);
-            member.subscriber.keep(delivery).is_ok()
+            let give = |delivery| member.subscriber.keep(delivery).is_ok();
+            give_unanswered(group, delivery, give)
         })
     }
+}
+
+/// Gives a message to a member, from when on it is unanswered; false if the member does not take it. What another had
+/// before, and has not answered, stays so then.
+fn give_unanswered(
+    group: &Group<Arc<Outbox>>,
+    delivery: Delivery,
+    give: impl FnOnce(Delivery) -> bool,
+) -> bool {
+    let answered = delivery.position.filter(|_| delivery.qos > Qos::AtMostOnce);
+    // before the member has it, who may answer at once
+    let new = answered.filter(|position| group.given(position.offset));
+    let taken = give(delivery);
+    if !taken {
+        new.inspect(|position| group.settle(position.offset));
+    }
+    taken
 }
 
 fn shared_delivery(

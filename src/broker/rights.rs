@@ -4,12 +4,7 @@ use super::{
     Broker,
     outbox::{CloseReason, Outbox},
 };
-use crate::{
-    auth::identity::Identity,
-    message::{Delivery, Millis},
-    metrics::METRICS,
-    session::Session,
-};
+use crate::{auth::identity::Identity, message::Millis, session::Session};
 use hashbrown::HashSet;
 use parking_lot::Mutex;
 use std::{
@@ -119,7 +114,8 @@ impl Broker {
                 outbox.close(CloseReason::Expired);
             }
         };
-        self.0.streams.each(end);
+        let streams = self.0.streams.outboxes();
+        streams.iter().for_each(|outbox| end(outbox));
         self.outboxes().iter().for_each(|outbox| end(outbox));
     }
 
@@ -128,7 +124,8 @@ impl Broker {
         // whoever matches from now on obeys the new rules; what was queued by the old ones is looked through behind that
         self.0.routes.rights_changed();
         self.0.streams.close_unauthorized();
-        self.0.streams.each(drop_denied);
+        let streams = self.0.streams.outboxes();
+        streams.iter().for_each(|outbox| self.drop_denied(outbox));
         for outbox in self.outboxes() {
             self.drop_denied(&outbox);
             if self.0.config.disconnect_on_revoke {
@@ -145,37 +142,14 @@ impl Broker {
         self.drop_denied(outbox);
     }
 
-    /// What waits here and is denied now goes.
+    /// What waits here and is denied now goes; what is of a share group is for its other members.
     pub(super) fn drop_denied(&self, outbox: &Arc<Outbox>) {
-        self.pass_on_denied(outbox);
-        drop_denied(outbox);
+        let except = Some(outbox.key());
+        let shared = outbox.drop_denied();
+        shared
+            .iter()
+            .for_each(|delivery| self.pass_on(delivery, except));
     }
-
-    /// What waits here for a share group and is denied now is for its other members.
-    fn pass_on_denied(&self, outbox: &Arc<Outbox>) {
-        let denied = outbox.release_denied();
-        for delivery in denied {
-            let message = &delivery.message;
-            let targets = self.0.routes.matching(&message.topic, None);
-            let mut groups = targets.shared.iter();
-            let group = groups.find(|group| Some(group.id()) == delivery.share);
-            let Some(group) = group else { continue };
-            let except = Some(outbox.key());
-            let taken = self.assign(group, message, delivery.position, except)
-                || self.keep_for_group(group, message, delivery.position);
-            if !taken {
-                METRICS.publishes_dropped.inc();
-                if let Some(position) = delivery.position {
-                    group.settle(position.offset);
-                }
-            }
-        }
-    }
-}
-
-fn drop_denied(outbox: &Outbox) {
-    let reader = outbox.reader();
-    outbox.retain(|waiting: &Delivery| reader.may_read(&waiting.message.topic).is_ok());
 }
 
 /// Whether a session holds a subscription that it would not be given now.

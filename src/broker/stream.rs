@@ -69,10 +69,10 @@ impl Streams {
         }
     }
 
-    pub(super) fn each(&self, mut see: impl FnMut(&Outbox)) {
+    pub(super) fn outboxes(&self) -> Vec<Arc<Outbox>> {
         let open = self.open.lock();
         let outboxes = open.values().filter_map(|open| open.outbox.upgrade());
-        outboxes.for_each(|outbox| see(&outbox));
+        outboxes.collect()
     }
 }
 
@@ -142,10 +142,26 @@ impl Stream {
             let own = own.filter(|watched| watched.filter.share().is_none());
             own.for_each(|watched| self.broker.0.routes.presence_changed(&watched.filter));
             self.broker.drop_denied(&self.outbox);
-            self.ready
-                .retain(|taken| identity.may_read(&taken.message.topic).is_ok());
+            let denied = self
+                .ready
+                .extract_if(.., |taken| identity.may_read(&taken.message.topic).is_err());
+            let shared = denied.filter(|taken| taken.share.is_some());
+            shared.for_each(|taken| self.broker.pass_on(&taken, Some(self.outbox.key())));
         }
         may
+    }
+
+    /// Assigns what waits for its share groups, now that it has room. True if some of it is for this stream.
+    fn serve_groups(&self) -> bool {
+        let shared = self.filters.iter();
+        let shared = shared.filter(|watched| watched.coverage.is_none());
+        let groups = shared.filter_map(|watched| self.broker.0.routes.group(&watched.filter));
+        let mut waiting = groups.filter(|group| group.behind().is_some()).peekable();
+        if waiting.peek().is_none() {
+            return false;
+        }
+        waiting.for_each(|group| self.broker.serve(&group));
+        !self.outbox.is_empty()
     }
 
     /// Whether its client knows nothing of the state yet.
@@ -238,6 +254,13 @@ impl Drop for Stream {
             }
         }
         self.broker.0.streams.open.lock().remove(&self.outbox.key());
+        // from here on nobody assigns it anything: what it has not brought of its share groups is all there is
+        self.outbox.go_offline();
+        let taken = self.ready.drain(..).rev();
+        let taken = taken.filter(|taken| taken.share.is_some());
+        taken
+            .chain(self.outbox.release_shared(|_| true))
+            .for_each(|taken| self.broker.pass_on(&taken, None));
         METRICS.streams_open.dec();
     }
 }

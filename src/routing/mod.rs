@@ -9,21 +9,21 @@ pub mod shared;
 mod tree;
 
 use crate::{
-    message::SubscriptionIds,
+    message::{GroupId, SubscriptionIds},
     mqtt::{
         Qos,
         subscribe::SubscriptionOptions,
         topic::{self, TopicFilter},
     },
 };
-use hashbrown::DefaultHashBuilder;
+use hashbrown::{DefaultHashBuilder, HashMap};
 use parking_lot::RwLock;
 use shared::{Group, Member};
 use std::{
     hash::BuildHasher,
     num::NonZeroU32,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -59,6 +59,8 @@ pub struct Routes<S> {
     wild: Shard<S>,
     hasher: DefaultHashBuilder,
     next_group: AtomicU64,
+    /// The groups that have members, for whoever was given something by one and has left it since. Locked last.
+    groups: RwLock<HashMap<GroupId, Weak<Group<S>>>>,
     /// Filters whose messages are recorded whoever subscribes; 64 at most.
     recorded: Vec<TopicFilter>,
 }
@@ -120,6 +122,7 @@ impl<S: Subscriber> Default for Routes<S> {
             wild: Shard::default(),
             hasher: DefaultHashBuilder::default(),
             next_group: AtomicU64::new(1),
+            groups: RwLock::new(HashMap::new()),
             recorded: Vec::new(),
         }
     }
@@ -159,12 +162,17 @@ impl<S: Subscriber> Routes<S> {
             Some(name) => {
                 let group =
                     entries.group_mut(name, || Group::new(&self.next_group, filter.clone()));
-                group.join(Member {
+                let new = group.join(Member {
                     subscriber,
                     qos: options.qos,
                     retain_as_published: options.retain_as_published,
                     id,
-                })
+                });
+                if new {
+                    let named = Arc::downgrade(group);
+                    self.groups.write().insert(group.id(), named);
+                }
+                new
             }
         };
         shard.generation.fetch_add(1, Ordering::Release);
@@ -177,7 +185,14 @@ impl<S: Subscriber> Routes<S> {
         let mut tree = shard.tree.write();
         let removed = tree.remove(filter.pattern(), |entries| match filter.share() {
             None => entries.remove(key),
-            Some(name) => entries.leave(name, key),
+            Some(name) => {
+                let group = entries.group(name);
+                let left = entries.leave(name, key);
+                if let Some(group) = group.filter(|group| group.is_empty()) {
+                    self.groups.write().remove(&group.id());
+                }
+                left
+            }
         });
         if removed {
             shard.generation.fetch_add(1, Ordering::Release);
@@ -208,6 +223,11 @@ impl<S: Subscriber> Routes<S> {
             .read()
             .find(filter.pattern())?
             .group(filter.share()?)
+    }
+
+    /// The group of this name, if it has members.
+    pub fn group_named(&self, id: GroupId) -> Option<Arc<Group<S>>> {
+        self.groups.read().get(&id)?.upgrade()
     }
 
     /// Which tree, beside the one for leading wildcards, decides about `topic`.

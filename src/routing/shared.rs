@@ -155,9 +155,10 @@ impl<S: Subscriber> Group<S> {
         state.members.iter().filter(durable).cloned().collect()
     }
 
-    /// A recorded message was given to a member, at a QoS that is answered.
-    pub fn given(&self, offset: u64) {
-        self.state.lock().unanswered.insert(offset);
+    /// A recorded message was given to a member, at a QoS that is answered. False if one had it already and has not
+    /// answered it.
+    pub fn given(&self, offset: u64) -> bool {
+        self.state.lock().unanswered.insert(offset)
     }
 
     /// The member is done with it.

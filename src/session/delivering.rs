@@ -23,6 +23,7 @@ impl Session {
     pub fn deliver(&mut self, delivery: Delivery, now: Millis, out: &mut WriteQueue) -> Delivered {
         self.note_taken(&delivery);
         if delivery.message.is_expired(now) {
+            self.sending.pass_over(&delivery);
             return Delivered::Expired;
         }
         self.write_new(None, delivery, now, out)
@@ -32,7 +33,11 @@ impl Session {
     /// the two belong together is durable. `None` if its expiry has passed.
     pub fn hold(&mut self, delivery: Delivery, now: Millis) -> Option<PacketId> {
         self.note_taken(&delivery);
-        (!delivery.message.is_expired(now)).then(|| self.sending.hold(delivery))
+        if delivery.message.is_expired(now) {
+            self.sending.pass_over(&delivery);
+            return None;
+        }
+        Some(self.sending.hold(delivery))
     }
 
     /// Writes a message that was held.
@@ -78,7 +83,10 @@ impl Session {
             packet = outgoing::Outgoing::new(&delivery, aliases::Choice::None, version, false, now);
         }
         if packet.size() > self.terms.max_packet_out {
-            held.inspect(|packet_id| self.sending.give_up(*packet_id));
+            match held {
+                Some(packet_id) => self.sending.give_up(packet_id),
+                None => self.sending.pass_over(&delivery),
+            }
             return Delivered::TooLarge;
         }
         let new =
@@ -124,6 +132,11 @@ impl Session {
             }
         }
         self.sending.all_resent()
+    }
+
+    /// The share groups whose unacknowledged QoS 1 messages it holds.
+    pub fn shares(&self) -> impl Iterator<Item = GroupId> {
+        self.sending.shares()
     }
 
     /// Gives up unacknowledged QoS 1 messages of share groups in which `others` can take them.

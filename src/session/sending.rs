@@ -53,8 +53,17 @@ enum Phase {
     /// PUBLISH sent; PUBACK or PUBREC awaited.
     Publish(Delivery),
     /// PUBREL sent; PUBCOMP awaited. The message itself is no longer needed [MQTT-4.3.3-6], but its place in the log
-    /// is, so that it is not read from there again; 0 if that is no matter of this session's cursor.
-    Release(u64),
+    /// is, so that it is not read from there again.
+    Release(Place),
+}
+
+/// Where a message stands in the log, and whose cursor it is a matter of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Its offset, or 0 if it was not recorded.
+    pub offset: u64,
+    /// The share group that chose this client; `None` if it is a matter of the session's own cursor.
+    pub share: Option<GroupId>,
 }
 
 impl Phase {
@@ -64,9 +73,18 @@ impl Phase {
     }
 }
 
-/// Where a message stands in the log, or 0.
-fn offset(delivery: &Delivery) -> u64 {
-    delivery.position.map_or(0, |position| position.offset)
+impl Place {
+    fn of(delivery: &Delivery) -> Self {
+        Place {
+            offset: delivery.position.map_or(0, |position| position.offset),
+            share: delivery.share,
+        }
+    }
+}
+
+/// The share group that gave it, and where it stands in the log, if it does.
+fn of_share_group(delivery: &Delivery) -> Option<(GroupId, u64)> {
+    Some((delivery.share?, delivery.position?.offset))
 }
 
 impl Sending {
@@ -175,15 +193,14 @@ impl Sending {
     }
 
     /// Takes over what a former run of the gateway had under way: all of it is due again. Without its message an
-    /// exchange is taken to its end: the client may have it already. `offset` is where the message stands in the log,
-    /// if that is a matter of this session's cursor, or else 0.
-    pub fn restore(&mut self, packet_id: PacketId, delivery: Option<Delivery>, offset: u64) {
+    /// exchange is taken to its end: the client may have it already. `place` is where the message stands.
+    pub fn restore(&mut self, packet_id: PacketId, delivery: Option<Delivery>, place: Place) {
         self.ids.occupy(packet_id);
         // what the log has for it may be older
         self.overtaken = true;
         let (phase, due) = match delivery {
             Some(delivery) => (Phase::Publish(delivery), 1),
-            None => (Phase::Release(offset), 0),
+            None => (Phase::Release(place), 0),
         };
         self.to_resend += due;
         self.repeat_releases = true;
@@ -211,12 +228,12 @@ impl Sending {
 
     /// What is under way and logged, in the order first sent: identifier, message if it is still needed, and where it
     /// stands or stood in the log.
-    pub fn under_way(&self) -> impl Iterator<Item = (PacketId, Option<&Delivery>, u64)> {
+    pub fn under_way(&self) -> impl Iterator<Item = (PacketId, Option<&Delivery>, Place)> {
         let left = self.window.iter().filter(|item| item.way != Way::Held);
         let held = self.window.iter().filter(|item| item.way == Way::Held);
         left.chain(held).map(|item| match &item.phase {
-            Phase::Publish(delivery) => (item.packet_id, Some(delivery), offset(delivery)),
-            Phase::Release(offset) => (item.packet_id, None, *offset),
+            Phase::Publish(delivery) => (item.packet_id, Some(delivery), Place::of(delivery)),
+            Phase::Release(place) => (item.packet_id, None, *place),
         })
     }
 
@@ -235,10 +252,16 @@ impl Sending {
 
     fn settle(&mut self, at: usize) {
         if let Phase::Publish(delivery) = &self.window[at].phase
-            && let (Some(group), Some(position)) = (delivery.share, delivery.position)
+            && let Some(done) = of_share_group(delivery)
         {
-            let settled = self.settled.get_or_insert_default();
-            settled.push((group, position.offset));
+            self.settled.get_or_insert_default().push(done);
+        }
+    }
+
+    /// A message is not sent: it is done with as one that was.
+    pub fn pass_over(&mut self, delivery: &Delivery) {
+        if let Some(done) = of_share_group(delivery) {
+            self.settled.get_or_insert_default().push(done);
         }
     }
 
@@ -274,11 +297,9 @@ impl Sending {
         }
         self.settle(at);
         let phase = &mut self.window[at].phase;
-        let own = match phase {
-            Phase::Publish(delivery) if delivery.share.is_none() => offset(delivery),
-            _ => 0,
-        };
-        *phase = Phase::Release(own);
+        if let Phase::Publish(delivery) = phase {
+            *phase = Phase::Release(Place::of(delivery));
+        }
         Ok(true)
     }
 
@@ -330,6 +351,14 @@ impl Sending {
     /// Whether nothing of a former connection is left to send again.
     pub fn all_resent(&self) -> bool {
         self.to_resend == 0
+    }
+
+    /// The share groups whose unacknowledged QoS 1 messages are under way.
+    pub fn shares(&self) -> impl Iterator<Item = GroupId> {
+        self.window.iter().filter_map(|item| match &item.phase {
+            Phase::Publish(delivery) if delivery.qos == Qos::AtLeastOnce => delivery.share,
+            _ => None,
+        })
     }
 
     /// Takes out unacknowledged QoS 1 messages of share groups in which `others` can take them.
@@ -455,11 +484,12 @@ mod tests {
     #[test]
     fn a_client_that_never_completes_qos_2_runs_out_of_identifiers_not_the_gateway() {
         let mut sending = Sending::new(9);
+        let (offset, share) = (0, None);
         for _ in 0..u16::MAX {
             let packet_id = sending.next_id();
             sending.window.push_back(InFlight {
                 packet_id,
-                phase: Phase::Release(0),
+                phase: Phase::Release(Place { offset, share }),
                 way: Way::Sent,
             });
         }

@@ -1,6 +1,6 @@
 //! What outlives a connection, as a store keeps it: plain data, in the order things happened.
 
-use super::{Session, opening::Terms, subscriptions::Subscription};
+use super::{Session, opening::Terms, sending::Place, subscriptions::Subscription};
 use crate::{
     message::{Delivery, GroupId, Millis},
     mqtt::{PacketId, Qos},
@@ -79,14 +79,14 @@ impl Session {
     }
 
     /// A message that was under way when the gateway last stopped: it is sent again, or, without its message, brought
-    /// to its end. `offset` is where the message stands in the log, or 0 if it is of a share group.
+    /// to its end. `place` is where the message stands in the log.
     pub fn restore_outgoing(
         &mut self,
         packet_id: PacketId,
         delivery: Option<Delivery>,
-        offset: u64,
+        place: Place,
     ) {
-        self.sending.restore(packet_id, delivery, offset);
+        self.sending.restore(packet_id, delivery, place);
     }
 
     /// What a store keeps of it. `group` names the filter of a share group.
@@ -99,14 +99,17 @@ impl Session {
         let outgoing = self
             .sending
             .under_way()
-            .map(|(packet_id, delivery, offset)| Outgoing {
-                packet_id,
-                offset,
-                stage: delivery.map_or(Stage::Release, |delivery| Stage::Sent(delivery.qos)),
-                retain: delivery.is_some_and(|delivery| delivery.retain),
-                group: delivery
-                    .and_then(|delivery| delivery.share)
-                    .and_then(&group),
+            .map(|(packet_id, delivery, place)| {
+                let group = place.share.and_then(&group);
+                // the group is gone: nobody gives it again, and it is no matter of this session's cursor
+                let is_nobodys = delivery.is_none() && place.share.is_some() && group.is_none();
+                Outgoing {
+                    packet_id,
+                    offset: if is_nobodys { 0 } else { place.offset },
+                    stage: delivery.map_or(Stage::Release, |delivery| Stage::Sent(delivery.qos)),
+                    retain: delivery.is_some_and(|delivery| delivery.retain),
+                    group,
+                }
             });
         let unanswered = self.sending.oldest_unanswered();
         Snapshot {

@@ -366,6 +366,29 @@ async fn a_history_rule_keeps_messages_that_nobody_waits_for() {
     assert_eq!(stored(&gateway).await, 2);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_member_that_is_not_kept_answers_for_its_share_group_is_needed_no_longer() {
+    let rules = &["--set", "sys.interval=1s"];
+    let gateway = Gateway::start(rules);
+    let (mut away, _) = resume(&gateway, Version::V5, "away").await;
+    away.subscribe(&[("$share/g/t", 1), ("kept", 1)]).await;
+    away.disconnect().await;
+    let mut member = Client::tcp(&gateway, &Opening::v5("member")).await;
+    member.subscribe(&[("$share/g/t", 1)]).await;
+    publish(&gateway, "t", &["1", "2", "3"], 1).await;
+    assert_eq!(texts(&mut member, 3).await, ["1", "2", "3"]);
+    publish(&gateway, "kept", &["marker"], 1).await;
+    let cleaned = async {
+        while stored(&gateway).await != 1 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let limit = Duration::from_secs(60);
+    tokio::time::timeout(limit, cleaned)
+        .await
+        .expect("only the marker is needed");
+}
+
 async fn stored(gateway: &Gateway) -> u64 {
     let page = Request::get("/metrics").send(gateway.http).await.text();
     let line = page

@@ -19,20 +19,27 @@ impl Outbox {
         self.push_within_bounds(self.inner.lock(), delivery)
     }
 
+    /// Takes back what this member had and nobody else takes. Whatever the bounds are: it is no more than it had.
+    pub(in crate::broker) fn put_back(&self, delivery: Delivery) {
+        push(self.inner.lock(), delivery);
+    }
+
     fn push_within_bounds(
         &self,
-        mut inner: MutexGuard<'_, Inner>,
+        inner: MutexGuard<'_, Inner>,
         delivery: Delivery,
     ) -> Result<(), Delivery> {
         if inner.is_full(self.bounds, delivery.message.weight()) {
             return Err(delivery);
         }
-        let waker = inner.push(delivery);
-        drop(inner);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        push(inner, delivery);
         Ok(())
+    }
+
+    /// The share groups that gave it what waits.
+    pub(in crate::broker) fn shares(&self) -> Vec<GroupId> {
+        let inner = self.inner.lock();
+        inner.queue.iter().filter_map(|one| one.share).collect()
     }
 
     /// Takes out messages of share groups that others can take.
@@ -51,17 +58,25 @@ impl Outbox {
         released
     }
 
-    /// Takes out messages of share groups that its reader may not have.
-    pub(in crate::broker) fn release_denied(&self) -> Vec<Delivery> {
+    /// Drops what its reader may not have, and gives back what of it is of share groups.
+    pub(in crate::broker) fn drop_denied(&self) -> Vec<Delivery> {
         let reader = self.reader();
         let mut released = Vec::new();
         self.inner.lock().retain(|queued| {
-            let leaves = queued.share.is_some() && reader.may_read(&queued.message.topic).is_err();
-            if leaves {
+            let leaves = reader.may_read(&queued.message.topic).is_err();
+            if leaves && queued.share.is_some() {
                 released.push(queued.clone());
             }
             !leaves
         });
         released
+    }
+}
+
+fn push(mut inner: MutexGuard<'_, Inner>, delivery: Delivery) {
+    let waker = inner.push(delivery);
+    drop(inner);
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }

@@ -101,7 +101,6 @@ impl Broker {
 
     /// The end of a session: nothing is for it any more [MQTT-4.1.0-2].
     pub(super) fn end(&self, session: &mut Session, outbox: &Arc<Outbox>) -> Option<Lsn> {
-        let groups = self.groups_of(session);
         for subscription in session.subscriptions() {
             if self
                 .0
@@ -119,13 +118,9 @@ impl Broker {
         }
         // from here on nobody assigns it anything: what is left of its groups' messages is all there is
         outbox.go_offline();
-        self.leave_to_groups(&groups, session, outbox);
+        self.leave_to_groups(session, outbox);
         session.abandon();
-        for (id, offset) in session.take_settled() {
-            if let Some(group) = groups.iter().find(|group| group.id() == id) {
-                group.settle(offset);
-            }
-        }
+        self.settle_shared(session);
         outbox.retain(|_| false);
         METRICS.sessions.dec();
         outbox

@@ -6,7 +6,7 @@ use crate::{
     message::Millis,
     metrics::METRICS,
     routing::Subscriber,
-    session::{NEVER, Session},
+    session::{NEVER, Session, snapshot::Outgoing},
 };
 use hashbrown::HashMap;
 use std::sync::Arc;
@@ -105,6 +105,15 @@ impl Broker {
                 && parked.left.session.in_flight() > 0
             {
                 see(&parked.left.session, &parked.left.outbox);
+            }
+        }
+    }
+
+    /// Everything that was under way to a session when the gateway last stopped and that was not read yet.
+    pub(in crate::broker) fn each_stored(&self, mut see: impl FnMut(&Outgoing)) {
+        for slot in self.0.registry.slots.lock().values() {
+            if let Slot::Parked(parked) = slot {
+                parked.left.stored.iter().for_each(&mut see);
             }
         }
     }

@@ -92,8 +92,9 @@ impl Stream {
                 return Some(StreamItem::Gap(gap));
             }
             if let Some(delivery) = self.ready.pop() {
-                if let Some(position) = place(&delivery) {
-                    self.given = position.offset;
+                match place(&delivery) {
+                    Some(position) => self.given = position.offset,
+                    None => self.broker.settle_brought(&delivery),
                 }
                 return Some(StreamItem::Message(delivery));
             }
@@ -115,6 +116,9 @@ impl Stream {
             let newest = self.ready.iter().find_map(place);
             self.taken = newest.map_or(self.taken, |newest| newest.offset);
             if !self.ready.is_empty() {
+                continue;
+            }
+            if seen.closing.is_none() && self.serve_groups() {
                 continue;
             }
             self.is_behind = seen.behind;

@@ -97,8 +97,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         DELIVERIES.set(batch);
         if outbox.is_durable() {
             self.broker.note_taken(session, outbox);
-            self.broker.settle_shared(session);
         }
+        // the group may be kept although this member is not
+        self.broker.settle_shared(session);
         closing.map_or(Ok(()), |reason| Err(reason.into()))
     }
 }
