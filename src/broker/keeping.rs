@@ -439,20 +439,34 @@ impl Broker {
         None
     }
 
+    /// The share group that gave a message to a client before the start, if it has members.
+    fn group_of(&self, one: &Outgoing) -> Option<Arc<Group<Arc<Outbox>>>> {
+        let filter = TopicFilter::parse(one.group.as_deref()?).ok()?;
+        self.0.routes.group(&filter)
+    }
+
     /// What a member has not answered is still needed, although the group does not give it again.
     fn hold_for_group(&self, one: &Outgoing) {
-        if let Some(group) = &one.group
-            && matches!(one.stage, Stage::Sent(_))
-            && let Ok(filter) = TopicFilter::parse(group)
-            && let Some(group) = self.0.routes.group(&filter)
+        if matches!(one.stage, Stage::Sent(_))
+            && let Some(group) = self.group_of(one)
         {
             group.given(one.offset);
+        }
+    }
+
+    /// A session is over whose client has not come back since the start: what its share groups gave it dies with it.
+    pub(super) fn end_stored(&self, stored: &[Outgoing]) {
+        for one in stored {
+            if let Some(group) = self.group_of(one) {
+                group.settle(one.offset);
+            }
         }
     }
 
     /// Reads what a session had under way when the gateway last stopped: it is sent again.
     pub(super) fn load_stored(&self, session: &mut Session, stored: Vec<Outgoing>) {
         for one in stored {
+            let shared = self.group_of(&one);
             let Outgoing {
                 packet_id,
                 offset,
@@ -464,10 +478,6 @@ impl Broker {
                 Stage::Sent(qos) => self.0.store.get(offset).map(|record| (record, qos)),
                 _ => None,
             };
-            let shared = group.as_deref().and_then(|group| {
-                let filter = TopicFilter::parse(group).ok()?;
-                self.0.routes.group(&filter)
-            });
             let share = shared.as_ref().map(|shared| shared.id());
             let delivery = record.map(|(record, qos)| {
                 let matching = session.subscriptions().filter(|s| {

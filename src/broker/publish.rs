@@ -411,6 +411,10 @@ impl Broker {
             Some(position) => {
                 if !self.assign(group, message, Some(position), None) {
                     group.set_behind(Some(position.offset - 1));
+                    // a member that made room before this was noted found that nothing waits, and looks no more
+                    if self.assign(group, message, Some(position), None) {
+                        group.set_behind(None);
+                    }
                 }
             }
             None => {

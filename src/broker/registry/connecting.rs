@@ -183,6 +183,7 @@ impl Broker {
         let client_id = session.client_id().clone();
         if clean_start {
             let ended_at = self.end(&mut session, &outbox);
+            self.end_stored(&stored);
             METRICS.sessions.inc();
             let (fresh, mut beginning) = self.fresh(slots, client_id, terms, number, identity);
             beginning.durable_at = beginning.durable_at.or(ended_at);

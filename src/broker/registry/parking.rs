@@ -91,6 +91,7 @@ impl Broker {
             METRICS.sessions_expired.inc();
             // under the lock: what is written of a new session of this name comes behind this end
             self.end(&mut parked.left.session, &parked.left.outbox);
+            self.end_stored(&parked.left.stored);
         }
         drop(slots);
         if let Some(will) = will {

@@ -1,8 +1,8 @@
 //! Share groups: what a member leaves goes to the others, or waits.
 
 use super::{
-    acknowledge, broker, connect, numbers, on_disk, payload, publish, publish_numbers, receive,
-    subscribe,
+    acknowledge, broker, connect, numbers, on_disk, opening, payload, publish, publish_numbers,
+    receive, subscribe,
 };
 use crate::{
     auth::rules::{Subject, access::Access, own},
@@ -350,6 +350,36 @@ async fn after_a_stop_a_qos_2_message_that_a_member_has_is_for_nobody_else() {
     }
     assert_eq!(quick.session.in_flight(), 0);
     assert_eq!(slow.session.in_flight(), 1);
+}
+
+#[tokio::test]
+async fn what_a_member_had_at_qos_2_dies_with_its_session_also_if_it_never_came_back_after_a_start()
+{
+    let data = tempfile::tempdir().unwrap();
+    {
+        let broker = on_disk(&data);
+        for client in ["gone", "stays"] {
+            let mut member = connect(&broker, client, 100).await;
+            subscribe(&broker, &mut member, "$share/g/t", Qos::ExactlyOnce);
+            if client == "gone" {
+                publish(&broker, "t", "its own", Qos::ExactlyOnce);
+                assert_eq!(texts(send(&broker, &mut member)), ["its own"]);
+            }
+        }
+        broker.0.store.close();
+    }
+    let broker = on_disk(&data);
+    let mut stays = connect(&broker, "stays", 100).await;
+    broker.serve_groups(&stays.session);
+    assert_eq!(needed(&broker), 1);
+    let opening = opening(&broker, "gone", 0);
+    let (gone, _) = broker
+        .connect(&opening, true, &Identity::anonymous())
+        .await
+        .unwrap();
+    assert!(!gone.present);
+    assert_eq!(needed(&broker), 0);
+    assert_eq!(texts(send(&broker, &mut stays)), Vec::<String>::new());
 }
 
 fn stream(broker: &Broker, filter: &str) -> Stream {
