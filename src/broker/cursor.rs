@@ -147,15 +147,38 @@ impl Broker {
             let Some(group) = self.0.routes.group(&subscription.filter) else {
                 continue;
             };
-            if group.behind().is_none() {
-                continue;
+            if group.has_waiting() {
+                self.serve(&group);
             }
-            self.serve(&group);
         }
+    }
+
+    /// Assigns what members have given back. False if nobody had room for all of it.
+    fn serve_returned(&self, group: &Group<Arc<Outbox>>) -> bool {
+        while let Some(offset) = group.take_returned() {
+            let record = self.0.store.get(offset);
+            let record = record.filter(|record| group.has_reader(&record.message.topic));
+            let Some(record) = record else {
+                // above its limit the log has let go of it, or nobody may have it any more
+                METRICS.publishes_dropped.inc();
+                group.settle(offset);
+                continue;
+            };
+            let epoch = self.epoch();
+            let position = Some(Position { epoch, offset });
+            if !self.assign(group, &record.message, position, None) {
+                group.give_back(offset);
+                return false;
+            }
+        }
+        true
     }
 
     /// Assigns what waits for a share group, as far as its members have room.
     pub(super) fn serve(&self, group: &Group<Arc<Outbox>>) {
+        if !self.serve_returned(group) {
+            return;
+        }
         let wanted = Wanted::by([group.filter()].into_iter());
         while let Some(after) = group.behind() {
             // read before the lock is taken: publishers wait for no file

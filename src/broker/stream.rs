@@ -156,7 +156,7 @@ impl Stream {
         let shared = self.filters.iter();
         let shared = shared.filter(|watched| watched.coverage.is_none());
         let groups = shared.filter_map(|watched| self.broker.0.routes.group(&watched.filter));
-        let mut waiting = groups.filter(|group| group.behind().is_some()).peekable();
+        let mut waiting = groups.filter(|group| group.has_waiting()).peekable();
         if waiting.peek().is_none() {
             return false;
         }

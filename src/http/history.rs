@@ -133,7 +133,11 @@ pub async fn get(
         many_filters: filters.len() > 1,
     };
     let (cursor, complete) = match wishes.newest_first {
-        true => read_back(&state, &mut stream, &wishes, &mut page).await,
+        true => {
+            let read = read_back(&state, &mut stream, &wishes, &mut page).await;
+            gap = gap.or(stream.take_gap());
+            read
+        }
         false => read_on(&state, &mut stream, &wishes, &mut page, &mut gap).await,
     };
     let json = page.finish(cursor, complete, gap);

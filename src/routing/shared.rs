@@ -26,6 +26,8 @@ struct State<S> {
     turn: usize,
     /// Recorded messages above this offset were not assigned yet, because no member with room was online.
     behind: Option<u64>,
+    /// Unanswered ones that a member has given back and that nobody had room for.
+    returned: BTreeSet<u64>,
     /// Recorded messages that a member was given and has not answered.
     unanswered: BTreeSet<u64>,
     /// Recorded messages, still to be read again, that a member had answered or holds since a former run.
@@ -55,6 +57,7 @@ impl<S: Subscriber> Group<S> {
                 members: Vec::new(),
                 turn: 0,
                 behind: None,
+                returned: BTreeSet::new(),
                 unanswered: BTreeSet::new(),
                 answered: BTreeSet::new(),
             }),
@@ -201,5 +204,28 @@ impl<S: Subscriber> Group<S> {
     /// Notes from where on recorded messages wait, or that none do.
     pub fn set_behind(&self, after: Option<u64>) {
         self.state.lock().behind = after;
+    }
+
+    /// Whether anything waits for a member with room.
+    pub fn has_waiting(&self) -> bool {
+        let state = self.state.lock();
+        state.behind.is_some() || !state.returned.is_empty()
+    }
+
+    /// A recorded message that a member has not answered waits in the log for one that has room.
+    pub fn give_back(&self, offset: u64) {
+        let mut state = self.state.lock();
+        state.unanswered.insert(offset);
+        state.returned.insert(offset);
+    }
+
+    /// Takes this one out again; false if somebody else has.
+    pub fn take_back(&self, offset: u64) -> bool {
+        self.state.lock().returned.remove(&offset)
+    }
+
+    /// The oldest of those that were given back; it is whoever's who takes it out.
+    pub fn take_returned(&self) -> Option<u64> {
+        self.state.lock().returned.pop_first()
     }
 }

@@ -111,8 +111,12 @@ impl Kept {
             Change::Stopped { head } => self.stopped_at = Some(head),
             Change::Trimmed { through } => self.trimmed = self.trimmed.max(through),
             Change::History { filters } => self.history = filters,
-            Change::Session(snapshot) => {
+            Change::Session(mut snapshot) => {
                 let client = snapshot.client_id.clone();
+                // what it is done with stays so, whatever it still holds of before
+                let known = self.sessions.get(&client);
+                let known = known.map_or(0, |placed| placed.kept.through);
+                snapshot.through = snapshot.through.max(known);
                 self.sessions.insert(
                     client,
                     Placed {
@@ -271,5 +275,26 @@ impl Kept {
             .map(|placed| 64 + placed.kept.will.payload.len())
             .sum();
         sessions + wills + 64 * (self.groups.len() + self.ways.len()) + self.keys.weight()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_that_is_written_anew_is_never_behind_what_it_was_done_with() {
+        let mut kept = Kept::default();
+        let written = |through| {
+            let session = Snapshot::new("c".into(), None, 60, through);
+            Change::Session(Box::new(session))
+        };
+        kept.apply(written(10), 1);
+        kept.apply(written(7), 2);
+        assert_eq!(kept.sessions["c"].kept.through, 10);
+        let client = "c".into();
+        kept.apply(Change::Ended { client }, 2);
+        kept.apply(written(7), 2);
+        assert_eq!(kept.sessions["c"].kept.through, 7, "another of that name");
     }
 }

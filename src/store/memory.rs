@@ -80,7 +80,7 @@ impl Log {
 /// Of the records read, the last says how far that was.
 fn page(records: Vec<Record>, after: u64) -> Page {
     Page {
-        is_damaged: false,
+        damage: None,
         through: records.last().map_or(after, |last| last.offset),
         records,
     }
@@ -214,7 +214,7 @@ impl Store for MemoryStore {
         let older = older.skip_while(|record| record.offset >= before || record.offset > gone);
         let records = Page::fill(log.tail.older(before).chain(older), max);
         Page {
-            is_damaged: false,
+            damage: None,
             through: records.last().map_or(0, |oldest| oldest.offset),
             records,
         }

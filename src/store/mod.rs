@@ -68,8 +68,8 @@ pub struct Page {
     pub records: Vec<Record>,
     /// Everything up to here was looked at. Nothing is left if it is not above what was asked for.
     pub through: u64,
-    /// Something of it could not be read: it may have been wanted.
-    pub is_damaged: bool,
+    /// Above the first and up to the second something could not be read, and may have been wanted.
+    pub damage: Option<(u64, u64)>,
 }
 
 /// Calls what it is given if the message at this position of the log is still its topic's retained one, and while it is.
@@ -88,6 +88,15 @@ impl Page {
             is_first || bytes <= PAGE_BYTES
         };
         records.take(max).take_while(fits).cloned().collect()
+    }
+
+    /// Something is damaged above `from` and up to `to`, if there is room for anything in between.
+    fn note_damage(&mut self, from: u64, to: u64) {
+        if from >= to {
+            return;
+        }
+        let from = self.damage.map_or(from, |(first, _)| first);
+        self.damage = Some((from, to));
     }
 
     /// Whether the log has nothing above `after`.

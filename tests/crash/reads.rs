@@ -5,7 +5,10 @@ use crate::{
     run::{self, message, wait},
 };
 use std::{io, sync::Arc};
-use tidegate::store::{Store, Urgency, log::DiskStore};
+use tidegate::{
+    mqtt::topic::TopicFilter,
+    store::{Store, Urgency, Wanted, log::DiskStore},
+};
 
 /// Keeps so many messages, each longer than a twentieth of what is held in memory.
 fn keep(store: &dyn Store, count: usize) {
@@ -97,12 +100,24 @@ fn damage_that_comes_while_the_log_is_open_is_told_to_whoever_reads_there() {
     let disk = MemoryDisk::default();
     let (store, _) = run::open(disk.clone(), 1 << 20).expect("as the test made it");
     keep_durably(&store, 60);
-    assert!(!store.look(0, 256, None).0.is_damaged);
+    assert_eq!(store.look(0, 256, None).0.damage, None);
     let name = disk.files().keys().next().expect("a segment").clone();
     disk.damage(&name, 2_000);
     let page = store.look(0, 256, None).0;
-    assert!(page.is_damaged);
-    assert!(page.through > 0, "what is not damaged is read all the same");
+    let read: Vec<u64> = page.records.iter().map(|record| record.offset).collect();
+    let lost: Vec<u64> = (1..=page.through).filter(|at| !read.contains(at)).collect();
+    assert_eq!(lost.len(), 1, "what is not damaged is read all the same");
+    assert_eq!(page.damage, Some((lost[0] - 1, lost[0])));
+    let below = store.look(lost[0] - 1, 256, None).0;
+    assert_eq!(below.damage, page.damage);
+    let above = store.look(lost[0], 256, None).0;
+    assert_eq!(above.damage, None, "who has come so far missed nothing");
+    let all = TopicFilter::parse("t").expect("a filter");
+    let back = store.look_back(30, 256, &Wanted::by([&all].into_iter()));
+    assert_eq!(
+        back.damage, page.damage,
+        "nor does it stay unsaid backwards"
+    );
 }
 
 #[test]

@@ -27,6 +27,8 @@ impl Broker {
             }
             self.note_taken(session, outbox);
         }
+        // what it was assigned while it left; from here on it is assigned nothing
+        self.hand_on_shared(session, outbox);
         self.presence_changed(session);
         let now = self.now();
         self.keep_presence(session, Some(now));

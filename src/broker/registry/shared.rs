@@ -4,6 +4,7 @@ use crate::{
     broker::{Broker, outbox::Outbox},
     message::{Delivery, GroupId},
     metrics::METRICS,
+    mqtt::Qos,
     routing::Subscriber,
     session::Session,
 };
@@ -20,7 +21,7 @@ impl Broker {
     }
 
     /// Gives a share group's message, which somebody will not have after all, to another member online, else to one that
-    /// returns; never to the one with key `except` while it is online.
+    /// returns; never to the one with key `except` while it is online. If nobody has room it waits in the log.
     pub(in crate::broker) fn pass_on(&self, delivery: &Delivery, except: Option<u64>) {
         let (message, position) = (&delivery.message, delivery.position);
         let group = delivery.share.and_then(|id| self.0.routes.group_named(id));
@@ -28,10 +29,20 @@ impl Broker {
             self.assign(group, message, position, except)
                 || self.keep_for_group(group, message, position)
         });
-        if !kept {
-            METRICS.publishes_dropped.inc();
-            if let (Some(group), Some(position)) = (group, position) {
-                group.settle(position.offset);
+        match (group, position) {
+            _ if kept => {}
+            (Some(group), Some(at)) if delivery.qos > Qos::AtMostOnce && group.is_durable() => {
+                group.give_back(at.offset);
+                // a member that made room before this was noted found that nothing waits, and looks no more
+                if group.take_back(at.offset) && !self.assign(&group, message, position, except) {
+                    group.give_back(at.offset);
+                }
+            }
+            (group, position) => {
+                METRICS.publishes_dropped.inc();
+                if let (Some(group), Some(position)) = (group, position) {
+                    group.settle(position.offset);
+                }
             }
         }
     }

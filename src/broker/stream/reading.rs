@@ -147,6 +147,9 @@ impl Stream {
         let wanted = Wanted::by(own.map(|watched| &watched.filter));
         let page = self.broker.0.store.look_back(before, CHUNK, &wanted);
         self.scanned += page.records.len().max(1);
+        if let Some(damage) = page.damage {
+            self.tell_damage(damage);
+        }
         let found = page.records.into_iter().filter_map(|record| {
             let topic = &record.message.topic;
             let matching = self.matching(topic, 0);
@@ -176,8 +179,8 @@ impl Stream {
         }
         self.scanned += page.records.len().max(1);
         self.look_for_a_gap(floor);
-        if page.is_damaged {
-            self.tell_damage(page.through);
+        if let Some(damage) = page.damage {
+            self.tell_damage(damage);
         }
         for record in page.records {
             let matching = self.matching(&record.message.topic, record.offset);
@@ -190,9 +193,13 @@ impl Stream {
         self.taken = page.through;
     }
 
-    /// Something up to here could not be read.
-    fn tell_damage(&mut self, through: u64) {
-        let (from, to) = (self.taken, through);
+    /// Something in between could not be read.
+    fn tell_damage(&mut self, (from, to): (u64, u64)) {
+        // what the start found was told when the stream began
+        let known = self.broker.0.damaged.get();
+        if known.is_some_and(|known| known.contains(&from)) {
+            return;
+        }
         // what the log has let go of is told already, and may reach as far
         let told = self.gap.and_then(|gap| gap.to).map(|to| to.offset);
         if to > from && told.is_none_or(|told| told < to) {

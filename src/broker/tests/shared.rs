@@ -483,3 +483,24 @@ async fn what_a_stream_is_denied_from_then_on_goes_to_the_others_of_its_share_gr
         assert_eq!(needed(&broker), 0);
     }
 }
+
+#[tokio::test]
+async fn what_a_member_leaves_and_nobody_has_room_for_waits_in_the_log() {
+    let broker = broker(4);
+    let mut kept = connect(&broker, "kept", 100).await;
+    subscribe(&broker, &mut kept, "$share/g/t", Qos::AtLeastOnce);
+    let mut worker = connect(&broker, "worker", 0).await;
+    subscribe(&broker, &mut worker, "$share/g/t", Qos::AtLeastOnce);
+    publish_numbers(&broker, "t", 0..8);
+    broker.detach(worker, None, Ending::Broken);
+    broker.clean_log();
+    let mut received = receive(&broker, &mut kept);
+    assert_eq!(received.len(), 4);
+    broker.serve_groups(&kept.session);
+    received.extend(receive(&broker, &mut kept));
+    received.sort();
+    assert_eq!(received, numbers(0..8));
+    super::acknowledge(&broker, &mut kept);
+    broker.settle_shared(&mut kept.session);
+    assert_eq!(needed(&broker), 0);
+}

@@ -78,11 +78,13 @@ impl DiskStore {
             Err(error) => {
                 tracing::error!(segment, at, %error, "a part of the log cannot be read");
                 METRICS.store_damaged.inc();
-                page.is_damaged = true;
+                page.damage = Some((page.through, page.through.max(last)));
                 page.through = page.through.max(last);
                 return Some(page);
             }
         };
+        // whether something is damaged behind the last message
+        let mut is_damaged = false;
         for met in Walk::new(&bytes, self.shared.secret, 0, Lsn(0)) {
             let frame = match met {
                 Met::Frame(frame) => frame,
@@ -90,22 +92,32 @@ impl DiskStore {
                     let at = at + from as u64;
                     tracing::error!(segment, at, bytes = end - from, "damage in the log");
                     METRICS.store_damaged.inc();
-                    page.is_damaged = true;
+                    is_damaged = true;
                     continue;
                 }
             };
-            if let Ok(Entry::Message(logged)) = record::read(frame.body)
-                && logged.offset > page.through
-            {
+            if let Ok(Entry::Message(logged)) = record::read(frame.body) {
+                if logged.offset <= page.through {
+                    // what was damaged before it is of no interest to whoever reads from here
+                    is_damaged = false;
+                    continue;
+                }
                 if page.records.len() == max {
                     return Some(page);
+                }
+                if std::mem::take(&mut is_damaged) {
+                    page.note_damage(page.through, logged.offset - 1);
                 }
                 page.through = logged.offset;
                 page.records.push(loaded(logged, frame.end() - frame.at));
             }
         }
         // whatever was damaged there is passed
-        page.through = page.through.max(last);
+        let through = page.through.max(last);
+        if is_damaged {
+            page.note_damage(page.through, through);
+        }
+        page.through = through;
         Some(page)
     }
 
@@ -168,6 +180,7 @@ impl DiskStore {
                 let most = log.tail.gone();
                 page.records.retain(|record| record.offset <= most);
                 page.through = page.through.min(most);
+                page.damage = page.damage.filter(|(from, _)| *from < most);
                 return (page, log.floor());
             }
             // if the tail let go of something meanwhile, that is on the disk by now
@@ -194,16 +207,19 @@ impl DiskStore {
         };
         while let Some(first) = self.block_below(before, wanted).filter(|_| max > 0) {
             let page = self.read_disk(first.max(trimmed + 1) - 1, index::BLOCK, None);
-            let records = page.map_or(Vec::new(), |page| page.records);
+            let Page {
+                records, damage, ..
+            } = page.unwrap_or_default();
             let below = records.into_iter().rev();
             let records: Vec<_> = below
                 .filter(|record| (first..before).contains(&record.offset))
                 .collect();
-            if !records.is_empty() {
+            let damage = damage.filter(|(from, _)| *from < before);
+            if !records.is_empty() || damage.is_some() {
                 return Page {
                     records,
                     through: first,
-                    ..Page::default()
+                    damage,
                 };
             }
             before = first;
