@@ -153,7 +153,7 @@ async fn a_json_websocket_that_does_not_say_who_it_is_ends() {
 
 #[tokio::test]
 async fn a_json_websocket_that_does_not_say_who_it_is_may_send_little() {
-    let (gateway, _users) = world::start(&["http.head_timeout=10m"]);
+    let (gateway, _users) = world::start(&["http.head_timeout=5m"]);
     let stream = TcpStream::connect(gateway.http).await.expect("it accepts");
     let shaken = JsonSocket::shake(stream, gateway.http, Some(PROTOCOL), &[]).await;
     let (socket, _) = shaken.expect("the upgrade succeeds");
