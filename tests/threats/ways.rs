@@ -186,6 +186,8 @@ pub fn by_commands(data: &Path, files: &Path) -> Vec<u8> {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tidegate"))
             .args(&words)
             .args(more)
+            // which is for the tests, and no setting
+            .env_remove("TIDEGATE_TEST_LONG")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
