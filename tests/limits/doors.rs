@@ -17,7 +17,7 @@ use tokio_rustls::{
 };
 
 /// What a gateway may take more of while all of these are on.
-const ROOM: u64 = 64 * 1024 * 1024;
+pub const ROOM: u64 = 64 * 1024 * 1024;
 
 /// How many dawdle at a time.
 pub fn crowd() -> usize {
@@ -120,13 +120,23 @@ impl Doors {
 
     /// All of `dawdlers` are dropped, and meanwhile others come in and memory stays.
     pub async fn withstand(&self, what: &str, dawdlers: impl Future<Output = Vec<()>>) {
+        self.withstand_within(ROOM, what, dawdlers).await;
+    }
+
+    /// As above, with so much room for all of them.
+    pub async fn withstand_within(
+        &self,
+        room: u64,
+        what: &str,
+        dawdlers: impl Future<Output = Vec<()>>,
+    ) {
         let before = self.gateway.resident();
         self.gateway.forget_peak();
         let others = self.are_passed_by_others();
         let ((), dropped) = tokio::join!(others, within(what, dawdlers));
         assert_eq!(dropped.len(), crowd());
         let peak = self.gateway.peak();
-        assert!(peak < before + ROOM, "{what}: {before} to {peak} bytes");
+        assert!(peak < before + room, "{what}: {before} to {peak} bytes");
         self.are_passed_by_others().await;
     }
 }
