@@ -77,7 +77,7 @@ struct Wishes {
         ("If-None-Match" = Option<String>, Header, description = "With `topic`: answer 304 if the state still has this `ETag`."),
     ),
     responses(
-        (status = 200, description = "A page; or the payload.", content((TopicList = "application/json"), (Vec<u8> = "application/octet-stream"), (envelope::Envelope = "application/vnd.tidegate.message+json")),
+        (status = 200, description = "A page; or the payload.", content((TopicList = "application/json"), (Vec<u8> = "application/octet-stream"), (Vec<u8> = "*/*"), (envelope::Envelope = "application/vnd.tidegate.message+json")),
          headers(("Link" = String, description = "`rel=\"next\"`, if there is more."), ("ETag" = String, description = "With `topic`: the cursor of the write."))),
         (status = 304, description = "With `topic`: not changed."),
         (status = 400, description = "`filter-invalid`, `parameter-invalid`, `topic-invalid`", body = ProblemBody, content_type = "application/problem+json"),

@@ -44,7 +44,7 @@ const KEPT: &str = "-._~/$:@";
         ("If-None-Match" = Option<String>, Header, description = "Answer 304 if the state still has this `ETag`."),
     ),
     responses(
-        (status = 200, description = "The payload.", content((Vec<u8> = "application/octet-stream"), (envelope::Envelope = "application/vnd.tidegate.message+json")),
+        (status = 200, description = "The payload, as text, as bytes, or with its stored content type if a browser does nothing with it but show it.", content((Vec<u8> = "application/octet-stream"), (Vec<u8> = "*/*"), (envelope::Envelope = "application/vnd.tidegate.message+json")),
          headers(("ETag" = String, description = "The cursor of the write."), ("Mqtt-Topic" = String), ("Mqtt-QoS" = u8), ("Mqtt-Expiry" = u32, description = "Seconds left."), ("Mqtt-Content-Type" = String), ("Mqtt-User-Property" = String, description = "Repeated; `name=value`, percent-encoded."))),
         (status = 304, description = "Not changed."),
         (status = 412, description = "`precondition-failed`: `If-Match` names another state", body = ProblemBody, content_type = "application/problem+json"),
