@@ -122,13 +122,16 @@ async fn what_was_logged_out_while_its_body_came_publishes_nothing() {
         let (begin, rest) = body.split_at(10);
         let head = format!(
             "POST {target} HTTP/1.1\r\nHost: {http}\r\nOrigin: http://{http}\r\nCookie: {cookie}\r\n\
-             Content-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{begin}",
+             Content-Type: {kind}\r\nContent-Length: {}\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n",
             body.len()
         );
         slow.write_all(head.as_bytes()).await.expect("it is read");
-        // so that it has looked at the head; if it has not, it will not let the body in either
+        // it asks for the body when it has looked at who sends it
+        let mut asked = [0; 25];
+        slow.read_exact(&mut asked).await.expect("an answer");
+        assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+        slow.write_all(begin.as_bytes()).await.expect("it is read");
         let out = own("DELETE", "/auth/session", http).header("Cookie", &cookie);
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         assert_eq!(out.send(http).await.status, 204);
         slow.write_all(rest.as_bytes()).await.expect("it is read");
         let mut answer = String::new();
