@@ -1,6 +1,6 @@
-//! The operations that are counted. Each runs as often as it is told, after the same set-up however often that is.
+//! The operations that are counted. Each runs as often as it is told; the set-up before it is not counted.
 
-use std::{hint::black_box, sync::Arc};
+use std::{hint::black_box, ops::Range, sync::Arc};
 use tidegate::{
     auth::identity::Identity,
     broker::{Broker, Draft, outbox::Outbox, registry::Attached},
@@ -30,16 +30,16 @@ use tidegate::{
 pub struct Case {
     /// As it stands in the table and in the baseline.
     pub name: &'static str,
-    /// Fewer and more of it; what the set-up takes is in both.
-    pub repetitions: [usize; 2],
-    /// Runs it so many times.
+    /// How many of it are counted.
+    pub repetitions: usize,
+    /// Counts so many of it.
     pub run: fn(usize),
 }
 
 const fn case(name: &'static str, run: fn(usize)) -> Case {
     Case {
         name,
-        repetitions: [1_000, 6_000],
+        repetitions: 6_000,
         run,
     }
 }
@@ -50,7 +50,7 @@ use Qos::{AtLeastOnce, AtMostOnce, ExactlyOnce};
 pub const CASES: &[Case] = &[
     // those that take long first, so that they do not run alone at the end
     Case {
-        repetitions: [500, 2_500],
+        repetitions: 3_000,
         ..case("match, 100,000 filters, a third with wildcards", |n| {
             matching(100_000, n)
         })
@@ -59,7 +59,7 @@ pub const CASES: &[Case] = &[
         matching(1_000, n)
     }),
     Case {
-        repetitions: [20, 220],
+        repetitions: 200,
         ..case("publish QoS 0 to 100 receivers, and take it", |n| {
             publish(AtMostOnce, 0, 100, n)
         })
@@ -109,22 +109,35 @@ pub const CASES: &[Case] = &[
     case("subscribe and unsubscribe one filter of 100", subscribing),
 ];
 
+/// Counts `repetitions` of what runs `at_a_time` per call, after a few that fill caches and grow buffers.
+fn count(repetitions: usize, at_a_time: usize, mut operation: impl FnMut(usize)) {
+    const FEW: usize = 10;
+    (0..FEW).for_each(&mut operation);
+    counted(FEW..FEW + repetitions / at_a_time, operation);
+}
+
+/// Callgrind counts what runs below this, and finds it by its name.
+#[inline(never)]
+fn counted(calls: Range<usize>, operation: impl FnMut(usize)) {
+    calls.for_each(operation);
+}
+
 fn decode(version: Version, qos: Qos, repetitions: usize) {
     let mut bytes = Vec::new();
     let (topic, payload) = (topic(), payload());
     (0..100).for_each(|_| packet(&topic, &payload, qos, id(6)).encode(version, &mut bytes));
     let mut decoder = Decoder::with_version(Peer::Client, version, 1 << 20);
     let mut packets = Vec::new();
-    for _ in 0..repetitions / 100 {
+    count(repetitions, 100, |_| {
         decoder.feed(&bytes, &mut packets).unwrap();
         black_box(&packets);
         packets.clear();
-    }
+    });
 }
 
 fn head(version: Version, repetitions: usize) {
     let mut out = Vec::new();
-    for nth in 0..repetitions {
+    count(repetitions, 1, |nth| {
         let head = black_box(Head {
             version,
             dup: false,
@@ -140,7 +153,7 @@ fn head(version: Version, repetitions: usize) {
         head.put(&head.sizes(), Some(id(nth)), &mut out);
         black_box(&out);
         out.clear();
-    }
+    });
 }
 
 fn matching(filters: usize, repetitions: usize) {
@@ -165,9 +178,9 @@ fn matching(filters: usize, repetitions: usize) {
     let topics: Vec<_> = (0..100)
         .map(|nth| format!("plant/{}/line{}/temperature", nth % 50, 3 * (nth / 2) + 1))
         .collect();
-    for nth in 0..repetitions {
+    count(repetitions, 1, |nth| {
         black_box(routes.matching(&topics[nth % topics.len()], None));
-    }
+    });
 }
 
 fn publish(qos: Qos, expiry: u32, receivers: usize, repetitions: usize) {
@@ -180,14 +193,14 @@ fn publish(qos: Qos, expiry: u32, receivers: usize, repetitions: usize) {
     }
     let mut publisher = broker.publisher(Identity::anonymous(), None);
     let (topic, payload, mut batch) = (topic(), payload(), Vec::new());
-    for _ in 0..repetitions {
+    count(repetitions, 1, |_| {
         let draft = draft(&topic, &payload, qos);
         broker.publish(&mut publisher, draft).unwrap();
         for one in &all {
             one.outbox.take(&mut batch, 100, 100);
             black_box(batch.drain(..).count());
         }
-    }
+    });
 }
 
 fn batches(repetitions: usize) {
@@ -196,7 +209,7 @@ fn batches(repetitions: usize) {
     subscribe(&broker, &mut one, "plant/#", AtMostOnce);
     let mut publisher = broker.publisher(Identity::anonymous(), None);
     let (topic, payload, mut batch) = (topic(), payload(), Vec::new());
-    for _ in 0..repetitions / 20 {
+    count(repetitions, 20, |_| {
         let now = broker.now();
         for _ in 0..20 {
             let draft = draft(&topic, &payload, AtMostOnce);
@@ -207,14 +220,14 @@ fn batches(repetitions: usize) {
         broker.flush(&mut publisher);
         one.outbox.take(&mut batch, 100, 100);
         black_box(batch.drain(..).count());
-    }
+    });
 }
 
 fn receive(qos: Qos, repetitions: usize) {
     let broker = broker();
     let mut session = attach(&broker, Version::V5, "publisher", 0).session;
     let (topic, payload, mut out) = (topic(), payload(), WriteQueue::default());
-    for nth in 0..repetitions {
+    count(repetitions, 1, |nth| {
         let id = id(nth);
         let publish = packet(&topic, &payload, qos, id);
         match session.handle(publish, &mut out).unwrap() {
@@ -228,7 +241,7 @@ fn receive(qos: Qos, repetitions: usize) {
             answer(&mut session, Packet::PubRel, id, &mut out);
         }
         written(&mut out);
-    }
+    });
 }
 
 fn deliver(version: Version, qos: Qos, repetitions: usize) {
@@ -237,7 +250,7 @@ fn deliver(version: Version, qos: Qos, repetitions: usize) {
     let mut out = WriteQueue::default();
     let message = Message::new(topic(), payload(), qos, false, None, None, Millis(1));
     let message = Arc::new(message);
-    for nth in 0..repetitions {
+    count(repetitions, 1, |nth| {
         let delivery = Delivery {
             message: message.clone(),
             qos,
@@ -256,7 +269,7 @@ fn deliver(version: Version, qos: Qos, repetitions: usize) {
             }
         }
         written(&mut out);
-    }
+    });
     // the answers named the identifiers that were chosen
     assert_eq!(session.in_flight(), 0);
 }
@@ -278,7 +291,7 @@ fn subscribing(repetitions: usize) {
         filters: vec!["plant/7/+/temperature".into()],
     };
     let mut out = WriteQueue::default();
-    for _ in 0..repetitions {
+    count(repetitions, 1, |_| {
         let reasons = subscribe(&broker, &mut one, "plant/7/+/temperature", AtLeastOnce);
         one.session
             .answer_subscribe(id(1), reasons, &mut out)
@@ -288,7 +301,7 @@ fn subscribing(repetitions: usize) {
             .answer_unsubscribe(id(2), reasons.0, &mut out)
             .unwrap();
         written(&mut out);
-    }
+    });
 }
 
 const TOPIC: &str = "plant/7/line7/temperature";

@@ -7,8 +7,8 @@
 //! cargo bench --bench instructions -- --write    # and makes these counts the baseline
 //! ```
 //!
-//! Each case runs twice under callgrind, with fewer and with more repetitions; the difference is free of set-up. The
-//! allocator is the one that is shipped.
+//! Each case runs under callgrind, which counts what stands below one function: not the set-up. The allocator is the one
+//! that is shipped.
 //!
 //! **Machines.** Counts are those of one compiler, one valgrind, one C library and one processor family: memchr,
 //! hashbrown and the C library's memcpy choose their code by what the processor can do, and valgrind shows programs a
@@ -93,13 +93,17 @@ fn count_all() -> Vec<f64> {
 }
 
 fn per_operation(nth: usize) -> f64 {
-    let [few, many] = CASES[nth].repetitions;
-    let more = count(nth, many) - count(nth, few);
-    more as f64 / (many - few) as f64
+    let repetitions = CASES[nth].repetitions;
+    count(nth, repetitions) as f64 / repetitions as f64
 }
 
 fn count(case: usize, repetitions: usize) -> u64 {
-    let run = valgrind(&["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+    let arguments = [
+        "--tool=callgrind",
+        "--callgrind-out-file=/dev/null",
+        "--toggle-collect=*cases::counted*",
+    ];
+    let run = valgrind(&arguments)
         .env(CASE, case.to_string())
         .env(REPETITIONS, repetitions.to_string())
         .output()
