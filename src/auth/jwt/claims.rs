@@ -19,15 +19,15 @@ pub struct Claims {
     pub client_id: Option<String>,
 }
 
-/// What a token is limited to, from its claim `mqtt`.
+/// What a token is limited to, from its claim `mqtt` or its authorization details.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TokenRights {
     /// Topic filters it may publish to.
     pub publish: Vec<String>,
     /// Topic filters it may subscribe to.
     pub subscribe: Vec<String>,
-    /// Whether it may retain what it publishes.
-    pub retain: bool,
+    /// Topic filters where what it publishes may be retained.
+    pub retain: Vec<String>,
 }
 
 /// Longest name of a user or client identifier, in bytes: what fits into a CONNECT.
@@ -49,10 +49,14 @@ impl Claims {
         if !is_for(claims.get("aud"), &entry.audience)? {
             return Err(TokenFault::Audience);
         }
-        refuse_details(claims)?;
         let (rights, client_id) = match claims.get("mqtt") {
             None => (None, None),
             Some(claim) => limits(claim).ok_or(TokenFault::Rights)?,
+        };
+        let rights = match (rights, details(claims).ok_or(TokenFault::Rights)?) {
+            // two lists of the same: which of them is meant is not ours to guess
+            (Some(_), Some(_)) => return Err(TokenFault::Rights),
+            (claim, details) => claim.or(details),
         };
         Ok(Claims {
             user: name(claims.get(&entry.user_claim)).ok_or(TokenFault::User)?,
@@ -109,6 +113,7 @@ fn groups(claim: Option<&Value>) -> Option<Vec<String>> {
 /// The claim `mqtt`. A member that is not known might take rights away, so there must be none.
 fn limits(claim: &Value) -> Option<(Option<TokenRights>, Option<String>)> {
     let (mut rights, mut client_id) = (None, None);
+    let mut retain = false;
     for (member, value) in claim.as_object()? {
         if member == "client_id" {
             client_id = Some(name(Some(value))?);
@@ -118,9 +123,12 @@ fn limits(claim: &Value) -> Option<(Option<TokenRights>, Option<String>)> {
         match member.as_str() {
             "pub" => rights.publish = filters(value)?,
             "sub" => rights.subscribe = filters(value)?,
-            "retain" => rights.retain = value.as_bool()?,
+            "retain" => retain = value.as_bool()?,
             _ => return None,
         }
+    }
+    if let Some(rights) = rights.as_mut().filter(|_| retain) {
+        rights.retain = rights.publish.clone();
     }
     // an empty object limits to nothing at all
     match client_id {
@@ -136,16 +144,37 @@ fn filters(value: &Value) -> Option<Vec<String>> {
     filters.iter().all(is_filter).then_some(filters)
 }
 
-/// Authorization details (RFC 9396) for MQTT are not understood yet; without them the token would allow more than it
-/// says.
-fn refuse_details(claims: &Map<String, Value>) -> Result<(), TokenFault> {
-    let is_for_others = |detail: &Value| match detail.get("type") {
-        Some(Value::String(kind)) => kind != "mqtt",
-        _ => false,
+/// Authorization details (RFC 9396) of the type `mqtt`: each names `actions` and the `topics` it allows them on. Those of
+/// other types are for others; `Some(None)` if there are no other ones.
+fn details(claims: &Map<String, Value>) -> Option<Option<TokenRights>> {
+    let Some(claim) = claims.get("authorization_details") else {
+        return Some(None);
     };
-    match claims.get("authorization_details") {
-        None => Ok(()),
-        Some(Value::Array(details)) if details.iter().all(is_for_others) => Ok(()),
-        Some(_) => Err(TokenFault::Rights),
+    let mut rights = None;
+    for detail in claim.as_array()? {
+        if detail.get("type")?.as_str()? == "mqtt" {
+            add(detail, rights.get_or_insert_default())?;
+        }
     }
+    Some(rights)
+}
+
+/// One detail, which must be understood in full: what is not known might take rights away.
+fn add(detail: &Value, to: &mut TokenRights) -> Option<()> {
+    let members = detail.as_object()?;
+    let is_known = |name: &String| ["type", "actions", "topics"].contains(&name.as_str());
+    if !members.keys().all(is_known) {
+        return None;
+    }
+    let topics = filters(members.get("topics")?)?;
+    for action in strings(members.get("actions")?.as_array()?)? {
+        let allowed = match action.as_str() {
+            "publish" => &mut to.publish,
+            "subscribe" => &mut to.subscribe,
+            "retain" => &mut to.retain,
+            _ => return None,
+        };
+        allowed.extend(topics.iter().cloned());
+    }
+    Some(())
 }

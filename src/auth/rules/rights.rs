@@ -21,8 +21,8 @@ pub struct Grants {
     pub publish: Vec<Box<str>>,
     /// What may be subscribed to and received.
     pub subscribe: Vec<Box<str>>,
-    /// Whether what is published may be retained.
-    pub retain: bool,
+    /// Where what is published may be retained.
+    pub retain: Vec<Box<str>>,
 }
 
 impl From<TokenRights> for Grants {
@@ -31,7 +31,7 @@ impl From<TokenRights> for Grants {
         Grants {
             publish: boxed(rights.publish),
             subscribe: boxed(rights.subscribe),
-            retain: rights.retain,
+            retain: boxed(rights.retain),
         }
     }
 }
@@ -112,12 +112,12 @@ impl Rights {
     }
 
     fn allow(&mut self, grants: &Grants, id: RuleId) {
-        let writing = match grants.retain {
-            true => Actions::of_writing(),
-            false => Actions::PUBLISH,
-        };
-        let reading = Actions::SUBSCRIBE | Actions::RECEIVE;
-        for (filters, actions) in [(&grants.publish, writing), (&grants.subscribe, reading)] {
+        let of_each_kind = [
+            (&grants.publish, Actions::PUBLISH),
+            (&grants.retain, Actions::RETAIN),
+            (&grants.subscribe, Actions::SUBSCRIBE | Actions::RECEIVE),
+        ];
+        for (filters, actions) in of_each_kind {
             self.rules.extend(filters.iter().map(|pattern| Compiled {
                 id,
                 effect: Effect::Allow,
@@ -286,12 +286,13 @@ mod tests {
         let grants = Grants {
             publish: vec!["plant/#".into()],
             subscribe: vec!["other/#".into(), "plant/+/secret".into()],
-            retain: false,
+            retain: vec!["plant/state".into()],
         };
         let viewer = rights("eve", &["viewers"], Some(&grants));
         assert!(viewer.on_topic(Actions::PUBLISH, "plant/x").allowed);
         assert!(!viewer.on_topic(Actions::PUBLISH, "plant/valve").allowed);
         assert!(!viewer.on_topic(Actions::RETAIN, "plant/x").allowed);
+        assert!(viewer.on_topic(Actions::RETAIN, "plant/state").allowed);
         assert!(!viewer.on_topic(Actions::PUBLISH, "home/eve/x").allowed);
         assert!(viewer.on_filter("other/#").allowed);
         assert!(!viewer.on_filter("plant/a/secret").allowed);
@@ -303,7 +304,7 @@ mod tests {
         let grants = Grants {
             publish: vec!["#".into()],
             subscribe: vec!["#".into()],
-            retain: false,
+            retain: Vec::new(),
         };
         for (client, allowed) in [("x", true), ("x+", false)] {
             let subject = Subject {

@@ -181,48 +181,105 @@ fn rights_are_understood_in_full_or_not_at_all() {
         ("an empty client identifier", json!({"client_id": ""})),
         ("a client identifier that is none", json!({"client_id": 5})),
     ];
-    let mut cases: Vec<_> = refused
+    let cases: Vec<_> = refused
         .map(|(name, claim)| (name, mqtt(claim), Err(Fault::Rights)))
         .into();
-    let details =
-        |kind: &str| with_claims(json!({"authorization_details": [{"type": "x"}, {"type": kind}]}));
-    cases.push(("details for MQTT", details("mqtt"), Err(Fault::Rights)));
-    cases.push(("details for others", details("payment"), Ok(())));
-    let other = |details: Value| with_claims(json!({"authorization_details": details}));
-    cases.push((
-        "details that are no list",
-        other(json!({"type": "mqtt"})),
-        Err(Fault::Rights),
-    ));
-    cases.push(("details of no type", other(json!([{}])), Err(Fault::Rights)));
     table(&rs256(), cases);
     let found = |claim: Value| {
         let claims = rs256().verify(&mqtt(claim), NOW).unwrap();
         (claims.rights, claims.client_id)
     };
-    let rights = |publish: &[&str], subscribe: &[&str], retain| {
-        let owned = |list: &[&str]| list.iter().map(|filter| (*filter).to_owned()).collect();
-        Some(TokenRights {
-            publish: owned(publish),
-            subscribe: owned(subscribe),
-            retain,
-        })
-    };
     let all = json!({"pub": ["a/#", "%u/x"], "sub": ["b/+"], "retain": true, "client_id": "c1"});
     assert_eq!(
         found(all),
         (
-            rights(&["a/#", "%u/x"], &["b/+"], true),
+            rights(&["a/#", "%u/x"], &["b/+"], &["a/#", "%u/x"]),
             Some("c1".to_owned())
         )
     );
     assert_eq!(
         found(json!({"sub": ["b"]})),
-        (rights(&[], &["b"], false), None)
+        (rights(&[], &["b"], &[]), None)
     );
-    assert_eq!(found(json!({})), (rights(&[], &[], false), None));
+    assert_eq!(found(json!({})), (rights(&[], &[], &[]), None));
     assert_eq!(
         found(json!({"client_id": "c1"})),
         (None, Some("c1".to_owned()))
     );
+}
+
+fn rights(publish: &[&str], subscribe: &[&str], retain: &[&str]) -> Option<TokenRights> {
+    let owned = |list: &[&str]| list.iter().map(|filter| (*filter).to_owned()).collect();
+    Some(TokenRights {
+        publish: owned(publish),
+        subscribe: owned(subscribe),
+        retain: owned(retain),
+    })
+}
+
+#[test]
+fn authorization_details_for_mqtt_limit_as_the_claim_does_and_each_action_to_its_own_topics() {
+    let token = |details: Value| with_claims(json!({"authorization_details": details}));
+    let mqtt = |actions: Value, topics: Value| json!({"type": "mqtt", "actions": actions, "topics": topics});
+    let found = |details: Value| rs256().verify(&token(details), NOW).unwrap().rights;
+    assert_eq!(
+        found(json!([
+            mqtt(json!(["publish", "retain"]), json!(["a/#"])),
+            {"type": "payment", "amount": 7},
+            mqtt(json!(["publish", "subscribe"]), json!(["b/+", "c"])),
+        ])),
+        rights(&["a/#", "b/+", "c"], &["b/+", "c"], &["a/#"])
+    );
+    assert_eq!(
+        found(json!([mqtt(json!([]), json!(["a"]))])),
+        rights(&[], &[], &[])
+    );
+    assert_eq!(found(json!([{"type": "payment"}])), None);
+
+    let refused = [
+        ("no list", mqtt(json!(["publish"]), json!(["a"]))),
+        ("no type", json!([{}])),
+        (
+            "an action that is not known",
+            json!([mqtt(json!(["read"]), json!(["a"]))]),
+        ),
+        (
+            "actions that are no list",
+            json!([mqtt(json!("publish"), json!(["a"]))]),
+        ),
+        (
+            "a filter that is none",
+            json!([mqtt(json!(["publish"]), json!(["#/a"]))]),
+        ),
+        (
+            "no topics",
+            json!([{"type": "mqtt", "actions": ["publish"]}]),
+        ),
+        ("no actions", json!([{"type": "mqtt", "topics": ["a"]}])),
+        (
+            "a member that is not known",
+            json!([{
+                "type": "mqtt", "actions": ["publish"], "topics": ["a"], "locations": ["https://x"]
+            }]),
+        ),
+    ];
+    let mut cases: Vec<_> = refused
+        .map(|(name, details)| (name, token(details), Err(Fault::Rights)))
+        .into();
+    let both = |claim: Value| {
+        with_claims(json!({
+            "mqtt": claim, "authorization_details": [mqtt(json!(["publish"]), json!(["a"]))]
+        }))
+    };
+    cases.push((
+        "rights said twice",
+        both(json!({"pub": ["b"]})),
+        Err(Fault::Rights),
+    ));
+    cases.push((
+        "beside a client identifier",
+        both(json!({"client_id": "c1"})),
+        Ok(()),
+    ));
+    table(&rs256(), cases);
 }
