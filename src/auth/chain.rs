@@ -11,7 +11,7 @@ use super::{
     jwt::{Claims, TokenFault, Verifier},
     passwords::{Busy, Passwords},
     quota::{Quota, Quotas},
-    rules::{Subject, access::Access, files::RuleFiles},
+    rules::{Subject, access::Access, files::RuleFiles, rights::Grants},
 };
 use crate::message::Millis;
 use std::{
@@ -336,7 +336,7 @@ impl Chain {
             .proven_by(Proof::Token)
             .proven_only_until(expires);
         if let Some(rights) = claims.rights {
-            identity = identity.with_token(rights.into());
+            identity = identity.with_token(Grants::from(rights));
         }
         match claims.client_id {
             None => Ok(identity),

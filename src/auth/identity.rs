@@ -175,14 +175,18 @@ impl Identity {
             via: way.via,
             groups: way.groups,
         };
-        Identity::new(subject, access)
+        let identity = Identity::new(subject, access);
+        match way.grants {
+            Some(grants) => identity.with_token(grants),
+            None => identity,
+        }
     }
 
     /// As `self`, with nothing but what the token grants.
-    pub fn with_token(mut self, grants: Grants) -> Self {
+    pub fn with_token(mut self, grants: impl Into<Arc<Grants>>) -> Self {
         // without rules there is nothing that a token's rights could be asked beside
         self.access.get_or_insert_default();
-        self.token = Some(Arc::new(grants));
+        self.token = Some(grants.into());
         self
     }
 
@@ -286,6 +290,7 @@ impl Identity {
             listener: self.subject.listener,
             via: self.subject.via,
             groups: self.subject.groups.clone(),
+            grants: self.token.clone(),
         }
     }
 

@@ -4,7 +4,9 @@ use super::{
     Broker,
     outbox::{CloseReason, Outbox},
 };
-use crate::{auth::identity::Identity, message::Millis, session::Session};
+use crate::{
+    auth::identity::Identity, message::Millis, routing::Subscriber as _, session::Session,
+};
 use hashbrown::HashSet;
 use parking_lot::Mutex;
 use std::{
@@ -137,6 +139,9 @@ impl Broker {
     /// A session's client has proved itself anew.
     pub fn read_as(&self, session: &Session, outbox: &Arc<Outbox>, identity: &Arc<Identity>) {
         outbox.read_as(identity.clone());
+        if outbox.is_durable() {
+            self.keep_way(session.client_id(), identity);
+        }
         self.watch_expiry(outbox);
         self.presence_changed(session);
         self.drop_denied(outbox);

@@ -274,7 +274,8 @@ impl Kept {
         let wills: usize = wills
             .map(|placed| 64 + placed.kept.will.payload.len())
             .sum();
-        sessions + wills + 64 * (self.groups.len() + self.ways.len()) + self.keys.weight()
+        let ways: usize = self.ways.values().map(|placed| placed.kept.weight()).sum();
+        sessions + wills + ways + 64 * self.groups.len() + self.keys.weight()
     }
 }
 

@@ -70,6 +70,7 @@ const GROUP: u8 = 50;
 const GROUP_GONE: u8 = 51;
 const ONCE: u8 = 52;
 const CAME_IN: u8 = 53;
+const GRANTED: u8 = 54;
 
 /// Reads the body of a record.
 pub fn read(body: &[u8]) -> Result<Entry, Unreadable> {
@@ -91,7 +92,7 @@ pub fn read(body: &[u8]) -> Result<Entry, Unreadable> {
 mod tests {
     use super::*;
     use crate::{
-        auth::rules::{Via, Way},
+        auth::rules::{Via, Way, rights::Grants},
         message::{Message, Millis},
         mqtt::{Qos, topic::TopicName},
         store::once::Once,
@@ -149,21 +150,29 @@ mod tests {
 
     #[test]
     fn how_a_client_came_in_is_read_as_it_was_written_or_not_at_all() {
-        let way = Way {
-            listener: "https",
-            via: Via::WebSocket,
-            groups: vec!["plant".into(), "night".into()],
+        let grants = Grants {
+            publish: vec!["a/#".into()],
+            subscribe: vec!["b/+".into(), "c".into()],
+            retain: Vec::new(),
         };
-        let client = "c".into();
-        let mut body = Vec::new();
-        let written = Change::CameIn { client, way };
-        put_change(&mut body, &written);
-        match read(&body) {
-            Ok(Entry::Change(change)) => assert_eq!(change, written),
-            other => panic!("{other:?}"),
-        }
-        for cut in 0..body.len() {
-            assert!(read(&body[..cut]).is_err(), "cut at {cut}");
+        for grants in [None, Some(Arc::new(grants))] {
+            let way = Way {
+                listener: "https",
+                via: Via::WebSocket,
+                groups: vec!["plant".into(), "night".into()],
+                grants,
+            };
+            let client = "c".into();
+            let mut body = Vec::new();
+            let written = Change::CameIn { client, way };
+            put_change(&mut body, &written);
+            match read(&body) {
+                Ok(Entry::Change(change)) => assert_eq!(change, written),
+                other => panic!("{other:?}"),
+            }
+            for cut in 0..body.len() {
+                assert!(read(&body[..cut]).is_err(), "cut at {cut}");
+            }
         }
     }
 

@@ -1,5 +1,6 @@
 //! Whom a rule is for, and who somebody is.
 
+use super::rights::Grants;
 use std::{fmt, sync::Arc};
 
 /// The way somebody came in, or a message is to go out.
@@ -58,9 +59,24 @@ pub struct Way {
     pub via: Via,
     /// Groups, as a token named them.
     pub groups: Vec<Arc<str>>,
+    /// What a token limited it to, if it did.
+    pub grants: Option<Arc<Grants>>,
 }
 
 impl Way {
+    /// Rough size in bytes.
+    pub fn weight(&self) -> usize {
+        let groups = self.groups.iter().map(|group| group.len());
+        let grants = self.grants.iter().flat_map(|grants| {
+            [&grants.publish, &grants.subscribe, &grants.retain]
+                .into_iter()
+                .flatten()
+        });
+        64 + groups
+            .chain(grants.map(|filter| filter.len()))
+            .sum::<usize>()
+    }
+
     /// The listener of this name; empty if there is none of that name.
     pub fn listener_named(name: &str) -> &'static str {
         let mut all = LISTENERS.into_iter();

@@ -86,6 +86,11 @@ pub fn fields(change: &Change) -> Value {
             "listener": way.listener,
             "via": way.via.as_str(),
             "groups": way.groups,
+            "grants": way.grants.as_ref().map(|grants| json!({
+                "publish": grants.publish,
+                "subscribe": grants.subscribe,
+                "retain": grants.retain,
+            })),
         }),
         Change::Group {
             filter,

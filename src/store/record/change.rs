@@ -1,18 +1,20 @@
 //! Changes of what is kept beside the messages.
 
 use super::{
-    ANSWERED, BATCH, CAME_IN, COMPLETED, CURSOR, ENDED, GROUP, GROUP_GONE, HISTORY, ONCE, PAIRED,
-    PRESENCE, RECEIVED, RELEASED, RESERVED, RUN, SESSION, STOPPED, SUBSCRIBED, TRIMMED,
+    ANSWERED, BATCH, CAME_IN, COMPLETED, CURSOR, ENDED, GRANTED, GROUP, GROUP_GONE, HISTORY, ONCE,
+    PAIRED, PRESENCE, RECEIVED, RELEASED, RESERVED, RUN, SESSION, STOPPED, SUBSCRIBED, TRIMMED,
     UNSUBSCRIBED, Unreadable, WILL, WILL_DONE,
     logged::{put_once, read_once},
-    parts::{put_optional, put_u64, read_many, read_optional, read_u64},
+    parts::{
+        put_optional, put_texts, put_u64, read_if, read_many, read_optional, read_texts, read_u64,
+    },
     session::{
         put_outgoing, put_snapshot, put_subscription, read_outgoing, read_parked, read_snapshot,
         read_subscription,
     },
 };
 use crate::{
-    auth::rules::{Via, Way},
+    auth::rules::{Via, Way, rights::Grants},
     message::Millis,
     mqtt::{
         PacketId, Qos,
@@ -265,11 +267,15 @@ pub fn put_change(out: &mut Vec<u8>, change: &Change) {
         }
         Change::WillDone { client } => of_client(out, WILL_DONE, client),
         Change::CameIn { client, way } => {
-            of_client(out, CAME_IN, client);
+            let kind = way.grants.as_ref().map_or(CAME_IN, |_| GRANTED);
+            of_client(out, kind, client);
             put_text(out, way.listener);
             put_text(out, way.via.as_str());
-            put_u32(out, way.groups.len() as u32); // a token has some kilobytes
-            way.groups.iter().for_each(|group| put_text(out, group));
+            put_texts(out, &way.groups);
+            if let Some(grants) = &way.grants {
+                let each = [&grants.publish, &grants.subscribe, &grants.retain];
+                each.into_iter().for_each(|filters| put_texts(out, filters));
+            }
         }
         Change::Group {
             filter,
@@ -342,7 +348,7 @@ pub(super) fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Change, Unreadab
             })?,
         },
         SESSION => Change::Session(Box::new(read_snapshot(reader)?)),
-        ENDED..=WILL_DONE | CAME_IN => read_of_client(kind, reader)?,
+        ENDED..=WILL_DONE | CAME_IN | GRANTED => read_of_client(kind, reader)?,
         GROUP => Change::Group {
             filter: reader.text()?.into(),
             through: read_u64(reader)?,
@@ -403,12 +409,19 @@ fn read_of_client(kind: u8, reader: &mut Reader<'_>) -> Result<Change, Unreadabl
             will: read_will(reader)?,
         },
         WILL_DONE => Change::WillDone { client },
-        CAME_IN => Change::CameIn {
+        CAME_IN | GRANTED => Change::CameIn {
             client,
             way: Way {
                 listener: Way::listener_named(reader.text()?),
                 via: Via::named(reader.text()?).ok_or(Unreadable)?,
-                groups: read_many(reader, |reader| Ok(reader.text()?.into()))?,
+                groups: read_texts(reader)?,
+                grants: read_if(kind == GRANTED, || {
+                    Ok(Arc::new(Grants {
+                        publish: read_texts(reader)?,
+                        subscribe: read_texts(reader)?,
+                        retain: read_texts(reader)?,
+                    }))
+                })?,
             },
         },
         _ => return Err(Unreadable),

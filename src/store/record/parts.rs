@@ -1,7 +1,7 @@
 //! Parts that several records have.
 
 use super::Unreadable;
-use crate::mqtt::primitive::{Reader, put_text};
+use crate::mqtt::primitive::{Reader, put_text, put_u32};
 
 pub fn read_if<T>(
     there: bool,
@@ -30,6 +30,16 @@ pub fn read_optional<T: for<'a> From<&'a str>>(
 ) -> Result<Option<T>, Unreadable> {
     let there = reader.u8()? != 0;
     read_if(there, || Ok(T::from(reader.text()?)))
+}
+
+/// Texts of a token, which has some kilobytes.
+pub fn put_texts(out: &mut Vec<u8>, texts: &[impl AsRef<str>]) {
+    put_u32(out, texts.len() as u32);
+    texts.iter().for_each(|text| put_text(out, text.as_ref()));
+}
+
+pub fn read_texts<T: for<'a> From<&'a str>>(reader: &mut Reader<'_>) -> Result<Vec<T>, Unreadable> {
+    read_many(reader, |reader| Ok(T::from(reader.text()?)))
 }
 
 pub fn read_many<T>(
