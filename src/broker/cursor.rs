@@ -2,7 +2,7 @@
 
 use super::{Broker, Order, outbox::Outbox};
 use crate::{
-    message::{Delivery, Position},
+    message::{Delivery, Message, Position},
     metrics::METRICS,
     mqtt::{Qos, topic::TopicName},
     routing::{Subscriber, shared::Group},
@@ -153,8 +153,8 @@ impl Broker {
         }
     }
 
-    /// Assigns what members have given back. False if nobody had room for all of it.
-    fn serve_returned(&self, group: &Group<Arc<Outbox>>) -> bool {
+    /// Assigns what members have given back, or waits for one of them. False if nobody had room for all of it.
+    pub(super) fn serve_returned(&self, group: &Group<Arc<Outbox>>) -> bool {
         while let Some(offset) = group.take_returned() {
             let record = self.0.store.get(offset);
             let record = record.filter(|record| group.has_reader(&record.message.topic));
@@ -165,13 +165,34 @@ impl Broker {
                 continue;
             };
             let epoch = self.epoch();
-            let position = Some(Position { epoch, offset });
-            if !self.assign(group, &record.message, position, None) {
+            let position = Position { epoch, offset };
+            if !self.assign_or_set_aside(group, &record.message, position) {
                 group.give_back(offset);
                 return false;
             }
         }
         true
+    }
+
+    /// As [`Broker::assign`], of what must not be lost: what nobody online may have is set aside, and holds up nothing.
+    pub(super) fn assign_or_set_aside(
+        &self,
+        group: &Group<Arc<Outbox>>,
+        message: &Arc<Message>,
+        position: Position,
+    ) -> bool {
+        self.assign(group, message, Some(position), None)
+            || group.is_out_of_reach(&message.topic) && group.set_aside(position.offset)
+    }
+
+    /// Lets all share groups look again at what nobody had the right to.
+    pub(super) fn serve_set_aside(&self) {
+        for group in self.0.routes.all_groups() {
+            group.look_again();
+            if group.has_waiting() {
+                self.serve(&group);
+            }
+        }
     }
 
     /// Assigns what waits for a share group, as far as its members have room.
@@ -204,7 +225,7 @@ impl Broker {
                     epoch: self.epoch(),
                     offset: record.offset,
                 };
-                if wanted && !self.assign(group, &record.message, Some(position), None) {
+                if wanted && !self.assign_or_set_aside(group, &record.message, position) {
                     return;
                 }
                 group.set_behind(Some(record.offset));

@@ -13,7 +13,7 @@ use crate::{
     message::{Delivery, GroupId, Millis, Position},
     metrics::METRICS,
     mqtt::{PacketId, Qos, topic::TopicFilter},
-    routing::shared::Group,
+    routing::{Routes, shared::Group},
     session::{
         Session,
         sending::Place,
@@ -33,10 +33,15 @@ pub struct KeptGroups(Mutex<HashMap<Box<str>, KeptGroup>>);
 struct KeptGroup {
     group: Arc<Group<Arc<Outbox>>>,
     through: u64,
+    open: Vec<u64>,
 }
 
+/// Open messages that are written down each time a share group has moved; with more of them all above the oldest may be
+/// given again after a crash.
+pub(super) const MOST_OPEN: usize = 4096;
+
 impl Broker {
-    fn tell(&self, change: Change, urgency: Urgency) -> Lsn {
+    pub(super) fn tell(&self, change: Change, urgency: Urgency) -> Lsn {
         self.0.store.change(change, urgency)
     }
 
@@ -118,15 +123,33 @@ impl Broker {
         // a group whose last member left and came again is another one, of the same name
         let known = groups.get(filter.as_str());
         if !known.is_some_and(|known| Arc::ptr_eq(&known.group, &group)) {
-            let through = group.answered_through(head);
-            groups.insert(filter.as_str().into(), KeptGroup { group, through });
-            let change = Change::Group {
-                filter: filter.as_str().into(),
-                through,
-                done: Vec::new(),
-            };
-            self.tell(change, Urgency::Soon);
+            let (through, open) = group.standing(head);
+            let filter = filter.as_str().into();
+            self.write_group(&mut groups, filter, group, through, open);
         }
+    }
+
+    fn write_group(
+        &self,
+        groups: &mut HashMap<Box<str>, KeptGroup>,
+        filter: Box<str>,
+        group: Arc<Group<Arc<Outbox>>>,
+        through: u64,
+        open: Vec<u64>,
+    ) {
+        let change = Change::Group {
+            filter: filter.clone(),
+            through,
+            done: Vec::new(),
+            open: open.clone(),
+        };
+        self.tell(change, Urgency::Soon);
+        let kept = KeptGroup {
+            group,
+            through,
+            open,
+        };
+        groups.insert(filter, kept);
     }
 
     /// A will is owed from now on, should the client vanish.
@@ -185,7 +208,9 @@ impl Broker {
     }
 
     /// The client is done with a message that was paired.
-    pub fn completed(&self, session: &Session, packet_id: PacketId) {
+    pub fn completed(&self, session: &mut Session, packet_id: PacketId) {
+        // the group first: what it is written to hold behind this is given again after a restart
+        self.settle_shared(session);
         let client = session.client_id().clone();
         self.tell(Change::Completed { client, packet_id }, Urgency::Soon);
     }
@@ -201,17 +226,16 @@ impl Broker {
         self.tell(Change::Released { client, packet_id }, Urgency::Now)
     }
 
-    /// Publishers' memories of who is online hold no longer.
+    /// Publishers' memories of who is online hold no longer, nor what share groups set aside because of that.
     pub(super) fn presence_changed(&self, session: &Session) {
-        for subscription in session.subscriptions() {
-            if subscription.filter.share().is_none() {
-                self.0.routes.presence_changed(&subscription.filter);
-            }
-        }
+        session
+            .subscriptions()
+            .for_each(|subscription| self.0.routes.presence_changed(&subscription.filter));
     }
 
-    /// Writes down cursors that moved.
-    pub(super) fn keep_cursors(&self) {
+    /// Writes down cursors that moved. Of share groups with more than `most_open` open messages only how far everything
+    /// is done with.
+    pub(super) fn keep_cursors(&self, most_open: usize) {
         let moved = std::mem::take(&mut *self.0.moved.lock());
         for (client, outbox) in moved {
             outbox.begin_noting();
@@ -228,15 +252,22 @@ impl Broker {
                 self.tell(Change::GroupGone { filter }, Urgency::Soon);
                 return false;
             }
-            let through = {
+            let (mut through, mut open) = {
                 let _order = self.0.order.lock();
-                kept.group.answered_through(self.0.store.head())
+                kept.group.standing(self.0.store.head())
             };
-            if std::mem::replace(&mut kept.through, through) != through {
+            if open.len() > most_open {
+                through = open.first().map_or(through, |first| first - 1);
+                open.clear();
+            }
+            if (kept.through, &kept.open) != (through, &open) {
+                kept.through = through;
+                kept.open.clone_from(&open);
                 let change = Change::Group {
                     filter: filter.clone(),
                     through,
                     done: Vec::new(),
+                    open,
                 };
                 self.tell(change, Urgency::Soon);
             }
@@ -260,7 +291,7 @@ impl Broker {
 
     /// Writes down what only this process knows, and returns when everything is durable. All connections have ended.
     pub fn close_store(&self) {
-        self.keep_cursors();
+        self.keep_cursors(usize::MAX);
         let now = self.now();
         self.each_parked(|session, outbox| {
             let user = outbox.reader().user().cloned();
@@ -312,7 +343,15 @@ impl Broker {
             })
             .collect();
         let mut held: HashMap<Box<str>, Vec<u64>> = HashMap::new();
+        let mut since: HashMap<Box<str>, u64> = HashMap::new();
         for snapshot in recovered.sessions {
+            let members = snapshot.subscriptions.iter();
+            let members = members.filter(|one| one.options.qos > Qos::AtMostOnce);
+            for one in members.filter(|one| one.filter.share().is_some()) {
+                let first = since.entry(one.filter.as_str().into());
+                let first = first.or_insert(one.since);
+                *first = one.since.min(*first);
+            }
             let groups = snapshot.outgoing.iter().filter(|one| is_kept_here(one));
             for one in groups {
                 if let Some(group) = &one.group {
@@ -328,17 +367,30 @@ impl Broker {
         // a session may hold something of a group that it has left and that others have entered only now
         self.each_stored(|one| self.hold_for_group(one));
         for (filter, cursor) in recovered.groups {
-            let parsed = TopicFilter::parse(&filter).ok();
-            let group = parsed.and_then(|filter| self.0.routes.group(&filter));
-            let Some(group) = group.filter(|group| group.is_durable()) else {
+            since.remove(&filter);
+            let Some(group) = durable_group(&self.0.routes, &filter) else {
                 self.tell(Change::GroupGone { filter }, Urgency::Soon);
                 continue;
             };
             let held = held.remove(&filter).unwrap_or_default();
-            group.restore(cursor.through, cursor.done.into_iter().chain(held));
-            let through = cursor.through;
-            let kept = KeptGroup { group, through };
+            let (through, open): (_, Vec<u64>) =
+                (cursor.through, cursor.open.into_iter().collect());
+            group.restore(through, open.clone(), cursor.done.into_iter().chain(held));
+            let kept = KeptGroup {
+                group,
+                through,
+                open,
+            };
             self.0.kept_groups.0.lock().insert(filter, kept);
+        }
+        // what was written of these is damaged: they go on where the oldest of their members came in
+        for (filter, through) in since {
+            if let Some(group) = durable_group(&self.0.routes, &filter) {
+                let held = held.remove(&filter).unwrap_or_default();
+                group.restore(through, Vec::new(), held);
+                let mut groups = self.0.kept_groups.0.lock();
+                self.write_group(&mut groups, filter, group, through, Vec::new());
+            }
         }
         for (client, will) in wills {
             // [MQTT-3.1.2-8]: with its session the delay has ended
@@ -504,6 +556,12 @@ impl Broker {
             session.restore_outgoing(packet_id, delivery, Place { offset, share });
         }
     }
+}
+
+/// The share group of this whole filter, if it has a member that must not miss anything.
+fn durable_group(routes: &Routes<Arc<Outbox>>, filter: &str) -> Option<Arc<Group<Arc<Outbox>>>> {
+    let group = routes.group(&TopicFilter::parse(filter).ok()?)?;
+    group.is_durable().then_some(group)
 }
 
 /// Whether a session goes on with it after a start: not if its share group gives it anew.

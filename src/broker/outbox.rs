@@ -140,9 +140,13 @@ impl Subscriber for Arc<Outbox> {
         self.durable
     }
 
+    fn is_online(&self) -> bool {
+        self.inner.lock().is_online()
+    }
+
     fn has_room(&self, weight: usize) -> bool {
         let inner = self.inner.lock();
-        inner.mode != Mode::Offline && inner.close.is_none() && !inner.is_full(self.bounds, weight)
+        inner.is_online() && !inner.is_full(self.bounds, weight)
     }
 
     fn is_held_up(&self) -> bool {
@@ -163,6 +167,10 @@ impl Subscriber for Arc<Outbox> {
 }
 
 impl Inner {
+    fn is_online(&self) -> bool {
+        self.mode != Mode::Offline && self.close.is_none()
+    }
+
     fn is_full(&self, bounds: Bounds, more: usize) -> bool {
         !self.queue.is_empty()
             && (self.queue.len() >= bounds.messages || self.bytes + more > bounds.bytes)

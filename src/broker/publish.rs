@@ -409,7 +409,7 @@ impl Broker {
             // what came before still waits: this one waits behind it
             Some(_) if group.behind().is_some() => {}
             Some(position) => {
-                if !self.assign(group, message, Some(position), None) {
+                if !self.assign_or_set_aside(group, message, position) {
                     group.set_behind(Some(position.offset - 1));
                     // a member that made room before this was noted found that nothing waits, and looks no more
                     if self.assign(group, message, Some(position), None) {
@@ -449,21 +449,20 @@ impl Broker {
         false
     }
 
-    /// Leaves a message with a member of the group whose session is kept, although it is away; false if there is none.
+    /// Leaves a message that is in no log with a member of the group whose session is kept, although it is away; false if
+    /// there is none.
     pub(super) fn keep_for_group(
         &self,
         group: &Group<Arc<Outbox>>,
         message: &Arc<Message>,
-        position: Option<Position>,
     ) -> bool {
         let members = group.durable_members();
         let mut readers = members
             .iter()
             .filter(|member| member.subscriber.may_receive(&message.topic));
         readers.any(|member| {
-            let delivery = shared_delivery(group, member, message, position);
-            let give = |delivery| member.subscriber.keep(delivery).is_ok();
-            give_unanswered(group, delivery, give)
+            let delivery = shared_delivery(group, member, message, None);
+            member.subscriber.keep(delivery).is_ok()
         })
     }
 }

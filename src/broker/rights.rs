@@ -134,6 +134,7 @@ impl Broker {
                 outbox.ask_for_rights();
             }
         }
+        self.serve_set_aside();
     }
 
     /// A session's client has proved itself anew.

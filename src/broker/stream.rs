@@ -137,10 +137,10 @@ impl Stream {
         if may {
             self.outbox.read_as(identity.clone());
             self.broker.watch_expiry(&self.outbox);
-            // publishers remember whom a message goes to; members of a share group are asked each time
-            let own = self.filters.iter();
-            let own = own.filter(|watched| watched.filter.share().is_none());
-            own.for_each(|watched| self.broker.0.routes.presence_changed(&watched.filter));
+            let routes = &self.broker.0.routes;
+            self.filters
+                .iter()
+                .for_each(|watched| routes.presence_changed(&watched.filter));
             self.broker.drop_denied(&self.outbox);
             let denied = self
                 .ready

@@ -235,10 +235,11 @@ impl Broker {
         let reasons: Vec<_> = reasons.collect();
         // what was not yet sent for these filters is dropped, unless another filter wants it too
         outbox.retain(|queued| {
+            let mut left = session.subscriptions();
             queued.share.is_some()
-                || session
-                    .subscriptions()
-                    .any(|left| left.filter.matches(&queued.message.topic))
+                || left.any(|left| {
+                    left.filter.share().is_none() && left.filter.matches(&queued.message.topic)
+                })
         });
         (reasons, durable_at)
     }

@@ -3,6 +3,7 @@
 mod missing;
 mod room;
 mod shared;
+mod sharing;
 mod streams;
 mod takeover;
 mod wills;

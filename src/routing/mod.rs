@@ -37,6 +37,8 @@ pub trait Subscriber: Clone {
     fn key(&self) -> u64;
     /// Whether what it misses must be kept for it; never changes.
     fn is_durable(&self) -> bool;
+    /// Whether somebody reads what it is given.
+    fn is_online(&self) -> bool;
     /// Whether it is online and would take one more message of this weight.
     fn has_room(&self, weight: usize) -> bool;
     /// Whether a message above QoS 0 would wait, because its client has yet to acknowledge others.
@@ -200,8 +202,16 @@ impl<S: Subscriber> Routes<S> {
         removed
     }
 
-    /// A subscriber of this filter has come or gone: what was remembered of the filter's shard holds no longer.
+    /// A subscriber of this filter has come or gone, or has other rights: what was remembered of the filter's shard holds
+    /// no longer, nor what its share group set aside.
     pub fn presence_changed(&self, filter: &TopicFilter) {
+        if filter.share().is_some() {
+            // members of a share group are asked each time
+            if let Some(group) = self.group(filter) {
+                group.look_again();
+            }
+            return;
+        }
         let shard = self.shard_of_filter(filter);
         // under its lock, so that whoever matches sees the subscriber before or after, and knows which
         let _tree = shard.tree.write();
@@ -228,6 +238,15 @@ impl<S: Subscriber> Routes<S> {
     /// The group of this name, if it has members.
     pub fn group_named(&self, id: GroupId) -> Option<Arc<Group<S>>> {
         self.groups.read().get(&id)?.upgrade()
+    }
+
+    /// All groups that have members.
+    pub fn all_groups(&self) -> Vec<Arc<Group<S>>> {
+        self.groups
+            .read()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
     }
 
     /// Which tree, beside the one for leading wildcards, decides about `topic`.

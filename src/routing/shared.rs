@@ -26,12 +26,23 @@ struct State<S> {
     turn: usize,
     /// Recorded messages above this offset were not assigned yet, because no member with room was online.
     behind: Option<u64>,
-    /// Unanswered ones that a member has given back and that nobody had room for.
+    /// Unanswered ones that wait for a member with room: a member has given them back, or could not be given them.
     returned: BTreeSet<u64>,
+    /// Unanswered ones that nobody online may have, but somebody who is away.
+    set_aside: BTreeSet<u64>,
     /// Recorded messages that a member was given and has not answered.
     unanswered: BTreeSet<u64>,
     /// Recorded messages, still to be read again, that a member had answered or holds since a former run.
     answered: BTreeSet<u64>,
+}
+
+/// How much of it may be set aside; beyond that a group waits for who is away.
+const MOST_SET_ASIDE: usize = 10_000;
+
+impl<S> State<S> {
+    fn look_again(&mut self) {
+        self.returned.append(&mut self.set_aside);
+    }
 }
 
 /// One member of a group.
@@ -58,6 +69,7 @@ impl<S: Subscriber> Group<S> {
                 turn: 0,
                 behind: None,
                 returned: BTreeSet::new(),
+                set_aside: BTreeSet::new(),
                 unanswered: BTreeSet::new(),
                 answered: BTreeSet::new(),
             }),
@@ -82,6 +94,7 @@ impl<S: Subscriber> Group<S> {
     /// Adds or replaces a member; true if it is new.
     pub(super) fn join(&self, member: Member<S>) -> bool {
         let mut state = self.state.lock();
+        state.look_again();
         match state
             .members
             .iter_mut()
@@ -104,6 +117,7 @@ impl<S: Subscriber> Group<S> {
             .members
             .iter()
             .position(|m| m.subscriber.key() == key)?;
+        state.look_again();
         Some(state.members.remove(at))
     }
 
@@ -151,6 +165,14 @@ impl<S: Subscriber> Group<S> {
         members.any(|member| member.subscriber.may_receive(topic))
     }
 
+    /// Whether nobody online may be given what is published on this topic, but somebody who is away.
+    pub fn is_out_of_reach(&self, topic: &str) -> bool {
+        let state = self.state.lock();
+        let may = |member: &&Member<S>| member.subscriber.may_receive(topic);
+        let mut readers = state.members.iter().filter(may).peekable();
+        readers.peek().is_some() && !readers.any(|member| member.subscriber.is_online())
+    }
+
     /// Members that must not miss a message, online or not.
     pub fn durable_members(&self) -> Vec<Member<S>> {
         let state = self.state.lock();
@@ -183,12 +205,27 @@ impl<S: Subscriber> Group<S> {
         state.behind.is_some_and(|after| after < offset) || state.unanswered.contains(&offset)
     }
 
-    /// Goes on where a former run of the gateway ended: what is above `through` is given anew, but for what members had
-    /// answered or hold.
-    pub fn restore(&self, through: u64, answered: impl IntoIterator<Item = u64>) {
+    /// How far it is, as `head` is the head of the log: everything up to the first was given to members or waits for
+    /// one, and what of it is unanswered.
+    pub fn standing(&self, head: u64) -> (u64, Vec<u64>) {
+        let state = self.state.lock();
+        let through = state.behind.unwrap_or(head);
+        let open = state.unanswered.range(..=through).copied().collect();
+        (through, open)
+    }
+
+    /// Goes on where a former run of the gateway ended: what is open, or above `through`, is given anew, but for what
+    /// members had answered or hold.
+    pub fn restore(&self, through: u64, open: Vec<u64>, answered: impl IntoIterator<Item = u64>) {
         let mut state = self.state.lock();
         state.behind = Some(through);
         state.answered.extend(answered);
+        for offset in open {
+            if !state.answered.remove(&offset) {
+                state.unanswered.insert(offset);
+                state.returned.insert(offset);
+            }
+        }
     }
 
     /// Whether a message that is read again was answered before the gateway was started; asked once for each.
@@ -217,6 +254,23 @@ impl<S: Subscriber> Group<S> {
         let mut state = self.state.lock();
         state.unanswered.insert(offset);
         state.returned.insert(offset);
+    }
+
+    /// A recorded message waits for somebody who is away: nobody online may have it. False if there are too many of
+    /// that kind.
+    pub fn set_aside(&self, offset: u64) -> bool {
+        let mut state = self.state.lock();
+        if state.set_aside.len() >= MOST_SET_ASIDE {
+            return false;
+        }
+        state.unanswered.insert(offset);
+        state.set_aside.insert(offset);
+        true
+    }
+
+    /// Other members may be there, or have other rights: what was set aside waits for whoever has room.
+    pub fn look_again(&self) {
+        self.state.lock().look_again();
     }
 
     /// Takes this one out again; false if somebody else has.

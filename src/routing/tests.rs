@@ -18,6 +18,10 @@ impl Subscriber for Someone {
     fn is_durable(&self) -> bool {
         self.durable
     }
+    fn is_online(&self) -> bool {
+        true
+    }
+
     fn has_room(&self, _weight: usize) -> bool {
         self.room
     }

@@ -139,8 +139,8 @@ impl Session {
         self.sending.shares()
     }
 
-    /// Gives up unacknowledged QoS 1 messages of share groups in which `others` can take them.
-    pub fn release_shared(&mut self, others: impl Fn(GroupId) -> bool) -> Vec<Delivery> {
-        self.sending.release_shared(others)
+    /// Gives up those unacknowledged QoS 1 messages of share groups that others have `taken`.
+    pub fn hand_on_shared(&mut self, taken: impl FnMut(&Delivery) -> bool) {
+        self.sending.hand_on_shared(taken);
     }
 }

@@ -361,27 +361,23 @@ impl Sending {
         })
     }
 
-    /// Takes out unacknowledged QoS 1 messages of share groups in which `others` can take them.
-    pub fn release_shared(&mut self, others: impl Fn(GroupId) -> bool) -> Vec<Delivery> {
-        let leaves = |item: &InFlight| match &item.phase {
-            Phase::Publish(delivery) if delivery.qos == Qos::AtLeastOnce => {
-                delivery.share.is_some_and(&others)
+    /// Takes out those unacknowledged QoS 1 messages of share groups that others have `taken`.
+    pub fn hand_on_shared(&mut self, mut taken: impl FnMut(&Delivery) -> bool) {
+        let mut leaves = |item: &InFlight| match &item.phase {
+            Phase::Publish(delivery) => {
+                delivery.qos == Qos::AtLeastOnce && delivery.share.is_some() && taken(delivery)
             }
-            _ => false,
+            Phase::Release(_) => false,
         };
-        let ids: Vec<PacketId> = self
+        let left: Vec<PacketId> = self
             .window
             .iter()
             .filter(|item| leaves(item))
             .map(|item| item.packet_id)
             .collect();
-        let items = ids.into_iter().filter_map(|id| self.remove(id));
-        items
-            .filter_map(|item| match item.phase {
-                Phase::Publish(delivery) => Some(delivery),
-                Phase::Release(_) => None,
-            })
-            .collect()
+        for packet_id in left {
+            self.remove(packet_id);
+        }
     }
 
     /// Ends an exchange, or tells that the client is in another one: what it acknowledged is not what it was sent.

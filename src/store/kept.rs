@@ -63,10 +63,12 @@ pub struct OwedWill {
 /// How far a share group is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct GroupCursor {
-    /// Everything up to here was given to a member and done with.
+    /// Everything up to here was given to members, and is done with but for what is open.
     pub through: u64,
     /// QoS 2 messages above it that are done with.
     pub done: BTreeSet<u64>,
+    /// Messages up to there that are not done with.
+    pub open: BTreeSet<u64>,
 }
 
 /// One run of the gateway.
@@ -84,8 +86,11 @@ impl Placed<GroupCursor> {
     /// A client is done with a message, by a record that only says so to whoever knows the session. That one is whole
     /// in `session`: when it goes, the group must be written anew, too.
     fn done(&mut self, offset: u64, session: u64) {
-        if offset > self.kept.through {
-            self.kept.done.insert(offset);
+        let is_new = match offset > self.kept.through {
+            true => self.kept.done.insert(offset),
+            false => self.kept.open.remove(&offset),
+        };
+        if is_new {
             self.segment = self.segment.min(session);
         }
     }
@@ -198,6 +203,7 @@ impl Kept {
                 filter,
                 through,
                 done,
+                open,
             } => {
                 let placed = self.groups.entry(filter).or_insert_with(|| Placed {
                     kept: GroupCursor::default(),
@@ -205,8 +211,11 @@ impl Kept {
                 });
                 let all: BTreeSet<u64> = done.into_iter().collect();
                 let known = &mut placed.kept;
-                known.through = known.through.max(through);
-                known.done.retain(|offset| *offset > known.through);
+                if through >= known.through {
+                    known.through = through;
+                    known.open = open.into_iter().collect();
+                }
+                known.done = known.done.split_off(&(known.through + 1));
                 // only then the record is all there is to know
                 if known.through == through && known.done.is_subset(&all) {
                     placed.segment = segment;
@@ -275,7 +284,11 @@ impl Kept {
             .map(|placed| 64 + placed.kept.will.payload.len())
             .sum();
         let ways: usize = self.ways.values().map(|placed| placed.kept.weight()).sum();
-        sessions + wills + ways + 64 * self.groups.len() + self.keys.weight()
+        let groups = self.groups.values().map(|placed| &placed.kept);
+        let groups: usize = groups
+            .map(|group| 64 + 8 * (group.done.len() + group.open.len()))
+            .sum();
+        sessions + wills + ways + groups + self.keys.weight()
     }
 }
 

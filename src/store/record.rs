@@ -71,6 +71,7 @@ const GROUP_GONE: u8 = 51;
 const ONCE: u8 = 52;
 const CAME_IN: u8 = 53;
 const GRANTED: u8 = 54;
+const GROUP_OPEN: u8 = 55;
 
 /// Reads the body of a record.
 pub fn read(body: &[u8]) -> Result<Entry, Unreadable> {

@@ -217,6 +217,33 @@ async fn rights_in_a_token_are_all_there_are_and_rules_still_deny() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_comes_back_after_a_kill_has_had_the_rights_of_the_token_meanwhile() {
+    let (gateway, folder) = gateway(
+        "[[rule]]\ndeny = [\"subscribe\"]\ntopics = [\"a/secret\"]\ngroups = [\"guests\"]\n\
+         [[rule]]\nallow = [\"publish\", \"subscribe\"]\nusers = [\"bob\"]\ntopics = [\"a/#\"]\n",
+    );
+    let alice = token("alice", 60, json!({"mqtt": {"sub": ["a/#"]}}));
+    let guest = token("bob", 60, json!({"groups": ["guests"]}));
+    let kept = Opening::v5("kept").resuming().session_expiry(600);
+    let kept = kept.login("alice", &alice);
+    let mut client = Client::tcp(&gateway, &kept).await;
+    client.subscribe(&[("$share/g/a/+", 1)]).await;
+    client.disconnect().await;
+    let config = folder.path().join("t.toml").display().to_string();
+    let gateway = gateway.killed(&["--config", &config]);
+    let mut other = Client::tcp(&gateway, &Opening::v5("other").login("bob", &guest)).await;
+    other.subscribe(&[("$share/g/a/+", 1)]).await;
+    // nobody but the session that is away may have the first of them
+    for topic in ["a/secret", "a/open", "a/open", "a/open"] {
+        let target = format!("/api/v1/topics/{topic}?qos=1");
+        assert_eq!(over_http(&gateway, "POST", &target, &guest).await, 200);
+    }
+    assert_eq!(other.receive().await.topic, "a/open");
+    let mut client = Client::tcp(&gateway, &kept).await;
+    assert_eq!(client.receive().await.topic, "a/secret");
+}
+
 #[tokio::test]
 async fn a_token_for_one_client_identifier_is_for_no_other() {
     let (gateway, _folder) = gateway(RULES);

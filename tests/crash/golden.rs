@@ -204,6 +204,7 @@ fn write() {
             filter: "$share/g/a".into(),
             through: 2,
             done: vec![4],
+            open: Vec::new(),
         },
         Urgency::Now,
     );

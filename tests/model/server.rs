@@ -136,12 +136,13 @@ impl Server {
         }
         // somebody else in the share groups takes what is unacknowledged
         if random.once_in(2) {
-            for delivery in session.release_shared(|_| true) {
+            session.hand_on_shared(|delivery| {
                 assert!(delivery.share.is_some() && delivery.qos == Qos::AtLeastOnce);
                 let number = number_in(&delivery.message.payload);
                 self.tap.forget(number);
                 drop_down(ledger, number, "another member of the group has it");
-            }
+                true
+            });
         }
         if session.is_durable() {
             self.parked_at = Some(now);

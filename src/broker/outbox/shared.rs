@@ -1,6 +1,6 @@
 //! Messages of share groups: given to one member, and taken out again for another one.
 
-use super::{Inner, Mode, Outbox};
+use super::{Inner, Outbox};
 use crate::message::{Delivery, GroupId};
 use parking_lot::MutexGuard;
 
@@ -8,7 +8,7 @@ impl Outbox {
     /// Gives a share group's message to this member; given back if it has no room after all.
     pub fn assign(&self, delivery: Delivery) -> Result<(), Delivery> {
         let inner = self.inner.lock();
-        if inner.mode == Mode::Offline || inner.close.is_some() {
+        if !inner.is_online() {
             return Err(delivery);
         }
         self.push_within_bounds(inner, delivery)

@@ -5,7 +5,7 @@ use crate::{
     message::{Delivery, GroupId},
     metrics::METRICS,
     mqtt::Qos,
-    routing::Subscriber,
+    routing::{Subscriber, shared::Group},
     session::Session,
 };
 use hashbrown::HashSet;
@@ -14,30 +14,33 @@ use std::sync::Arc;
 impl Broker {
     /// Gives what an ended session held at QoS 1 for its share groups to members online, else to those that return.
     pub(super) fn leave_to_groups(&self, session: &mut Session, outbox: &Outbox) {
-        let mut left = session.release_shared(|_| true);
+        let mut left = Vec::new();
+        session.hand_on_shared(|delivery| {
+            left.push(delivery.clone());
+            true
+        });
         left.extend(outbox.release_shared(|_| true));
         left.iter()
             .for_each(|delivery| self.pass_on(delivery, None));
     }
 
     /// Gives a share group's message, which somebody will not have after all, to another member online, else to one that
-    /// returns; never to the one with key `except` while it is online. If nobody has room it waits in the log.
+    /// returns; never to the one with key `except` while it is online. If nobody has room it waits in the log for whoever
+    /// has it first.
     pub(in crate::broker) fn pass_on(&self, delivery: &Delivery, except: Option<u64>) {
         let (message, position) = (&delivery.message, delivery.position);
         let group = delivery.share.and_then(|id| self.0.routes.group_named(id));
-        let kept = group.as_ref().is_some_and(|group| {
-            self.assign(group, message, position, except)
-                || self.keep_for_group(group, message, position)
-        });
+        let taken = |group: &Arc<Group<Arc<Outbox>>>| self.assign(group, message, position, except);
         match (group, position) {
-            _ if kept => {}
+            (Some(group), _) if taken(&group) => {}
             (Some(group), Some(at)) if delivery.qos > Qos::AtMostOnce && group.is_durable() => {
                 group.give_back(at.offset);
                 // a member that made room before this was noted found that nothing waits, and looks no more
-                if group.take_back(at.offset) && !self.assign(&group, message, position, except) {
+                if group.take_back(at.offset) && !taken(&group) {
                     group.give_back(at.offset);
                 }
             }
+            (Some(group), None) if self.keep_for_group(&group, message) => {}
             (group, position) => {
                 METRICS.publishes_dropped.inc();
                 if let (Some(group), Some(position)) = (group, position) {
@@ -61,19 +64,19 @@ impl Broker {
         let groups: Vec<_> = groups
             .filter(|group| group.next(0, Some(outbox.key()), |_| true).is_some())
             .collect();
-        let has_other = |id| groups.iter().any(|group| group.id() == id);
-        let mut released = session.release_shared(has_other);
-        released.extend(outbox.release_shared(has_other));
-        for delivery in released {
-            let group = groups
-                .iter()
-                .find(|group| Some(group.id()) == delivery.share);
-            let taken = group.is_some_and(|group| {
-                let except = Some(outbox.key());
+        let group_of = |id| groups.iter().find(|group| group.id() == id);
+        let taken = |delivery: &Delivery| {
+            let group = delivery.share.and_then(group_of);
+            let except = Some(outbox.key());
+            group.is_some_and(|group| {
                 self.assign(group, &delivery.message, delivery.position, except)
-            });
+            })
+        };
+        // what was sent stays in its place until another has it: if it stays, it comes again as what it was [MQTT-4.4.0-1]
+        session.hand_on_shared(taken);
+        for delivery in outbox.release_shared(|id| group_of(id).is_some()) {
             // the others had less room than it seemed: it stays
-            if !taken {
+            if !taken(&delivery) {
                 outbox.put_back(delivery);
             }
         }

@@ -96,7 +96,8 @@ pub fn fields(change: &Change) -> Value {
             filter,
             through,
             done,
-        } => json!({ "filter": filter, "through": through, "done": done }),
+            open,
+        } => json!({ "filter": filter, "through": through, "done": done, "open": open }),
         Change::History { filters } => json!({ "filters": filters }),
         Change::GroupGone { filter } => json!({ "filter": filter }),
         Change::Once(once) => json!({

@@ -18,6 +18,10 @@ impl Subscriber for u64 {
     fn is_durable(&self) -> bool {
         false
     }
+    fn is_online(&self) -> bool {
+        true
+    }
+
     fn has_room(&self, _weight: usize) -> bool {
         true
     }

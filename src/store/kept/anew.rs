@@ -90,6 +90,7 @@ impl Kept {
                     filter: filter.clone(),
                     through: now.kept.through,
                     done: now.kept.done.iter().copied().collect(),
+                    open: now.kept.open.iter().copied().collect(),
                 }
             }
             Whole::Once(old) => Change::Once(self.keys.get(&old.user, &old.key)?.clone()),

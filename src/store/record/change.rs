@@ -1,9 +1,9 @@
 //! Changes of what is kept beside the messages.
 
 use super::{
-    ANSWERED, BATCH, CAME_IN, COMPLETED, CURSOR, ENDED, GRANTED, GROUP, GROUP_GONE, HISTORY, ONCE,
-    PAIRED, PRESENCE, RECEIVED, RELEASED, RESERVED, RUN, SESSION, STOPPED, SUBSCRIBED, TRIMMED,
-    UNSUBSCRIBED, Unreadable, WILL, WILL_DONE,
+    ANSWERED, BATCH, CAME_IN, COMPLETED, CURSOR, ENDED, GRANTED, GROUP, GROUP_GONE, GROUP_OPEN,
+    HISTORY, ONCE, PAIRED, PRESENCE, RECEIVED, RELEASED, RESERVED, RUN, SESSION, STOPPED,
+    SUBSCRIBED, TRIMMED, UNSUBSCRIBED, Unreadable, WILL, WILL_DONE,
     logged::{put_once, read_once},
     parts::{
         put_optional, put_texts, put_u64, read_if, read_many, read_optional, read_texts, read_u64,
@@ -162,7 +162,7 @@ pub enum Change {
         /// Whose.
         client: Arc<str>,
     },
-    /// A share group has done with everything up to here. Adds to what is known of it.
+    /// A share group has given everything up to here to members. Adds to what is known of it, unless it says less.
     Group {
         /// The whole filter.
         filter: Box<str>,
@@ -170,6 +170,8 @@ pub enum Change {
         through: u64,
         /// QoS 2 messages above it that are done with.
         done: Vec<u64>,
+        /// Messages up to there that are not done with.
+        open: Vec<u64>,
     },
     /// The last member that could not miss anything left the group.
     GroupGone {
@@ -281,11 +283,15 @@ pub fn put_change(out: &mut Vec<u8>, change: &Change) {
             filter,
             through,
             done,
+            open,
         } => {
-            of_client(out, GROUP, filter);
+            let kind = if open.is_empty() { GROUP } else { GROUP_OPEN };
+            of_client(out, kind, filter);
             put_u64(out, *through);
-            put_u32(out, done.len() as u32); // as many as members have windows
-            done.iter().for_each(|offset| put_u64(out, *offset));
+            put_offsets(out, done);
+            if kind == GROUP_OPEN {
+                put_offsets(out, open);
+            }
         }
         Change::GroupGone { filter } => of_client(out, GROUP_GONE, filter),
         Change::Once(once) => {
@@ -293,6 +299,12 @@ pub fn put_change(out: &mut Vec<u8>, change: &Change) {
             put_once(out, once);
         }
     }
+}
+
+/// Offsets that members of a group hold, or did since it was last written down.
+fn put_offsets(out: &mut Vec<u8>, offsets: &[u64]) {
+    put_u32(out, offsets.len() as u32);
+    offsets.iter().for_each(|offset| put_u64(out, *offset));
 }
 
 fn put_will(out: &mut Vec<u8>, will: &Will) {
@@ -349,10 +361,15 @@ pub(super) fn read(kind: u8, reader: &mut Reader<'_>) -> Result<Change, Unreadab
         },
         SESSION => Change::Session(Box::new(read_snapshot(reader)?)),
         ENDED..=WILL_DONE | CAME_IN | GRANTED => read_of_client(kind, reader)?,
-        GROUP => Change::Group {
+        GROUP | GROUP_OPEN => Change::Group {
             filter: reader.text()?.into(),
             through: read_u64(reader)?,
             done: read_many(reader, read_u64)?,
+            // without a list, as it was written once, nothing below is open
+            open: match kind {
+                GROUP_OPEN => read_many(reader, read_u64)?,
+                _ => Vec::new(),
+            },
         },
         GROUP_GONE => Change::GroupGone {
             filter: reader.text()?.into(),

@@ -66,9 +66,10 @@ impl World {
             2..6 => self.deliver(random),
             6 => {
                 let leaves = random.once_in(2);
-                for delivery in self.session.release_shared(|_| leaves) {
+                self.session.hand_on_shared(|delivery| {
                     assert!(delivery.share.is_some() && delivery.qos == Qos::AtLeastOnce);
-                }
+                    leaves
+                });
                 self.forget_unused();
             }
             7 => self.now = self.now.plus_seconds(random.below(100)),

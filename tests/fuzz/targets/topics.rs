@@ -58,6 +58,10 @@ impl Subscriber for Someone {
     fn is_durable(&self) -> bool {
         false
     }
+    fn is_online(&self) -> bool {
+        true
+    }
+
     fn has_room(&self, _weight: usize) -> bool {
         true
     }
