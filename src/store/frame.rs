@@ -10,8 +10,14 @@ pub const HEAD: usize = 16;
 /// Frames begin at multiples of this.
 pub const ALIGN: usize = 8;
 
-/// Bytes checked while looking for the next frame behind a damaged one; then the rest counts as damaged.
-const SEARCH: usize = 1 << 30;
+/// Bytes checked while looking for every frame behind a damaged one; beyond that only short ones are looked for.
+const SEARCH: usize = 1 << 28;
+
+/// A body so short that each place can be checked for one: notes of the writer, which follow each sync, are.
+const SHORT: usize = 64;
+
+/// No record is so far behind the one before.
+const FAR: u64 = 1 << 48;
 
 /// Numbers records in the order they were written, over all runs; 0 is before the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -127,20 +133,34 @@ impl<'a> Walk<'a> {
         read(self.bytes, self.secret, at).filter(|frame| frame.lsn > self.last)
     }
 
+    /// The next frame behind a damaged one.
     fn search(&self) -> Option<Frame<'a>> {
         let mut budget = SEARCH;
-        let mut at = self.at + ALIGN;
-        while at + HEAD <= self.bytes.len() {
-            let len = u32_at(self.bytes, at) as usize;
-            if len > 0 && len <= self.bytes.len() - at - HEAD {
-                if let Some(frame) = self.expected(at) {
-                    return Some(frame);
-                }
-                budget = budget.checked_sub(len)?;
-            }
-            at += ALIGN;
+        let found = self.look_for(|len| {
+            budget = budget.saturating_sub(len);
+            budget > 0
+        });
+        if budget > 0 {
+            return found;
         }
-        None
+        // a payload made of what looks like heads: the next short frame, or what the damaged one's length leads to
+        let short = self.look_for(|len| len <= SHORT);
+        let length = self.bytes.get(self.at..self.at + HEAD)?;
+        let behind = self.expected(self.at + size(u32_at(length, 0) as usize));
+        short.into_iter().chain(behind).min_by_key(|frame| frame.at)
+    }
+
+    /// The next frame, as far as `may_check` lets a body of such a length be checked.
+    fn look_for(&self, mut may_check: impl FnMut(usize) -> bool) -> Option<Frame<'a>> {
+        let mut places = (self.at + ALIGN..self.bytes.len().saturating_sub(HEAD)).step_by(ALIGN);
+        places.find_map(|at| {
+            let (len, lsn) = (u32_at(self.bytes, at) as usize, u64_at(self.bytes, at + 8));
+            let is_like_a_head = (1..=self.bytes.len() - at - HEAD).contains(&len)
+                && (self.last.0 + 1..self.last.0.saturating_add(FAR)).contains(&lsn);
+            (is_like_a_head && may_check(len))
+                .then(|| self.expected(at))
+                .flatten()
+        })
     }
 }
 
@@ -224,6 +244,33 @@ mod tests {
             let others = texts.iter().enumerate().filter(|(nth, _)| *nth != hit);
             let expected: Vec<_> = others.map(|(_, text)| text.to_vec()).collect();
             assert_eq!(left, expected, "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn whatever_stood_in_a_damaged_record_what_follows_is_found() {
+        // bytes without any order; the lengths of many megabytes; heads as a log has them, but for the secret
+        let mut state = 1_u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        let noise: Vec<u8> = (0..25_000).flat_map(|_| random().to_le_bytes()).collect();
+        let lengths = 5_000_000_u32.to_le_bytes().repeat(50_000);
+        let heads: Vec<u8> = (0..12_500_u64)
+            .flat_map(|_| [5_000_000_u64.to_le_bytes(), 2_u64.to_le_bytes()].concat())
+            .collect();
+        let large = vec![7; 500_000];
+        for body in [noise, lengths, heads] {
+            let mut all: Vec<&[u8]> = vec![&body, b"short"];
+            all.extend(vec![&large[..]; 20]);
+            let mut bytes = written(&all);
+            bytes[100] ^= 1;
+            let left = bodies(&bytes);
+            assert_eq!(left.len(), all.len());
+            assert_eq!(left[1], Some(b"short".to_vec()));
         }
     }
 
