@@ -19,7 +19,7 @@ use crate::{
         sending::Place,
         snapshot::{Outgoing, Snapshot, Stage},
     },
-    store::{Urgency, frame::Lsn, record::Change, recovery::Recovered},
+    store::{StoreError, Urgency, frame::Lsn, record::Change, recovery::Recovered},
 };
 use hashbrown::HashMap;
 use parking_lot::Mutex;
@@ -152,10 +152,23 @@ impl Broker {
         groups.insert(filter, kept);
     }
 
-    /// A will is owed from now on, should the client vanish.
+    /// Whether there is room on the disk for more than what was accepted already.
+    pub(super) fn has_room(&self) -> bool {
+        self.0.store.health() != Err(StoreError::Full)
+    }
+
+    /// A will is owed from now on, should the client vanish. On a full disk it is not written down: then it is owed for
+    /// as long as the gateway runs.
     pub fn owe_will(&self, client_id: &Arc<str>, stored: &mut StoredWill) -> Lsn {
         stored.number = self.0.registry.next_key();
         let mut written = self.0.registry.written_wills.lock();
+        if !self.has_room() {
+            if written.remove(client_id).is_some() {
+                let client = client_id.clone();
+                self.tell(Change::WillDone { client }, Urgency::Soon);
+            }
+            return Lsn(0);
+        }
         written.insert(client_id.clone(), stored.number);
         self.keep_way(client_id, &stored.identity);
         let change = Change::Will {

@@ -291,6 +291,10 @@ impl Broker {
         limits: Option<&Limits>,
         now: Millis,
     ) -> Result<Receipt, Refused> {
+        if inbound.is_some() {
+            // its identifier is kept, also if the message is not: no more of them than there is room for
+            self.0.store.health()?;
+        }
         let Publisher {
             origin,
             receiver,

@@ -151,7 +151,8 @@ impl Broker {
             } else if identity.may_subscribe(&filter).is_err() {
                 Err(ReasonCode::NotAuthorized)
             } else if session.subscription(text).is_none()
-                && (session.subscription_count() >= limits.filters_per_session
+                && (session.is_durable() && !self.has_room()
+                    || session.subscription_count() >= limits.filters_per_session
                     // the last to be asked: it counts from here on
                     || identity.quota().is_some_and(|quota| !quota.subscribe()))
             {

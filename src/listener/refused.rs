@@ -54,7 +54,9 @@ pub fn kind_of_opening(refusal: opening::Refusal) -> Kind {
         opening::Refusal::AnswerTooLarge => Kind::TooLarge,
         opening::Refusal::WillTopic | opening::Refusal::WillTopicTooLong => Kind::Topic,
         opening::Refusal::WillQos | opening::Refusal::WillRetain => Kind::NotSupported,
-        opening::Refusal::StorageFailed | opening::Refusal::Busy => Kind::Busy,
+        opening::Refusal::StorageFailed | opening::Refusal::NoRoom | opening::Refusal::Busy => {
+            Kind::Busy
+        }
         opening::Refusal::WillPayloadFormat => Kind::Malformed,
         opening::Refusal::TooManyConnections => Kind::Quota,
         opening::Refusal::TooManySessions => Kind::Sessions,

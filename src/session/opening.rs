@@ -136,6 +136,9 @@ pub enum Refusal {
     /// The disk failed: a session that is to be kept cannot be.
     #[error("the storage has failed")]
     StorageFailed,
+    /// The disk is full: a session that is to be kept cannot be.
+    #[error("the disk is full: no new session can be kept")]
+    NoRoom,
     /// Declared as UTF-8, and is not.
     #[error("the will's payload is declared to be UTF-8 and is not")]
     WillPayloadFormat,
@@ -172,7 +175,9 @@ impl Refusal {
             Refusal::WillRetain => ReasonCode::RetainNotSupported,
             Refusal::StorageFailed => ReasonCode::ServerUnavailable,
             Refusal::WillPayloadFormat => ReasonCode::PayloadFormatInvalid,
-            Refusal::TooManySessions | Refusal::TooManyConnections => ReasonCode::QuotaExceeded,
+            Refusal::TooManySessions | Refusal::TooManyConnections | Refusal::NoRoom => {
+                ReasonCode::QuotaExceeded
+            }
             Refusal::WillTooLarge => ReasonCode::PacketTooLarge,
             Refusal::WillNotAuthorized => ReasonCode::NotAuthorized,
             Refusal::TooManyFailed => ReasonCode::ConnectionRateExceeded,

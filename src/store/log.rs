@@ -16,6 +16,7 @@ use super::{
     kept::{Kept, Run},
     once::Once,
     record::{self, Change, Together},
+    recovery::OpenError,
     watermark::Watermark,
     writer,
 };
@@ -189,6 +190,19 @@ impl DiskStore {
             log.reserve(&self.shared)
         };
         self.shared.wait(lsn)
+    }
+
+    /// The first records are durable: should the disk be full from now on, they wait for room.
+    pub(super) fn has_begun(&self) {
+        self.shared.locked().begun = true;
+    }
+
+    /// Why the first records are not durable.
+    pub(super) fn why_not_durable(&self) -> OpenError {
+        match self.shared.disk.free() {
+            Ok(free) if free < QUEUE as u64 => OpenError::NoRoom,
+            _ => OpenError::NotDurable,
+        }
     }
 
     /// A look at what is kept beside the messages.

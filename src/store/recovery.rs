@@ -56,6 +56,9 @@ pub enum OpenError {
     /// The first records could not be made durable.
     #[error("nothing can be made durable there")]
     NotDurable,
+    /// There is no room for them.
+    #[error("the disk is full: make room there, a few megabytes are enough for a start")]
+    NoRoom,
 }
 
 /// Bytes of the log that say nothing any more.
@@ -280,6 +283,7 @@ fn finish(
         reserving: None,
         must_sync: None,
         full: false,
+        begun: false,
         closing: false,
     };
     // what the run before wrote is never written behind
@@ -301,8 +305,9 @@ fn finish(
         clean,
     });
     if !(begun && store.reserve()) {
-        return Err(OpenError::NotDurable);
+        return Err(store.why_not_durable());
     }
+    store.has_begun();
     let history = store.kept(|kept| kept.history.clone());
     let (sessions, wills, ways, groups) = store.kept(|kept| {
         let sessions = kept.sessions.values().map(|placed| placed.kept.clone());

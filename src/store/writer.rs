@@ -174,8 +174,12 @@ impl Writer<'_> {
                 Err(error) if is_full(&error) => {}
                 done => return done,
             }
-            if self.shared.log.lock().closing {
-                return Err(io::ErrorKind::StorageFull.into());
+            {
+                let log = self.shared.log.lock();
+                // nobody waits for room at a start or an end
+                if log.closing || !log.begun {
+                    return Err(io::ErrorKind::StorageFull.into());
+                }
             }
             self.set_full(true);
             std::thread::sleep(AGAIN);

@@ -1,7 +1,7 @@
 //! A disk without room: what must be kept is refused before anything is done with it, everything else flows, and
 //! nothing that was acknowledged is missing afterwards.
 
-use std::{fs, io::Write, sync::Arc, time::Duration};
+use std::{fs, io::Write, process::Command, sync::Arc, time::Duration};
 
 use crate::{
     cycles::tell,
@@ -9,7 +9,7 @@ use crate::{
     support::{
         gateway::Gateway,
         http::Request,
-        mqtt::Client,
+        mqtt::{Client, Link},
         unique,
         wire::{self, Opening, PUBACK, PUBREC, Packet, Publish, Version},
         within,
@@ -151,6 +151,29 @@ async fn on_a_full_disk_only_what_must_be_kept_is_refused_and_all_goes_on_when_t
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_gateway_that_finds_no_room_at_all_says_so_and_ends() {
+    let Some(image) = image() else { return };
+    let data = tempfile::tempdir_in(image.root()).expect("a folder for the gateway's data");
+    let data = Arc::new(data);
+    let gateway = Gateway::start_on(data.clone(), QUIET);
+    assert_eq!(publish(&gateway, &large("kept").retained()).await, 0);
+    drop(gateway);
+    fill(&image, 0);
+    let mut started = Command::new(env!("CARGO_BIN_EXE_tidegate"));
+    let started = started.args(["--mqtt", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data"]);
+    let ended = started.arg(data.path()).output().expect("it is ours");
+    let told = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert!(
+        !ended.status.success() && told.contains("the disk is full: make room"),
+        "{told}"
+    );
+    make_room(&image);
+    let gateway = Gateway::start_on(data, QUIET);
+    let state = Request::get("/api/v1/topics/kept").send(gateway.http).await;
+    assert_eq!(state.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_that_is_started_on_a_nearly_full_disk_gives_out_what_it_acknowledged() {
     let Some(image) = image() else { return };
     let data = tempfile::tempdir_in(image.root()).expect("a folder for the gateway's data");
@@ -186,6 +209,14 @@ async fn a_gateway_that_is_started_on_a_nearly_full_disk_gives_out_what_it_ackno
     for text in &accepted {
         assert_eq!(&first_word(&client.receive().await), text);
     }
+    // what is kept of sessions takes room, too
+    let new = Opening::v5("new").resuming().session_expiry(300);
+    let (_, refused) = Client::open(Link::tcp(gateway.mqtt).await, &new).await;
+    assert_eq!(refused.code, NO_ROOM);
+    let more = client.subscribe(&[("kept", 1), ("more", 1)]).await;
+    assert_eq!(more, [1, NO_ROOM]);
+    let unwanted = Publish::new("nobody", "refused", 2);
+    assert_eq!(client.publish(&unwanted).await, NO_ROOM);
     make_room(&image);
     assert_eq!(says(&gateway, "ok").await, 200);
     assert_eq!(publish(&gateway, &large("after")).await, 0);

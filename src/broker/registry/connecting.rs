@@ -44,6 +44,9 @@ impl Broker {
                 None if slots.len() >= self.0.limits.sessions => {
                     return Err(Refusal::TooManySessions);
                 }
+                None if terms.session_expiry > 0 && !self.has_room() => {
+                    return Err(Refusal::NoRoom);
+                }
                 None => {
                     METRICS.sessions.inc();
                     let client_id = opening.client_id.clone();

@@ -45,6 +45,8 @@ pub(in crate::store) struct Log {
     /// A record that is durable only once it is synced, whenever others are.
     pub must_sync: Option<Lsn>,
     pub full: bool,
+    /// The first records of this run are durable.
+    pub begun: bool,
     pub closing: bool,
 }
 
