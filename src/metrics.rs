@@ -297,6 +297,8 @@ pub struct Metrics {
     pub stored_messages: Gauge,
     /// Their payload bytes.
     pub stored_bytes: Gauge,
+    /// Bytes of the log's files.
+    pub store_file_bytes: Gauge,
     /// Stretches of the log that were found damaged.
     pub store_damaged: Counter,
     /// Times the disk failed.
@@ -345,6 +347,7 @@ impl Metrics {
             retained_bytes: Gauge::new(),
             stored_messages: Gauge::new(),
             stored_bytes: Gauge::new(),
+            store_file_bytes: Gauge::new(),
             store_damaged: Counter::new(),
             store_failures: Counter::new(),
             store_full: Counter::new(),

@@ -291,7 +291,7 @@ impl Broker {
             return false;
         };
         let needed = self.is_needed(record, answered);
-        if needed && !store.is_over_limit() {
+        if needed && !store.is_over_limit() && !store.has_outgrown() {
             // it may wait for long, and need not be kept in memory for that
             order.oldest.clear();
             return false;

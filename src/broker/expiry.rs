@@ -97,6 +97,7 @@ impl Broker {
                 _ = round.tick() => {
                     self.keep_cursors(MOST_OPEN);
                     self.end_expired();
+                    self.publish_late_wills();
                     self.clean_log();
                     self.stop_recording();
                     self.forget_requests();

@@ -30,7 +30,7 @@ mod shared;
 mod wills;
 
 pub(super) use parking::expiry_deadline;
-pub use wills::StoredWill;
+pub use wills::{LateWills, StoredWill};
 
 /// All sessions by client identifier.
 #[derive(Default)]
@@ -40,6 +40,8 @@ pub struct Registry {
     next: AtomicU64,
     /// Wills of clients without a session that were connected when the gateway last stopped.
     pub(super) owed: Mutex<HashMap<Arc<str>, StoredWill>>,
+    /// What was due and could not be published.
+    pub(super) late: LateWills,
     /// The numbers of the wills that stand in the store, by client identifier.
     pub(super) written_wills: Mutex<HashMap<Arc<str>, u64>>,
 }

@@ -178,6 +178,11 @@ impl Collector for Page {
             ),
             ("stored_messages", "Messages waiting", &m.stored_messages),
             ("stored_bytes", "Payload bytes waiting", &m.stored_bytes),
+            (
+                "store_file_bytes",
+                "Bytes of the log's files",
+                &m.store_file_bytes,
+            ),
             ("streams_open", "Web streams open", &m.streams_open),
             (
                 "tls_outdated",

@@ -404,6 +404,10 @@ impl Store for DiskStore {
         self.shared.locked().bytes > self.shared.options.max_bytes
     }
 
+    fn has_outgrown(&self) -> bool {
+        self.shared.locked().has_outgrown(&self.shared.options)
+    }
+
     fn size(&self) -> (usize, usize) {
         let log = self.shared.locked();
         (log.messages, log.bytes)

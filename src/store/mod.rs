@@ -249,6 +249,11 @@ pub trait Store: Send + Sync {
     /// Whether more is kept than `store.max_bytes` allows.
     fn is_over_limit(&self) -> bool;
 
+    /// Whether what else stands behind the oldest message has come to take so much that it had better go.
+    fn has_outgrown(&self) -> bool {
+        false
+    }
+
     /// Messages kept, and their bytes.
     fn size(&self) -> (usize, usize);
 

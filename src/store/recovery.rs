@@ -116,6 +116,17 @@ fn set_aside(disk: &dyn Disk) -> io::Result<Vec<Damage>> {
     Ok(lost)
 }
 
+/// The highest number of a segment there ever was, as far as files tell: also of those that were put out of the way, so
+/// that no later one of the same name takes their place.
+fn highest(disk: &dyn Disk) -> io::Result<u64> {
+    let names = disk.names()?;
+    let numbers = names.iter().filter_map(|name| {
+        let (number, _) = name.split_once(".log")?;
+        number.parse().ok()
+    });
+    Ok(numbers.max().unwrap_or(0))
+}
+
 /// Opens the log of a folder, or begins one. `fresh` is the identity a new one gets. `rules` tells which history rules
 /// match a topic, one bit each.
 pub fn open(
@@ -125,6 +136,7 @@ pub fn open(
     now: Millis,
     rules: &dyn Fn(&str) -> u64,
 ) -> Result<(DiskStore, Recovered), OpenError> {
+    let highest = highest(&*disk)?;
     let found = identify(&*disk)?;
     let is_new = found.is_none() && holds_nothing(&*disk)?;
     let identity = found.unwrap_or(fresh);
@@ -144,7 +156,6 @@ pub fn open(
         last_offset: 0,
     };
     let (mut foreign, mut torn) = (Vec::new(), None);
-    let highest = numbers(&*disk)?.last().copied().unwrap_or(0);
     scan(&*disk, identity, |seen| match seen {
         Seen::Entry {
             segment,
@@ -282,6 +293,7 @@ fn finish(
         reserved: head,
         reserving: None,
         must_sync: None,
+        beside: 0,
         full: false,
         begun: false,
         closing: false,

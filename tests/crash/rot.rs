@@ -18,7 +18,7 @@ fn trials() -> usize {
 
 fn written(store: &DiskStore, random: &mut Random) -> BTreeMap<u64, Vec<u8>> {
     let mut all = BTreeMap::new();
-    for number in 0..300 {
+    for number in 0..400 {
         let mut payload = format!("message {number}").into_bytes();
         payload.resize(payload.len() + random.below(300) as usize, b'.');
         let one = message(&format!("t/{number}"), &payload, false, None);
@@ -165,4 +165,15 @@ fn a_log_whose_only_header_is_damaged_is_set_aside_and_a_new_one_begins() {
         &store,
         appended.expect("as the test made it").lsn
     ));
+    // and what is set aside once is not overwritten when that happens again
+    drop(store);
+    let mut files = disk.files();
+    let is_log = |file: &(&String, &mut Vec<u8>)| file.0.ends_with(".log");
+    let again = files.iter_mut().find(is_log).expect("the new one");
+    again.1[20] ^= 1;
+    let disk = MemoryDisk::holding(files);
+    drop(run::open(disk.clone(), 20_000).expect("as the test made it"));
+    let files = disk.files();
+    let aside = files.keys().filter(|name| name.ends_with(".damaged"));
+    assert_eq!(aside.count(), 2);
 }

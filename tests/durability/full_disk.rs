@@ -11,7 +11,7 @@ use crate::{
         http::Request,
         mqtt::{Client, Link},
         unique,
-        wire::{self, Opening, PUBACK, PUBREC, Packet, Publish, Version},
+        wire::{self, Opening, PUBACK, PUBREC, Packet, Publish, Version, Will},
         within,
     },
 };
@@ -100,6 +100,14 @@ async fn on_a_full_disk_only_what_must_be_kept_is_refused_and_all_goes_on_when_t
     client.disconnect().await;
     assert_eq!(publish(&gateway, &large("before")).await, 0);
 
+    let will = Will {
+        topic: "kept".into(),
+        payload: "will".into(),
+        qos: 1,
+        ..Will::default()
+    };
+    let mourned = Client::tcp(&gateway, &Opening::v5("mourned").will(will)).await;
+
     fill(&image, 0);
     // accepted when nobody knew: it is not refused any more, and not acknowledged either
     let mut caught = Client::tcp(&gateway, &Opening::v5("caught")).await;
@@ -142,12 +150,19 @@ async fn on_a_full_disk_only_what_must_be_kept_is_refused_and_all_goes_on_when_t
     assert_eq!(post.send(gateway.http).await.status, 200);
     assert_eq!(live.receive().await.text(), "web");
 
+    // nobody is left who could try that again
+    drop(mourned);
+
     make_room(&image);
     assert_eq!(caught.acknowledgement(PUBACK, message.id).await, 0);
     assert_eq!(says(&gateway, "ok").await, 200);
+    assert_eq!(live.receive().await.text(), "will");
     assert_eq!(publish(&gateway, &large("after")).await, 0);
     let gateway = gateway.killed(QUIET);
-    assert_eq!(received(&gateway).await, ["before", "caught", "after"]);
+    assert_eq!(
+        received(&gateway).await,
+        ["before", "caught", "will", "after"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,11 @@
 //! When the store is full of messages, and when one is too large for it.
 
 use super::*;
+use crate::{
+    auth::rules::Way,
+    broker::registry::Ending,
+    store::{Urgency, record::Change},
+};
 
 /// A broker whose store takes about so many messages of 100 bytes.
 fn broker_with_room_for(messages: usize) -> (Broker, usize) {
@@ -70,4 +75,41 @@ async fn a_message_that_the_store_can_never_hold_is_too_large() {
     assert_eq!(refused.reason(), ReasonCode::QuotaExceeded);
     assert_eq!(refused.kind(), Refusal::TooLarge);
     assert!(refused.is_want_of_room());
+}
+
+#[tokio::test]
+async fn changes_that_no_message_counts_for_do_not_grow_behind_one_that_waits() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = on_disk(&data);
+    let mut away = connect(&broker, "away", 100).await;
+    subscribe(&broker, &mut away, "t", Qos::AtLeastOnce);
+    broker.detach(away, None, Ending::Broken);
+    publish(&broker, "t", "it waits", Qos::AtLeastOnce);
+    let files = || -> u64 {
+        let files = std::fs::read_dir(data.path()).unwrap();
+        files
+            .map(|file| file.unwrap().metadata().unwrap().len())
+            .sum()
+    };
+    // the log is to have a megabyte, and so has each of its files
+    for megabytes in 1..=20 {
+        for _ in 0..20 {
+            let way = Way {
+                groups: vec!["g".repeat(50_000).into()],
+                ..Way::default()
+            };
+            let client = "away".into();
+            broker.tell(Change::CameIn { client, way }, Urgency::Now);
+        }
+        let all = broker.everything_durable();
+        broker.watermark().reached(all).await.unwrap();
+        broker.compact();
+        broker.clean_log();
+        broker.compact();
+        if megabytes == 2 {
+            assert_eq!(broker.0.store.size().0, 1);
+        }
+    }
+    assert_eq!(broker.0.store.size().0, 0);
+    assert!(files() < 12 << 20, "{} bytes", files());
 }

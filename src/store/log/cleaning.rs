@@ -1,6 +1,7 @@
 //! Giving back room: the oldest segment goes when nobody needs its messages and what it alone still holds was written anew.
 
 use super::{DiskStore, QUEUE, file_name};
+use crate::metrics::METRICS;
 use crate::store::{
     IfRetained, StoreError, Urgency,
     frame::{Lsn, Met, Walk},
@@ -21,6 +22,12 @@ impl DiskStore {
         let Some(_one) = self.compacting.try_lock() else {
             return;
         };
+        {
+            let mut log = self.shared.locked();
+            log.beside = log.kept.weight() + retained;
+            let files: u64 = log.segments.values().map(|segment| segment.end).sum();
+            METRICS.store_file_bytes.set(files);
+        }
         // what is written anew to give back room has its own: a full disk is called full while there is some
         while matches!(
             self.shared.locked().ready(&self.shared),

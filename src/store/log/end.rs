@@ -1,6 +1,6 @@
 //! The end of the log: the batch that waits, the positions that may be given, and where everything stands.
 
-use super::{QUEUE, RESERVE, SOON, Shared};
+use super::{Options, QUEUE, RESERVE, SOON, Shared};
 use crate::{
     message::{Epoch, Message, Position},
     store::{
@@ -44,6 +44,8 @@ pub(in crate::store) struct Log {
     pub reserving: Option<(Lsn, u64)>,
     /// A record that is durable only once it is synced, whenever others are.
     pub must_sync: Option<Lsn>,
+    /// Bytes of all that is kept beside the messages in the log, as of the last look for what can be given back.
+    pub beside: usize,
     pub full: bool,
     /// The first records of this run are durable.
     pub begun: bool,
@@ -258,6 +260,19 @@ impl Log {
             tail: self.tail.floor(),
             kept: self.kept.trimmed,
         }
+    }
+
+    /// Whether changes, which count for no message, have made the part of the log that messages need larger than
+    /// `store.max_bytes` by more than is written anew in the course of things.
+    pub(super) fn has_outgrown(&self, options: &Options) -> bool {
+        let is_free = |segment: &&Segment| {
+            let last = segment.index.last();
+            last.is_none_or(|last| last <= self.kept.trimmed)
+        };
+        let needed = self.segments.values().skip_while(is_free);
+        let bytes: u64 = needed.map(|segment| segment.end).sum();
+        let slack = 2 * (self.beside.max(options.segment_bytes) + options.segment_bytes);
+        bytes as usize > options.max_bytes + slack
     }
 
     pub(super) fn ready(&self, shared: &Shared) -> Result<(), StoreError> {
