@@ -114,6 +114,8 @@ pub struct Begun {
     pub since: Vec<u64>,
     /// What he is told first.
     pub gap: Option<Gap>,
+    /// Where the holes end that crashes have left further on, the first of them last: he is told when he comes there.
+    pub holes: Vec<u64>,
     /// Whether he knows nothing of the state yet.
     pub is_fresh: bool,
 }
@@ -130,18 +132,21 @@ impl Past<'_> {
                 to: Some(self.position(self.head)),
                 lost_at_most: None,
             }),
+            holes: Vec::new(),
             is_fresh: false,
         };
         match start {
             Start::Now => Begun {
                 since: all_at(self.head),
                 gap: None,
+                holes: Vec::new(),
                 is_fresh: true,
             },
             // what is there of it; nobody was promised more
             Start::Last(_) => Begun {
                 since: self.whole_above(found.min(self.head), filters),
                 gap: None,
+                holes: Vec::new(),
                 is_fresh: false,
             },
             Start::After(None) => lost(Reason::Unknown, None),
@@ -160,8 +165,11 @@ impl Past<'_> {
         let since = self.whole_above(from, filters);
         let to = since.iter().copied().max().unwrap_or(from);
         // a run that did not follow a stop begins behind a hole
-        let hole = self.runs.iter().rev().find(|run| !run.clean);
-        let hole = hole.map_or(0, |run| run.first - 1);
+        let holes = self.runs.iter().rev().filter(|run| !run.clean);
+        let mut holes: Vec<u64> = holes.map(|run| run.first - 1).collect();
+        let is_behind_a_crash = holes.first().is_some_and(|hole| *hole > from);
+        // up to there all of it is told as missing in any case
+        holes.retain(|hole| *hole > to);
         // what was lost stood behind the position
         let damage = self.damaged.iter().copied().max();
         let damage = damage.filter(|last_whole| *last_whole >= from);
@@ -171,10 +179,10 @@ impl Past<'_> {
                 .zip(&since)
                 .filter(|(_, since)| **since > from)
         };
-        let cause = if hole > from {
-            Some((Reason::Crash, to.max(hole)))
-        } else if to > from {
-            let reason = if missing().all(|(one, _)| one.kept.is_some_and(|kept| kept <= from)) {
+        let cause = if to > from {
+            let reason = if is_behind_a_crash {
+                Reason::Crash
+            } else if missing().all(|(one, _)| one.kept.is_some_and(|kept| kept <= from)) {
                 Reason::Expired
             } else if by_time {
                 Reason::NotRecorded
@@ -192,6 +200,7 @@ impl Past<'_> {
         Begun {
             since,
             gap: cause.map(|(reason, to)| self.gap(reason, from, to)),
+            holes,
             is_fresh: false,
         }
     }
@@ -300,11 +309,11 @@ mod tests {
             ),
             (
                 after(400),
-                vec![RULED],
-                vec![run(1, true), run(801, false), run(900, true)],
+                vec![WATCHED, RULED],
+                vec![run(1, true), run(501, false), run(601, true)],
                 "crash",
-                800,
-                vec![400],
+                600,
+                vec![600, 400],
             ),
             (
                 after(1_001),
@@ -338,6 +347,20 @@ mod tests {
             assert_eq!(told(&begun), Some((reason, to)), "{start:?}");
             assert_eq!(begun.since, since, "{start:?}");
         }
+    }
+
+    #[test]
+    fn a_hole_that_a_crash_left_is_told_where_it_is() {
+        let runs = [
+            run(1, true),
+            run(801, false),
+            run(850, false),
+            run(900, true),
+        ];
+        let begun = past(&runs).begin(after(400), 0, &[RULED]);
+        assert_eq!((told(&begun), begun.since), (None, vec![400]));
+        assert_eq!(begun.holes, [849, 800]);
+        assert_eq!(past(&runs).begin(after(849), 0, &[RULED]).holes, [0; 0]);
     }
 
     #[test]

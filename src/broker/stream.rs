@@ -86,6 +86,8 @@ pub struct Stream {
     ready: Vec<Delivery>,
     /// What is to be told before anything else.
     gap: Option<Gap>,
+    /// Where holes of crashes end that it has not come to, the first of them last.
+    holes: Vec<u64>,
     /// Everything up to here was taken from the outbox or the log.
     taken: u64,
     /// Everything up to here was handed out.

@@ -156,7 +156,7 @@ async fn follow(
                 "gap" => {
                     gaps += 1;
                     assert_eq!(event.data["reason"], "crash", "{event:?}");
-                    is_truthful(&event, presented.as_deref());
+                    is_truthful(&event, got.last_id.as_deref());
                     got.gaps.push(event.data);
                 }
                 "ready" => {
@@ -173,10 +173,10 @@ async fn follow(
     }
 }
 
-/// A gap begins where the client said it was, and does not end before.
-fn is_truthful(gap: &Event, presented: Option<&str>) {
+/// A gap begins where the client is, and does not end before.
+fn is_truthful(gap: &Event, last_id: Option<&str>) {
     let (from, to) = (gap.data["from"].as_str(), gap.data["to"].as_str());
-    assert_eq!(from, presented, "{gap:?}");
+    assert_eq!(from, last_id, "{gap:?}");
     let (from, to) = (from.expect("from"), to.expect("to"));
     assert!(offset(from) <= offset(to), "{gap:?}");
     assert_eq!(

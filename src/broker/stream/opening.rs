@@ -77,6 +77,7 @@ impl Broker {
             replays: VecDeque::new(),
             ready: Vec::new(),
             gap: None,
+            holes: Vec::new(),
             taken: head,
             given: head,
             is_fresh: true,
@@ -177,6 +178,7 @@ impl Stream {
         let Begun {
             since,
             gap,
+            holes,
             is_fresh,
         } = past.begin(start, found, &recorded);
         let first = since.iter().copied().min().unwrap_or(head);
@@ -185,7 +187,7 @@ impl Stream {
         own.zip(since)
             .for_each(|(watched, since)| watched.since = since);
         (self.taken, self.given) = (first, first);
-        (self.gap, self.is_fresh) = (gap, is_fresh);
+        (self.gap, self.holes, self.is_fresh) = (gap, holes, is_fresh);
         if first < head {
             self.outbox.fall_behind();
             self.is_behind = true;

@@ -6,7 +6,7 @@ use crate::{
     message::Delivery,
     metrics::METRICS,
     routing::Subscriber,
-    store::{Floor, Wanted},
+    store::{Floor, Page, Wanted},
 };
 use std::cell::Cell;
 use tokio_util::sync::PollSemaphore;
@@ -172,6 +172,9 @@ impl Stream {
             if page.is_end(self.taken) {
                 // one large message may have pushed everything out of the tail
                 self.look_for_a_gap(floor);
+                if let Some(end) = self.holes.drain(..).max() {
+                    self.tell_crash(end);
+                }
                 self.taken = store.head();
                 self.outbox.go_live();
                 return;
@@ -182,6 +185,7 @@ impl Stream {
         if let Some(damage) = page.damage {
             self.tell_damage(damage);
         }
+        self.cross_holes(&mut page);
         for record in page.records {
             let matching = self.matching(&record.message.topic, record.offset);
             if !matching.is_empty() && self.outbox.may_receive(&record.message.topic) {
@@ -209,6 +213,42 @@ impl Stream {
                 to: Some(self.position(to)),
                 lost_at_most: Some(to - from),
             });
+        }
+    }
+
+    /// Tells of the holes that crashes left in front of what the page begins with. One further on ends the page.
+    fn cross_holes(&mut self, page: &mut Page) {
+        let next = page
+            .records
+            .first()
+            .map_or(page.through + 1, |first| first.offset);
+        let mut crossed = None;
+        while let Some(end) = self.holes.pop_if(|end| *end < next) {
+            crossed = Some(end);
+        }
+        if let Some(end) = crossed {
+            self.tell_crash(end);
+        }
+        if let Some(end) = self.holes.last().filter(|end| **end <= page.through) {
+            page.records.retain(|record| record.offset <= *end);
+            page.through = page.records.last().map_or(self.taken, |last| last.offset);
+        }
+    }
+
+    /// What came since the last message in front of a crash may not have been synced.
+    fn tell_crash(&mut self, end: u64) {
+        let (from, to) = (self.position(self.taken), self.position(end));
+        match &mut self.gap {
+            // what the log has let go of is told already
+            Some(gap) => gap.to = gap.to.max(Some(to)),
+            None => {
+                self.gap = Some(Gap {
+                    reason: Reason::Crash,
+                    from: Some(from),
+                    to: Some(to),
+                    lost_at_most: Some(end - self.taken),
+                });
+            }
         }
     }
 
