@@ -4,6 +4,7 @@ mod missing;
 mod room;
 mod shared;
 mod sharing;
+mod slow;
 mod streams;
 mod takeover;
 mod wills;
@@ -24,7 +25,7 @@ use crate::{
     },
     store::{
         config::Durability,
-        disk::Folder,
+        disk::{Disk, Folder},
         log::Options,
         memory::MemoryStore,
         recovery::{self, Header},
@@ -43,14 +44,17 @@ fn broker(max_queued_messages: usize) -> Broker {
 /// A broker on the log in this folder.
 fn on_disk(data: &tempfile::TempDir) -> Broker {
     let folder = Folder::open(data.path().to_owned()).unwrap();
+    on(Arc::new(folder), 1 << 20)
+}
+
+fn on(disk: Arc<dyn Disk>, tail_bytes: usize) -> Broker {
     let fresh = Header {
         epoch: Epoch(*b"testtest"),
         secret: 7,
         segment: 0,
     };
-    let options = Options::new(Durability::Fsync, 1 << 20, 1 << 20);
-    let (store, recovered) =
-        recovery::open(Arc::new(folder), options, fresh, Millis(1), &|_| 0).unwrap();
+    let options = Options::new(Durability::Fsync, 1 << 20, tail_bytes);
+    let (store, recovered) = recovery::open(disk, options, fresh, Millis(1), &|_| 0).unwrap();
     let broker = Broker::new(Config::default(), Limits::default(), Box::new(store));
     broker.restore(recovered);
     broker

@@ -37,6 +37,7 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// Offsets reserved at a time.
 pub(super) const RESERVE: u64 = 1 << 20;
@@ -141,7 +142,7 @@ impl Shared {
     /// The messages of `segment` between two places in its file.
     fn read_part(&self, segment: u64, at: u64, end: u64) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; (end - at) as usize];
-        self.file(segment)?.read_at(&mut bytes, at)?;
+        aside(|| self.file(segment)?.read_at(&mut bytes, at))?;
         Ok(bytes)
     }
 
@@ -150,6 +151,15 @@ impl Shared {
             return Ok(file.clone());
         }
         self.disk.open(&file_name(segment))
+    }
+}
+
+/// Does what may take the disk some time: a worker of the runtime leaves its other tasks to another thread meanwhile.
+fn aside<T>(read: impl FnOnce() -> T) -> T {
+    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
+    match flavor {
+        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(read),
+        _ => read(),
     }
 }
 
