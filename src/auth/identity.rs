@@ -268,6 +268,13 @@ impl Identity {
         other
     }
 
+    /// As `self`, by another listener.
+    pub fn at(&self, listener: &'static str) -> Self {
+        let mut other = self.clone();
+        other.subject.listener = listener;
+        other
+    }
+
     /// As `self`, for the will it leaves: only a bridge's will is accepted where a bridge tells its state.
     pub fn for_will(self, topic: &TopicName) -> Self {
         let bridge = topic.starts_with(BRIDGE_STATE);
