@@ -274,7 +274,7 @@ impl Chain {
     }
 
     /// As [`Chain::prove`], for a token alone, of somebody at this address.
-    pub fn prove_by_token(
+    pub async fn prove_by_token(
         &self,
         token: &str,
         ip: Option<IpAddr>,
@@ -282,7 +282,8 @@ impl Chain {
     ) -> Result<Identity, Unproven> {
         let address = Address::of(ip);
         self.admit(address)?;
-        let proven = self.prove_token(token, subject);
+        let claims = self.tokens()?.verify_or_fetch(token, now()).await;
+        let proven = self.bearer(claims, subject);
         let shown = Credentials::Token(token);
         self.note(address, shown, self.as_wrong(shown), &proven);
         proven.map(|identity| self.with_quota(identity, ip))
@@ -306,10 +307,16 @@ impl Chain {
         }
     }
 
-    /// As [`Chain::prove`] for a token whose key is known: takes no time to speak of.
+    /// As [`Chain::prove`] for a token whose key is known: takes no time to speak of. If it is in vain, see
+    /// [`Chain::fetch_for`].
     pub fn prove_token(&self, token: &str, subject: Subject) -> Result<Identity, Unproven> {
         let claims = self.tokens()?.verify(token, now());
         self.bearer(claims, subject)
+    }
+
+    /// What to await before a token is shown again that was shown in vain; `None` if nothing could change that.
+    pub fn fetch_for(&self, token: &str) -> Option<impl Future<Output = ()> + Send + use<>> {
+        self.tokens.as_ref()?.fetch_for(token)
     }
 
     fn tokens(&self) -> Result<&Verifier, Unproven> {

@@ -132,6 +132,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             if let Poll::Ready(end) = self.poll_time(cx) {
                 return Poll::Ready(end);
             }
+            self.conversation.go_on_authenticating(cx);
             match (self.poll_read(cx), self.poll_write(cx)) {
                 (Poll::Ready(Err(end)), _) | (_, Poll::Ready(Err(end))) => return Poll::Ready(end),
                 (Poll::Pending, Poll::Pending) => return Poll::Pending,

@@ -19,8 +19,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             Breach::OtherMethod => Violation::OtherMethod,
             Breach::OutOfTurn => Violation::AuthOutOfTurn,
         })?;
+        self.take_turn(turn)
+    }
+
+    /// The gateway's turn in it.
+    pub(super) fn take_turn(&mut self, turn: Turn) -> Result<(), End> {
+        let dialogue = self.dialogue.as_mut().ok_or(Violation::AuthWithoutMethod)?;
         let answer = match turn {
             Turn::Say(auth) => auth,
+            Turn::Later => return Ok(()),
             // the session belongs to the user it was opened by
             Turn::Done { identity, .. } if identity.user() != self.identity.user() => {
                 return Err(End::NotAuthenticated);
