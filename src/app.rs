@@ -229,13 +229,16 @@ impl Gateway {
         background.push(tokio::spawn(access::keep_keys_fresh(chain.clone())));
         background.push(tokio::spawn(access::watch(
             files,
-            chain,
+            chain.clone(),
             broker.clone(),
             asked,
         )));
         for tls in [mqtt.tls, web.tls].into_iter().flatten() {
             let asked = Arc::new(Notify::new());
-            background.push(tokio::spawn(Tls::keep_current(tls, asked.clone())));
+            let (chain, broker) = (chain.clone(), broker.clone());
+            let end_withdrawn = move || access::end_withdrawn(&chain, &broker);
+            let keeping = Tls::keep_current(tls, asked.clone(), end_withdrawn);
+            background.push(tokio::spawn(keeping));
             watchers.push(asked);
         }
         for way in mqtt.ways {

@@ -237,7 +237,7 @@ impl Shown {
         let arrival = noted.get::<Connection>().map(|it| &it.arrival);
         chain::Shown {
             credentials: self.as_credentials(),
-            certificate: arrival.and_then(|it| it.certificate.as_deref()),
+            certificate: arrival.and_then(|it| it.certificate.as_ref()),
             ip: arrival.and_then(|it| it.peer.ip()),
         }
     }

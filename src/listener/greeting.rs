@@ -204,7 +204,7 @@ impl Door {
         let subject = subject_of(opening, arrival);
         let shown = Shown {
             credentials,
-            certificate: arrival.certificate.as_deref(),
+            certificate: arrival.certificate.as_ref(),
             ip: arrival.peer.ip(),
         };
         let proven = self.chain.prove(shown, subject).await;

@@ -38,6 +38,8 @@ pub struct Fault {
 pub struct Loaded {
     /// For handshakes, without protocols for ALPN.
     pub config: ServerConfig,
+    /// What checks the certificates of clients.
+    pub verifier: Arc<dyn ClientCertVerifier>,
     /// Equal if nothing in the files changed.
     pub digest: [u8; 32],
     /// What is not wrong, but should be looked at.
@@ -116,7 +118,7 @@ pub fn load(section: &'static str, config: &Config) -> Result<Loaded, Fault> {
         ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| cert.fault(format!("TLS cannot be spoken: {error}")))?;
     let mut tls = builder
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(verifier.clone())
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
     match client_ca {
         // a resumed session would not look at the client's certificate again, which may be revoked by then
@@ -133,6 +135,7 @@ pub fn load(section: &'static str, config: &Config) -> Result<Loaded, Fault> {
     let files = [Some(&cert), Some(&key), client_ca.as_ref(), crl.as_ref()];
     Ok(Loaded {
         config: tls,
+        verifier,
         digest: digest(files.into_iter().flatten()),
         warnings,
     })
