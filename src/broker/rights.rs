@@ -136,10 +136,16 @@ impl Broker {
         }
     }
 
-    /// A session's client has proved itself anew.
-    pub fn read_as(&self, session: &Session, outbox: &Arc<Outbox>, identity: &Arc<Identity>) {
+    /// A session's client, whose will may be owed, has proved itself anew.
+    pub fn read_as(
+        &self,
+        session: &Session,
+        outbox: &Arc<Outbox>,
+        identity: &Arc<Identity>,
+        owes_will: bool,
+    ) {
         outbox.read_as(identity.clone());
-        if outbox.is_durable() {
+        if outbox.is_durable() || owes_will {
             self.keep_way(session.client_id(), identity);
         }
         self.watch_expiry(outbox);

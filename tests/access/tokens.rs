@@ -8,7 +8,7 @@ use crate::{
         json_ws::{self, JsonSocket},
         mqtt::{Client, Link},
         stream::{Encoding, Stream},
-        wire::{self, Opening, Packet, Publish, Value as Property, property},
+        wire::{self, Opening, Packet, Publish, Value as Property, Will, property},
     },
 };
 use jsonwebtoken::{EncodingKey, Header, encode};
@@ -98,7 +98,12 @@ async fn a_token_stands_for_its_user_at_every_way_in() {
 
 /// Connects by the method `jwt`; the reason code if the gateway does not agree.
 async fn by_method(gateway: &Gateway, name: &str, token: &str) -> Result<Client, u8> {
-    let opening = Opening::v5(name)
+    open_by_method(gateway, Opening::v5(name), token).await
+}
+
+/// As above, with what else the client wants.
+async fn open_by_method(gateway: &Gateway, opening: Opening, token: &str) -> Result<Client, u8> {
+    let opening = opening
         .property(
             property::AUTHENTICATION_METHOD,
             Property::Text("jwt".to_owned()),
@@ -313,4 +318,45 @@ async fn a_fresh_token_keeps_a_connection_open_and_another_users_does_not() {
     renewing.publish(&Publish::new("a/x", "1", 1)).await;
     assert_eq!(renewing.receive().await.payload, b"1");
     assert_eq!(json_ws::payload(&json.message().await), b"1");
+}
+
+/// Proves itself anew, and is let.
+async fn go_on_by(client: &mut Client, token: &str) {
+    client
+        .send(&wire::auth(0x19, "jwt", token.as_bytes()))
+        .await;
+    let answer = client.take("AUTH", |it| matches!(it, Packet::Auth { .. }));
+    assert!(matches!(answer.await, Packet::Auth { code: 0, .. }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_will_is_published_on_the_rights_that_its_client_had_last_also_over_a_kill() {
+    let at_once = ["--set", "session.restart_grace=0s"];
+    let (mut gateway, _folder) = gateway_with(RULES, &at_once);
+    let config = _folder.path().join("t.toml").display().to_string();
+    let arguments = ["--config", config.as_str(), at_once[0], at_once[1]];
+    for is_killed in [false, true] {
+        let will = Will {
+            topic: "a/gone".to_owned(),
+            payload: b"gone".to_vec(),
+            qos: 1,
+            ..Will::default()
+        };
+        let opening = Opening::v5("owner").will(will);
+        let owner = open_by_method(&gateway, opening, &token("alice", 60, json!({}))).await;
+        let mut owner = owner.expect("it is let in");
+        let less = json!({"mqtt": {"pub": ["a/other"], "sub": []}});
+        go_on_by(&mut owner, &token("alice", 60, less)).await;
+        // what is acknowledged comes behind it on the disk
+        let keeping = Opening::v5("keeping").session_expiry(60);
+        let keeping = keeping.login("w", &token("bob", 60, json!({})));
+        let mut keeping = Client::tcp(&gateway, &keeping).await;
+        keeping.subscribe(&[("a/kept", 1)]).await;
+        assert_eq!(keeping.publish(&Publish::new("a/kept", "x", 1)).await, 0);
+        match is_killed {
+            false => drop(owner),
+            true => gateway = gateway.killed(&arguments),
+        }
+        gateway.logs("a will was not published").await;
+    }
 }

@@ -38,9 +38,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 let identity = Arc::new(again.with_quota(self.identity.quota().cloned()));
                 self.broker.flush(&mut self.publisher);
                 self.publisher.act_as(identity.clone());
-                let attached = &self.attached;
+                if let Some(will) = &mut self.will {
+                    will.identity = identity.clone();
+                }
+                let (session, outbox) = (&self.attached.session, &self.attached.outbox);
                 self.broker
-                    .read_as(&attached.session, &attached.outbox, &identity);
+                    .read_as(session, outbox, &identity, self.will.is_some());
                 self.identity = identity;
                 dialogue.say(ReasonCode::Success, data)
             }
