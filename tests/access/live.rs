@@ -312,3 +312,38 @@ async fn over_a_kill_rules_ask_how_the_owner_of_a_will_and_of_a_session_came_in(
     let got = [away.receive().await.payload, away.receive().await.payload];
     assert_eq!(got, [b"gone".to_vec(), b"1".to_vec()]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_will_that_is_owed_over_a_kill_is_published_when_another_user_comes_by_its_clients_name()
+{
+    let guarded = Guarded::start(&["u0", "u1"], ALL);
+    let watcher = Opening::v5("watcher")
+        .login("u1", PASSWORD)
+        .resuming()
+        .session_expiry(300);
+    let mut watching = Client::tcp(&guarded.gateway, &watcher).await;
+    let filters = [("w/gone", 1), ("before", 1), ("after", 1)];
+    watching.subscribe(&filters).await;
+    let will = Will {
+        topic: "w/gone".to_owned(),
+        payload: b"gone".to_vec(),
+        qos: 1,
+        ..Will::default()
+    };
+    let owner = Opening::v5("pump").login("u0", PASSWORD).will(will);
+    let _owner = Client::tcp(&guarded.gateway, &owner).await;
+    // what is acknowledged comes behind the will on the disk
+    let mut publisher = client(&guarded, "publisher", "u1").await;
+    publisher.publish(&Publish::new("before", "", 1)).await;
+    watching.receive_until("before").await;
+    let guarded = guarded.killed(&[]);
+    let _other = client(&guarded, "pump", "u1").await;
+    let mut publisher = client(&guarded, "publisher", "u1").await;
+    publisher.publish(&Publish::new("after", "", 1)).await;
+    let mut watching = Client::tcp(&guarded.gateway, &watcher).await;
+    let received = watching.receive_until("after").await;
+    assert!(
+        received.iter().any(|it| it.payload == b"gone"),
+        "{received:?}"
+    );
+}
