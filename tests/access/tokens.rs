@@ -360,3 +360,25 @@ async fn a_will_is_published_on_the_rights_that_its_client_had_last_also_over_a_
         gateway.logs("a will was not published").await;
     }
 }
+
+#[tokio::test]
+async fn whoever_says_later_who_he_is_is_counted_among_his_connections_from_then_on() {
+    let (gateway, _folder) = gateway_with(RULES, &["--set", "quota.connections=1"]);
+    let auth = || json!({"op": "auth", "token": token("alice", 60, json!({}))});
+    let mut first = JsonSocket::open(gateway.http).await;
+    let mut second = JsonSocket::open(gateway.http).await;
+    // the second time it has its place
+    for _ in 0..2 {
+        let answer = first.answered(auth()).await;
+        assert_eq!(answer["op"], "ok", "{answer}");
+    }
+    let answer = second.answered(auth()).await;
+    json_ws::assert_err(&answer, "quota-exceeded");
+    assert_eq!(second.closed().await, 4429);
+    let other = json!({"op": "auth", "token": token("bob", 60, json!({}))});
+    assert_eq!(first.answered(other).await["op"], "ok");
+    // and its place is free
+    let mut third = JsonSocket::open(gateway.http).await;
+    let answer = third.answered(auth()).await;
+    assert_eq!(answer["op"], "ok", "{answer}");
+}

@@ -78,6 +78,16 @@ struct Speaker {
     held: Option<Held>,
 }
 
+impl Speaker {
+    /// Whether its connections are counted together with those of `other`.
+    fn counts_with(&self, other: &Identity) -> bool {
+        match (self.identity.quota(), other.quota()) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (own, other) => own.is_none() && other.is_none(),
+        }
+    }
+}
+
 /// A token that is being looked at: its key may have to be asked for.
 struct Authenticating {
     to: Ref,
@@ -330,9 +340,9 @@ impl Conversation {
         })?;
         let identity = Arc::new(identity);
         let held = match &mut self.speaker {
-            // the place it has
-            Some(speaker) => speaker.held.take(),
-            None => hold(&identity).inspect_err(|_| self.leave(Goodbye::Unauthenticated))?,
+            // the place it has is among those of the same
+            Some(speaker) if speaker.counts_with(&identity) => speaker.held.take(),
+            _ => hold(&identity).inspect_err(|_| self.leave(Goodbye::TooMany))?,
         };
         self.answers.push_back(frames::ok(to));
         let mut subscriptions = self.subscriptions.iter_mut();
