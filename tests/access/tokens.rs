@@ -13,7 +13,7 @@ use crate::{
 };
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const SECRET: &str = "a secret of at least thirty-two bytes";
 
@@ -381,4 +381,20 @@ async fn whoever_says_later_who_he_is_is_counted_among_his_connections_from_then
     let mut third = JsonSocket::open(gateway.http).await;
     let answer = third.answered(auth()).await;
     assert_eq!(answer["op"], "ok", "{answer}");
+}
+
+#[tokio::test]
+async fn a_socket_that_listens_to_nothing_ends_with_its_token_too() {
+    let (gateway, _folder) = gateway(RULES);
+    let mut socket = JsonSocket::open(gateway.http).await;
+    let brief = json!({"op": "auth", "token": token("alice", 2, json!({}))});
+    assert_eq!(socket.answered(brief).await["op"], "ok");
+    // long before the next ping
+    let in_time = tokio::time::timeout(Duration::from_secs(10), socket.next());
+    let bye = in_time.await.expect("a word about its end");
+    assert_eq!(
+        (&bye["op"], &bye["reason"]),
+        (&"bye".into(), &"token_expired".into())
+    );
+    assert_eq!(socket.closed().await, 4401);
 }

@@ -58,6 +58,8 @@ pub struct Conversation {
     speaker: Option<Speaker>,
     /// It has shown a token, which is being looked at. Nothing is heard meanwhile.
     authenticating: Option<Authenticating>,
+    /// When it is to be asked whether what the client showed counts no more.
+    ends_at: Option<Instant>,
     subscriptions: SelectAll<Subscription>,
     last_sub: u64,
     answers: VecDeque<String>,
@@ -134,6 +136,7 @@ impl Conversation {
             name,
             speaker: None,
             authenticating: None,
+            ends_at: None,
             subscriptions: SelectAll::new(),
             last_sub: 0,
             answers: VecDeque::new(),
@@ -223,6 +226,34 @@ impl Conversation {
         if self.is_over() {
             self.leave(Goodbye::TokenExpired);
         }
+    }
+
+    /// When what the client showed ends, as far as is known now.
+    pub fn ends_at(&self) -> Option<Instant> {
+        self.ends_at
+    }
+
+    /// Ends it if what the client showed does.
+    pub fn end_if_over(&mut self, now: Instant) {
+        if self.ends_at.is_none_or(|end| end > now) {
+            return;
+        }
+        match self.is_over() {
+            true => {
+                self.ends_at = None;
+                self.leave(Goodbye::TokenExpired);
+            }
+            // it was put off
+            false => self.watch_end(),
+        }
+    }
+
+    fn watch_end(&mut self) {
+        let expires = self.speaker.as_ref().and_then(|it| it.identity.expires());
+        self.ends_at = expires.and_then(|at| {
+            let left = at.0.saturating_sub(self.state.broker.now().0);
+            Instant::now().checked_add(Duration::from_millis(left))
+        });
     }
 
     /// Whether what the client showed counts no more. Only one that listens is ended by the broker, too.
@@ -355,19 +386,22 @@ impl Conversation {
 
     /// From now on it is known who speaks. Said the first time.
     fn welcome(&mut self, identity: Arc<Identity>, held: Option<Held>) {
-        let broker = &self.state.broker;
-        let publisher = broker.publisher(identity.clone(), None);
+        let publisher = self.state.broker.publisher(identity.clone(), None);
         let before = self.speaker.replace(Speaker {
             identity,
             publisher,
             held,
         });
+        self.watch_end();
         if before.is_none() {
             let limits = serde_json::to_value(PublicLimits::of(&self.state));
             let mut members = Map::new();
             members.insert("client".to_owned(), self.name.as_str().into());
             members.insert("limits".to_owned(), limits.unwrap_or_default());
-            members.insert("cursor".to_owned(), broker.head().to_string().into());
+            members.insert(
+                "cursor".to_owned(),
+                self.state.broker.head().to_string().into(),
+            );
             self.answers.push_back(frames::control("ready", members));
         }
     }
