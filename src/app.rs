@@ -17,7 +17,7 @@ use crate::{
         newcomers::Newcomers,
         refused::Notes,
         serve,
-        tls::{Tls, files::Fault},
+        tls::{Tls, files::Faults},
         websocket,
     },
     message::Epoch,
@@ -75,7 +75,7 @@ pub enum StartError {
     },
     /// A certificate, or what belongs to it, cannot be used.
     #[error(transparent)]
-    Tls(#[from] Fault),
+    Tls(#[from] Faults),
     /// The data folder cannot be used.
     #[error("store.path = \"{path}\": cannot use this folder: {error}")]
     DataFolder {

@@ -18,7 +18,7 @@ use crate::{
 use arc_swap::ArcSwap;
 use config::Config;
 use crowd::Crowd;
-use files::{Fault, Loaded};
+use files::{Faults, Loaded};
 use parking_lot::Mutex;
 use rustls::{
     ServerConfig,
@@ -79,7 +79,7 @@ pub enum NoTls {
 
 impl Tls {
     /// For a listener, from the files that its settings name.
-    pub fn load(listener: Listener, config: Config) -> Result<Self, Fault> {
+    pub fn load(listener: Listener, config: Config) -> Result<Self, Faults> {
         let section = match listener {
             Listener::Mqtt | Listener::Mqtts | Listener::MqttUnix => "mqtt.tls",
             Listener::Http | Listener::Https | Listener::HttpUnix => "http.tls",

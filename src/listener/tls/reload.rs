@@ -5,7 +5,7 @@
 
 use super::{
     Tls, Versed,
-    files::{self, Fault},
+    files::{self, Faults},
 };
 use crate::{metrics::METRICS, watched};
 use std::sync::Arc;
@@ -43,12 +43,12 @@ impl Tls {
                             );
                         }
                     }
-                    Ok(Err(fault)) => {
+                    Ok(Err(faults)) => {
                         outdated.set(true);
                         METRICS.tls_reload_failures.inc();
                         tracing::warn!(
                             listener = self.listener.name(),
-                            "certificates not reloaded, those from before stay in use: {fault}"
+                            "certificates not reloaded, those from before stay in use: {faults}"
                         );
                     }
                     Err(error) => tracing::error!(%error, "certificates not reloaded"),
@@ -58,7 +58,7 @@ impl Tls {
     }
 
     /// Reads the files again. True if they say something new.
-    fn renew(&self) -> Result<bool, Fault> {
+    fn renew(&self) -> Result<bool, Faults> {
         let loaded = files::load(self.section, &self.config)?;
         let mut digest = self.digest.lock();
         if *digest == loaded.digest {
