@@ -32,6 +32,12 @@ impl Tls {
                 let renewed = tokio::task::spawn_blocking(move || tls.renew()).await;
                 match renewed {
                     Ok(Ok(is_new)) => {
+                        if outdated.0 && !is_new {
+                            tracing::info!(
+                                listener = self.listener.name(),
+                                "certificates can be used again, and are those in use"
+                            );
+                        }
                         outdated.set(false);
                         if is_new {
                             end_withdrawn();
