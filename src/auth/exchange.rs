@@ -1,7 +1,8 @@
 //! Extended authentication (section 4.12 of MQTT 5): methods that need more than what fits into CONNECT.
 //!
 //! A method is a pure state machine per exchange: data of the client in, a [`Step`] out. It reads no clock and waits
-//! for nothing: what it has to have first it names, and is asked again when that is there. What it is asked when, and what a client may say in between, is decided here and once for all methods.
+//! for nothing: what it has to have first it names, and is asked again when that is there. What it is asked when, and what
+//! a client may say in between, is decided here and once for all methods.
 
 use super::identity::Identity;
 use crate::mqtt::{auth::Auth, reason::ReasonCode};

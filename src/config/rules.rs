@@ -77,8 +77,8 @@ pub fn check(settings: &Settings, sources: &Sources) -> Vec<Fault> {
     if settings.auth.certificate_user.is_some() && !asks_for_certificates {
         fault(
             "auth.certificate_user",
-            "needs mqtt.tls.client_ca or http.tls.client_ca, the CAs that vouch for clients: without one nobody is asked for a \
-             certificate"
+            "needs mqtt.tls.client_ca or http.tls.client_ca, the CAs that vouch for clients: without one \
+             nobody is asked for a certificate"
                 .to_owned(),
         );
     }

@@ -1,8 +1,8 @@
 //! TLS on a listener: the handshake, and certificates that can change while it goes on.
 //!
 //! What is read from files stands in one place that every handshake looks at, so a change is for the connections that
-//! come after it; open ones keep what they began with, but the certificates of their clients are looked at again. The cryptography is named here and is never the process's
-//! default, which any dependency could change.
+//! come after it; open ones keep what they began with, but the certificates of their clients are looked at again.
+//! The cryptography is named here and is never the process's default, which any dependency could change.
 
 pub mod config;
 mod crowd;
