@@ -17,7 +17,7 @@ use crate::{
         newcomers::Newcomers,
         refused::Notes,
         serve,
-        tls::{Tls, files::Fault},
+        tls::{Tls, files::Faults},
         websocket,
     },
     message::Epoch,
@@ -75,7 +75,7 @@ pub enum StartError {
     },
     /// A certificate, or what belongs to it, cannot be used.
     #[error(transparent)]
-    Tls(#[from] Fault),
+    Tls(#[from] Faults),
     /// The data folder cannot be used.
     #[error("store.path = \"{path}\": cannot use this folder: {error}")]
     DataFolder {
@@ -229,13 +229,16 @@ impl Gateway {
         background.push(tokio::spawn(access::keep_keys_fresh(chain.clone())));
         background.push(tokio::spawn(access::watch(
             files,
-            chain,
+            chain.clone(),
             broker.clone(),
             asked,
         )));
         for tls in [mqtt.tls, web.tls].into_iter().flatten() {
             let asked = Arc::new(Notify::new());
-            background.push(tokio::spawn(Tls::keep_current(tls, asked.clone())));
+            let (chain, broker) = (chain.clone(), broker.clone());
+            let end_withdrawn = move || access::end_withdrawn(&chain, &broker);
+            let keeping = Tls::keep_current(tls, asked.clone(), end_withdrawn);
+            background.push(tokio::spawn(keeping));
             watchers.push(asked);
         }
         for way in mqtt.ways {

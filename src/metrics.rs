@@ -315,7 +315,8 @@ pub struct Metrics {
     pub streams_open: Gauge,
     /// Copies a web stream did not get because it fell behind.
     pub stream_drops: Counter,
-    /// Files with passwords, rules or certificates that had changed and could not be used.
+    /// Files with passwords, keys of tokens or rules that had changed and could not be used; certificates are counted by
+    /// `tls_reload_failures`.
     pub reloads_failed: Counter,
     refused: [Counter; Refusal::ALL.len()],
     responses: [Counter; 5],

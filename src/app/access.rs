@@ -118,8 +118,8 @@ async fn reload_passwords(chain: &Arc<Chain>, broker: &Broker) {
     }
 }
 
-/// Ends whoever is in by a password that is none any more.
-fn end_withdrawn(chain: &Chain, broker: &Broker) {
+/// Ends whoever is in by a password or a certificate that is none any more.
+pub fn end_withdrawn(chain: &Chain, broker: &Broker) {
     broker.end_where(|identity| !chain.still_holds(identity));
 }
 

@@ -1,14 +1,19 @@
 //! What a client's certificate says of its holder.
 //!
 //! Only reads. Whether anything of it is true has been settled before: the handshake has checked the chain up to a CA
-//! that the operator trusts, the dates, and that the client has the key.
+//! that the operator trusts, the dates, and that the client has the key. Whoever can tell that it is no longer so, since it
+//! was revoked, says so here.
 
+use crate::message::Millis;
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
+use std::{
+    fmt::Write,
+    sync::atomic::{AtomicBool, Ordering},
+};
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 /// The names in a certificate, and what identifies the certificate itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Certificate {
     /// Common name of the subject, if there is exactly one and it is plain text.
     pub common_name: Option<String>,
@@ -20,6 +25,10 @@ pub struct Certificate {
     pub emails: Vec<String>,
     /// SHA-256 of the certificate, 64 lower-case hexadecimal digits.
     pub fingerprint: String,
+    /// Its `notAfter`.
+    pub ends: Millis,
+    /// It has been revoked, or nobody vouches for it any more.
+    withdrawn: AtomicBool,
 }
 
 /// The bytes are no certificate of X.509.
@@ -69,6 +78,8 @@ impl Certificate {
             uris: Vec::new(),
             emails: Vec::new(),
             fingerprint: hexadecimal(&Sha256::digest(der)),
+            ends: ends(&parsed),
+            withdrawn: AtomicBool::new(false),
         };
         let alternatives = parsed.subject_alternative_name().map_err(|_| Unreadable)?;
         for name in alternatives.iter().flat_map(|it| &it.value.general_names) {
@@ -84,6 +95,21 @@ impl Certificate {
         }
         Ok(certificate)
     }
+
+    /// Whether it is no longer what it was at the handshake.
+    pub fn is_withdrawn(&self) -> bool {
+        self.withdrawn.load(Ordering::Relaxed)
+    }
+
+    /// Somebody has asked again whether it is good.
+    pub fn set_withdrawn(&self, is_withdrawn: bool) {
+        self.withdrawn.store(is_withdrawn, Ordering::Relaxed);
+    }
+}
+
+fn ends(parsed: &X509Certificate<'_>) -> Millis {
+    let seconds = u64::try_from(parsed.validity().not_after.timestamp());
+    Millis(seconds.unwrap_or_default().saturating_mul(1000))
 }
 
 /// Of two common names either could be meant, so neither is taken.
@@ -171,15 +197,16 @@ mod tests {
     #[test]
     fn what_is_no_certificate_is_unreadable() {
         for bytes in [&b""[..], b"MQTT", &[0x30, 0x80], &[0x30; 64]] {
-            assert_eq!(Certificate::from_der(bytes), Err(Unreadable));
+            assert_eq!(Certificate::from_der(bytes).err(), Some(Unreadable));
         }
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(Vec::new()).unwrap();
         let mut der = params.self_signed(&key).unwrap().der().to_vec();
         for cut in 0..der.len() {
-            assert_eq!(Certificate::from_der(&der[..cut]), Err(Unreadable), "{cut}");
+            let cut = Certificate::from_der(&der[..cut]);
+            assert_eq!(cut.err(), Some(Unreadable));
         }
         der.push(0);
-        assert_eq!(Certificate::from_der(&der), Err(Unreadable));
+        assert_eq!(Certificate::from_der(&der).err(), Some(Unreadable));
     }
 }

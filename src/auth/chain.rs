@@ -42,7 +42,7 @@ pub struct Shown<'a> {
     /// In so many words.
     pub credentials: Credentials<'a>,
     /// The client's certificate, if it is known to be genuine.
-    pub certificate: Option<&'a Certificate>,
+    pub certificate: Option<&'a Arc<Certificate>>,
     /// Where it comes from; `None` is a socket in the file system.
     pub ip: Option<IpAddr>,
 }
@@ -120,8 +120,9 @@ impl Chain {
     pub fn still_holds(&self, identity: &Identity) -> bool {
         match (identity.proof(), identity.user(), &self.passwords) {
             (Proof::Password(line), Some(user), Some(passwords)) => {
-                passwords.line_of(user) == Some(line)
+                passwords.line_of(user) == Some(*line)
             }
+            (Proof::Certificate(certificate), ..) => !certificate.is_withdrawn(),
             _ => true,
         }
     }
@@ -135,12 +136,13 @@ impl Chain {
     /// certificate. From an address where too much was wrong nothing is looked at for a while.
     pub async fn prove(&self, shown: Shown<'_>, subject: Subject) -> Result<Identity, Unproven> {
         let named = shown.certificate.zip(self.certificate_user);
-        let named = named.and_then(|(certificate, by)| by.name_in(certificate));
+        let named =
+            named.and_then(|(certificate, by)| Some((certificate, by.name_in(certificate)?)));
         let is_guess = self.has_authenticators()
             && match shown.credentials {
                 Credentials::Nothing => false,
                 Credentials::Password { user, password } => {
-                    !(password.is_empty() && named.as_deref() == Some(user))
+                    !(password.is_empty() && is_named(&named, user))
                 }
                 Credentials::Token(_) => true,
             };
@@ -161,22 +163,22 @@ impl Chain {
         &self,
         shown: Shown<'_>,
         if_wrong: Wrong,
-        named: Option<String>,
+        named: Option<Named<'_>>,
         mut subject: Subject,
     ) -> Result<Identity, Unproven> {
+        // whoever names himself as his certificate does shows that, and no password
+        let by_certificate = match shown.credentials {
+            Credentials::Nothing => true,
+            Credentials::Password { user, password } => {
+                password.is_empty() && is_named(&named, user)
+            }
+            Credentials::Token(_) => false,
+        };
+        if let Some((certificate, user)) = named.filter(|_| by_certificate) {
+            subject.user = Some(user.into());
+            return self.certified(certificate, subject);
+        }
         let proof = match shown.credentials {
-            Credentials::Nothing if named.is_some() => {
-                subject.user = named.map(Into::into);
-                Proof::Certificate
-            }
-            // whoever names himself as his certificate does shows that, and no password
-            Credentials::Password {
-                user,
-                password: b"",
-            } if named.as_deref() == Some(user) => {
-                subject.user = Some(user.into());
-                Proof::Certificate
-            }
             // a name that nobody looks at is none
             _ if self.anonymous && !self.has_authenticators() => Proof::None,
             Credentials::Nothing if self.anonymous => Proof::None,
@@ -219,6 +221,22 @@ impl Chain {
             }
         };
         Ok(Identity::new(subject, self.access.clone()).proven_by(proof))
+    }
+
+    /// A connection may go on for longer than its certificate.
+    fn certified(
+        &self,
+        certificate: &Arc<Certificate>,
+        subject: Subject,
+    ) -> Result<Identity, Unproven> {
+        if certificate.is_withdrawn() || certificate.ends <= Millis(now() * 1000) {
+            let why = "a certificate that has expired or was withdrawn";
+            return Err(Unproven::Expired(why.to_owned()));
+        }
+        let identity = Identity::new(subject, self.access.clone());
+        Ok(identity
+            .proven_by(Proof::Certificate(certificate.clone()))
+            .proven_only_until(certificate.ends))
     }
 
     fn admit(&self, address: Address) -> Result<(), Unproven> {
@@ -274,7 +292,7 @@ impl Chain {
     }
 
     /// As [`Chain::prove`], for a token alone, of somebody at this address.
-    pub fn prove_by_token(
+    pub async fn prove_by_token(
         &self,
         token: &str,
         ip: Option<IpAddr>,
@@ -282,7 +300,8 @@ impl Chain {
     ) -> Result<Identity, Unproven> {
         let address = Address::of(ip);
         self.admit(address)?;
-        let proven = self.prove_token(token, subject);
+        let claims = self.tokens()?.verify_or_fetch(token, now()).await;
+        let proven = self.bearer(claims, subject);
         let shown = Credentials::Token(token);
         self.note(address, shown, self.as_wrong(shown), &proven);
         proven.map(|identity| self.with_quota(identity, ip))
@@ -306,10 +325,16 @@ impl Chain {
         }
     }
 
-    /// As [`Chain::prove`] for a token whose key is known: takes no time to speak of.
+    /// As [`Chain::prove`] for a token whose key is known: takes no time to speak of. If it is in vain, see
+    /// [`Chain::fetch_for`].
     pub fn prove_token(&self, token: &str, subject: Subject) -> Result<Identity, Unproven> {
         let claims = self.tokens()?.verify(token, now());
         self.bearer(claims, subject)
+    }
+
+    /// What to await before a token is shown again that was shown in vain; `None` if nothing could change that.
+    pub fn fetch_for(&self, token: &str) -> Option<impl Future<Output = ()> + Send + use<>> {
+        self.tokens.as_ref()?.fetch_for(token)
     }
 
     fn tokens(&self) -> Result<&Verifier, Unproven> {
@@ -354,6 +379,13 @@ impl Chain {
         let has_shape = text.bytes().filter(|byte| *byte == b'.').count() == 2;
         has_shape.then_some((tokens, text))
     }
+}
+
+/// A certificate, and the name in it that is a user.
+type Named<'a> = (&'a Arc<Certificate>, String);
+
+fn is_named(named: &Option<Named<'_>>, user: &str) -> bool {
+    named.as_ref().is_some_and(|(_, name)| name == user)
 }
 
 /// By the wall clock, as tokens mean it.

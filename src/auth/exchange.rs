@@ -1,12 +1,17 @@
 //! Extended authentication (section 4.12 of MQTT 5): methods that need more than what fits into CONNECT.
 //!
 //! A method is a pure state machine per exchange: data of the client in, a [`Step`] out. It reads no clock and waits
-//! for nothing. What it is asked when, and what a client may say in between, is decided here and once for all methods.
+//! for nothing: what it has to have first it names, and is asked again when that is there. What it is asked when, and what
+//! a client may say in between, is decided here and once for all methods.
 
 use super::identity::Identity;
 use crate::mqtt::{auth::Auth, reason::ReasonCode};
 use bytes::Bytes;
-use std::sync::Arc;
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
 /// A way to prove who one is, under the name that clients give as Authentication Method.
 pub trait Method: Send + Sync {
@@ -19,7 +24,7 @@ pub trait Method: Send + Sync {
 
 /// One run of a method.
 pub trait Exchange: Send {
-    /// Takes what the client said last.
+    /// Takes what the client said last; the same once more when [`Step::Later`] has come.
     fn step(&mut self, data: Option<Bytes>) -> Step;
 }
 
@@ -38,7 +43,12 @@ pub enum Step {
     Refused(String),
     /// It was, until a moment that is over: as above, but no guess.
     Expired(String),
+    /// It cannot be told before this.
+    Later(Awaited),
 }
+
+/// What a step has to have first.
+pub type Awaited = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The methods that clients may name; none, unless some are offered.
 #[derive(Clone, Default)]
@@ -61,6 +71,15 @@ pub struct Dialogue {
     method: Arc<dyn Method>,
     /// Under way, and the client's turn.
     exchange: Option<Box<dyn Exchange>>,
+    /// Under way, and nobody's turn.
+    later: Option<Box<Later>>,
+}
+
+/// A step that is to be taken again.
+struct Later {
+    awaited: Awaited,
+    exchange: Box<dyn Exchange>,
+    data: Option<Bytes>,
 }
 
 /// What the gateway does in its turn.
@@ -78,6 +97,8 @@ pub enum Turn {
     Refused(String),
     /// As [`Step::Expired`].
     Expired(String),
+    /// It has no turn before [`Dialogue::poll_later`] brings one.
+    Later,
 }
 
 /// What a client may not say in an exchange, although it is well formed.
@@ -95,6 +116,7 @@ impl Dialogue {
         let mut dialogue = Dialogue {
             method,
             exchange: None,
+            later: None,
         };
         let exchange = dialogue.method.begin();
         let turn = dialogue.step(exchange, data);
@@ -106,12 +128,27 @@ impl Dialogue {
         if auth.method.as_deref() != Some(self.method.name()) {
             return Err(Breach::OtherMethod);
         }
+        if self.later.is_some() {
+            return Err(Breach::OutOfTurn);
+        }
         let exchange = match (auth.reason, self.exchange.take()) {
             (ReasonCode::ContinueAuthentication, Some(exchange)) => exchange,
             (ReasonCode::ReAuthenticate, None) => self.method.begin(),
             _ => return Err(Breach::OutOfTurn),
         };
         Ok(self.step(exchange, auth.data))
+    }
+
+    /// The turn that [`Turn::Later`] told of; never ready without that.
+    pub fn poll_later(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        let Some(later) = &mut self.later else {
+            return Poll::Pending;
+        };
+        ready!(later.awaited.as_mut().poll(cx));
+        match self.later.take() {
+            Some(later) => Poll::Ready(self.step(later.exchange, later.data)),
+            None => Poll::Pending,
+        }
     }
 
     /// The method's name, as every AUTH and a successful CONNACK repeat it [MQTT-4.12.0-5].
@@ -130,7 +167,7 @@ impl Dialogue {
     }
 
     fn step(&mut self, mut exchange: Box<dyn Exchange>, data: Option<Bytes>) -> Turn {
-        match exchange.step(data) {
+        match exchange.step(data.clone()) {
             Step::Continue(data) => {
                 self.exchange = Some(exchange);
                 Turn::Say(self.say(ReasonCode::ContinueAuthentication, data))
@@ -138,6 +175,14 @@ impl Dialogue {
             Step::Done { identity, data } => Turn::Done { identity, data },
             Step::Refused(why) => Turn::Refused(why),
             Step::Expired(why) => Turn::Expired(why),
+            Step::Later(awaited) => {
+                self.later = Some(Box::new(Later {
+                    awaited,
+                    exchange,
+                    data,
+                }));
+                Turn::Later
+            }
         }
     }
 }
@@ -224,6 +269,51 @@ mod tests {
         assert!(matches!(wrong, Ok(Turn::Refused(_))));
         let late = dialogue.hear(auth(ContinueAuthentication, "counting", "2"));
         assert_eq!(late.err(), Some(Breach::OutOfTurn));
+    }
+
+    /// Knows at its second look.
+    struct Slow;
+
+    struct Looked(bool);
+
+    impl Method for Slow {
+        fn name(&self) -> &str {
+            "slow"
+        }
+
+        fn begin(&self) -> Box<dyn Exchange> {
+            Box::new(Looked(false))
+        }
+    }
+
+    impl Exchange for Looked {
+        fn step(&mut self, data: Option<Bytes>) -> Step {
+            assert_eq!(data.as_deref(), Some(&b"1"[..]), "the same again");
+            match std::mem::replace(&mut self.0, true) {
+                false => Step::Later(Box::pin(async {})),
+                true => Step::Done {
+                    identity: Identity::anonymous(),
+                    data: None,
+                },
+            }
+        }
+    }
+
+    #[test]
+    fn a_step_that_needs_something_first_is_taken_again_and_the_client_has_no_turn_meanwhile() {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let (mut dialogue, turn) = Dialogue::open(Arc::new(Slow), Some("1".into()));
+        assert!(matches!(turn, Turn::Later));
+        for reason in [
+            ReasonCode::ContinueAuthentication,
+            ReasonCode::ReAuthenticate,
+        ] {
+            let heard = dialogue.hear(auth(reason, "slow", "2"));
+            assert_eq!(heard.err(), Some(Breach::OutOfTurn));
+        }
+        let turn = dialogue.poll_later(&mut cx);
+        assert!(matches!(turn, Poll::Ready(Turn::Done { .. })));
+        assert!(dialogue.poll_later(&mut cx).is_pending(), "it is done");
     }
 
     #[test]

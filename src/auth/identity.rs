@@ -2,6 +2,7 @@
 //!
 //! An identity obeys the rules in force at the moment it is asked. They are compiled for it once per change of the rules.
 
+use super::certificate::Certificate;
 use super::quota::Quota;
 use super::rules::{
     Actions, RuleId, Subject, Via, Way,
@@ -58,7 +59,7 @@ struct Compiled {
 }
 
 /// What proved who somebody is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub enum Proof {
     /// Nothing: anonymous, or what was kept over a start.
     #[default]
@@ -68,7 +69,7 @@ pub enum Proof {
     /// A token.
     Token,
     /// A client certificate.
-    Certificate,
+    Certificate(Arc<Certificate>),
 }
 
 /// When something ends; shared by all that ends with it, and may be put off.
@@ -124,7 +125,7 @@ impl Clone for Identity {
             token: self.token.clone(),
             ticket: self.ticket.clone(),
             quota: self.quota.clone(),
-            proof: self.proof,
+            proof: self.proof.clone(),
             only_as: self.only_as.clone(),
             proven_until: self.proven_until,
             expires: self.expires.clone(),
@@ -268,6 +269,13 @@ impl Identity {
         other
     }
 
+    /// As `self`, by another listener.
+    pub fn at(&self, listener: &'static str) -> Self {
+        let mut other = self.clone();
+        other.subject.listener = listener;
+        other
+    }
+
     /// As `self`, for the will it leaves: only a bridge's will is accepted where a bridge tells its state.
     pub fn for_will(self, topic: &TopicName) -> Self {
         let bridge = topic.starts_with(BRIDGE_STATE);
@@ -307,8 +315,8 @@ impl Identity {
     }
 
     /// What proved it.
-    pub fn proof(&self) -> Proof {
-        self.proof
+    pub fn proof(&self) -> &Proof {
+        &self.proof
     }
 
     /// Whether that is over.

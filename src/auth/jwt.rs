@@ -19,8 +19,9 @@ pub use key::KeyFault;
 pub use keys::{Change, KeySet, MAX_KEY_BYTES, take_place};
 pub use token::MAX_TOKEN;
 
-use super::config::Jwt;
+use super::{config::Jwt, jwks::Jwks};
 use keys::Keys;
+use std::sync::Arc;
 use token::Token;
 
 /// Why a token is not accepted; of two, the one further down says more. For the log only.
@@ -158,14 +159,30 @@ impl Verifier {
         if first.is_ok() {
             return first;
         }
-        for trusted in self.for_issuer(&token) {
-            if let Some(jwks) = trusted.keys.on_the_web()
-                && trusted.keys.now().for_token(&token).is_empty()
-            {
-                jwks.fetch_if_due().await;
-            }
+        for jwks in self.without_key(&token) {
+            jwks.fetch_if_due().await;
         }
         self.ask(&token, now)
+    }
+
+    /// What to await before a token that [`Verifier::verify`] did not accept is verified again, as
+    /// [`Verifier::verify_or_fetch`] does. `None` if no set on the web could have its key.
+    pub fn fetch_for(&self, token: &str) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let token = Token::parse(token).ok()?;
+        let sets: Vec<Arc<Jwks>> = self.without_key(&token).cloned().collect();
+        (!sets.is_empty()).then_some(async move {
+            for jwks in sets {
+                jwks.fetch_if_due().await;
+            }
+        })
+    }
+
+    /// The sets on the web that could have a key for this token, and have none.
+    fn without_key(&self, token: &Token<'_>) -> impl Iterator<Item = &Arc<Jwks>> {
+        self.for_issuer(token).filter_map(|trusted| {
+            let jwks = trusted.keys.on_the_web()?;
+            jwks.keys().for_token(token).is_empty().then_some(jwks)
+        })
     }
 
     fn ask(&self, token: &Token<'_>, now: u64) -> Result<Claims, TokenFault> {

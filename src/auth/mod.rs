@@ -3,7 +3,7 @@
 //! This room decides about topics and proofs. It never learns how a message came in, and never talks to a client.
 //!
 //! Proofs: [`password`] with [`recent`], which knows again what was right a moment ago; [`jwt`] with [`jwks`], the keys that
-//! are on the web; and [`exchange`] for methods of more than one step. [`credentials`] has the first two as the settings
+//! are on the web; and [`exchange`] for methods of more than one step. [`loaded`] has the first two as the settings
 //! want them.
 
 pub mod address;

@@ -28,12 +28,19 @@ impl Method for TokenMethod {
     }
 
     fn begin(&self) -> Box<dyn Exchange> {
-        Box::new(Waiting(self.chain.clone()))
+        Box::new(Waiting {
+            chain: self.chain.clone(),
+            has_asked: false,
+        })
     }
 }
 
 /// For the token, which is all there is to say.
-struct Waiting(Arc<Chain>);
+struct Waiting {
+    chain: Arc<Chain>,
+    /// Keys on the web were asked for because of it.
+    has_asked: bool,
+}
 
 impl Exchange for Waiting {
     fn step(&mut self, data: Option<Bytes>) -> Step {
@@ -41,13 +48,24 @@ impl Exchange for Waiting {
         let Ok(token) = std::str::from_utf8(token) else {
             return Step::Refused("a token that is no text".to_owned());
         };
-        match self.0.prove_token(token, Subject::default()) {
-            Ok(identity) => Step::Done {
-                identity: Arc::new(identity),
-                data: None,
-            },
-            Err(Unproven::Expired(why)) => Step::Expired(why),
-            Err(unproven) => Step::Refused(unproven.to_string()),
+        let unproven = match self.chain.prove_token(token, Subject::default()) {
+            Ok(identity) => {
+                return Step::Done {
+                    identity: Arc::new(identity),
+                    data: None,
+                };
+            }
+            Err(unproven) => unproven,
+        };
+        if !self.has_asked
+            && let Some(fetch) = self.chain.fetch_for(token)
+        {
+            self.has_asked = true;
+            return Step::Later(Box::pin(fetch));
+        }
+        match unproven {
+            Unproven::Expired(why) => Step::Expired(why),
+            unproven => Step::Refused(unproven.to_string()),
         }
     }
 }

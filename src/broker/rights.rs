@@ -5,7 +5,10 @@ use super::{
     outbox::{CloseReason, Outbox},
 };
 use crate::{
-    auth::identity::Identity, message::Millis, routing::Subscriber as _, session::Session,
+    auth::identity::Identity,
+    message::{Delivery, Millis},
+    routing::Subscriber as _,
+    session::Session,
 };
 use hashbrown::HashSet;
 use parking_lot::Mutex;
@@ -137,10 +140,16 @@ impl Broker {
         self.serve_set_aside();
     }
 
-    /// A session's client has proved itself anew.
-    pub fn read_as(&self, session: &Session, outbox: &Arc<Outbox>, identity: &Arc<Identity>) {
+    /// A session's client, whose will may be owed, has proved itself anew.
+    pub fn read_as(
+        &self,
+        session: &Session,
+        outbox: &Arc<Outbox>,
+        identity: &Arc<Identity>,
+        owes_will: bool,
+    ) {
         outbox.read_as(identity.clone());
-        if outbox.is_durable() {
+        if outbox.is_durable() || owes_will {
             self.keep_way(session.client_id(), identity);
         }
         self.watch_expiry(outbox);
@@ -150,8 +159,13 @@ impl Broker {
 
     /// What waits here and is denied now goes; what is of a share group is for its other members.
     pub(super) fn drop_denied(&self, outbox: &Arc<Outbox>) {
-        let except = Some(outbox.key());
         let shared = outbox.drop_denied();
+        self.pass_on_denied(&shared, outbox);
+    }
+
+    /// What was of a share group and is denied to this member is for the others.
+    pub fn pass_on_denied(&self, shared: &[Delivery], outbox: &Outbox) {
+        let except = Some(outbox.key());
         shared
             .iter()
             .for_each(|delivery| self.pass_on(delivery, except));

@@ -3,11 +3,12 @@
 use super::{FAILED, USED_WRONGLY, end};
 use crate::{
     app,
-    auth::loaded::Loaded,
+    auth::loaded::{LoadFault, Loaded},
     config::{
         self, Settings,
         fault::{Fault, Faults},
     },
+    listener::tls,
     observe::log,
 };
 use std::{
@@ -83,15 +84,32 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 /// The settings, with a look into the files that they name.
 fn checked(file: Option<&Path>, flags: Vec<(String, String)>) -> Result<Settings, Faults> {
     let settings = config::load(file, environment(), flags)?;
-    Loaded::load(&settings.auth).map_err(|faults| {
-        let faults = faults.into_iter().map(|fault| Fault {
-            path: fault.path.to_owned(),
-            what: fault.what,
+    let mut faults = Vec::new();
+    let mut fault = |path: String, what: String| {
+        faults.push(Fault {
+            path,
+            what,
             place: None,
         });
-        Faults(faults.collect())
-    })?;
-    Ok(settings)
+    };
+    if let Err(found) = Loaded::load(&settings.auth) {
+        for LoadFault { path, what } in found {
+            fault(path.to_owned(), what);
+        }
+    }
+    let tls = [
+        ("mqtt.tls", &settings.mqtt.tls),
+        ("http.tls", &settings.http.tls),
+    ];
+    for (section, tls) in tls.into_iter().filter(|(_, tls)| tls.is_on()) {
+        if let Err(tls::files::Faults(found)) = tls::files::load(section, tls) {
+            found.iter().for_each(|it| fault(it.key(), it.what()));
+        }
+    }
+    match faults.is_empty() {
+        true => Ok(settings),
+        false => Err(Faults(faults)),
+    }
 }
 
 /// Runs the gateway until it is told to stop.

@@ -359,12 +359,12 @@ mod tests {
 
     #[test]
     fn an_address_for_tls_needs_anonymous_said_aloud_and_a_socket_file_does_not() {
-        let tls = "bind = '0.0.0.0:8883'\ncert = 'c'\nkey = 'k'\n";
-        let text = format!("[mqtt.tls]\n{tls}[http.tls]\n{tls}");
+        let tls = |port| format!("bind = '0.0.0.0:{port}'\ncert = 'c'\nkey = 'k'\n");
+        let text = format!("[mqtt.tls]\n{}[http.tls]\n{}", tls(8883), tls(8443));
         let found = faults(&text);
         assert_eq!(found.len(), 2, "{found:?}");
         assert!(found[0].starts_with("mqtt.tls.bind: 0.0.0.0:8883 can be reached from other"));
-        assert!(found[1].starts_with("http.tls.bind: 0.0.0.0:8883 can be reached from other"));
+        assert!(found[1].starts_with("http.tls.bind: 0.0.0.0:8443 can be reached from other"));
         assert!(load_text(&format!("auth.anonymous = true\n{text}")).is_ok());
         assert!(load_text(&text.replace("0.0.0.0", "127.0.0.1")).is_ok());
         assert!(load_text("mqtt.unix = '/run/tidegate'\nhttp.unix = '/run/web'").is_ok());
@@ -395,6 +395,37 @@ mod tests {
         let settings = load_text(table).unwrap();
         assert_eq!(settings.http.tls.cert.as_deref(), Some(Path::new("c")));
         assert!(faults("http.tls.client_cert = 'maybe'")[0].contains("expected one of"));
+    }
+
+    #[test]
+    fn users_by_certificate_need_a_listener_that_asks_for_certificates() {
+        let user = "auth.certificate_user = 'cn'\n";
+        let found = faults(user);
+        assert!(
+            found[0].starts_with("auth.certificate_user: needs mqtt.tls.client_ca or http.tls"),
+            "{found:?}"
+        );
+        assert_eq!(found.len(), 1, "{found:?}");
+        for section in ["mqtt", "http"] {
+            let tls = format!("{section}.tls = {{ cert = 'c', key = 'k', client_ca = 'a' }}");
+            assert!(load_text(&format!("{user}{tls}")).is_ok());
+        }
+    }
+
+    #[test]
+    fn two_listeners_need_two_addresses() {
+        let found = faults("mqtt.bind = '127.0.0.1:80'\nhttp.bind = '127.0.0.1:80'");
+        let told = "http.bind: 127.0.0.1:80 is what mqtt.bind has already; ";
+        assert!(found[0].starts_with(told), "{found:?}");
+        assert_eq!(found.len(), 1, "{found:?}");
+        let tls = "bind = '127.0.0.1:1883'\ncert = 'c'\nkey = 'k'";
+        let found = faults(&format!("[mqtt.tls]\n{tls}"));
+        assert!(found[0].starts_with("mqtt.tls.bind: "), "{found:?}");
+        // the system finds two
+        let free = "mqtt.bind = '127.0.0.1:0'\nhttp.bind = '127.0.0.1:0'";
+        assert!(load_text(free).is_ok());
+        let beside = "mqtt.bind = '127.0.0.1:80'\nhttp.bind = '127.0.0.2:80'";
+        assert!(load_text(beside).is_ok());
     }
 
     #[test]

@@ -71,6 +71,29 @@ pub fn check(settings: &Settings, sources: &Sources) -> Vec<Fault> {
             "needs mqtt.server_reference, the server that clients are to use".to_owned(),
         );
     }
+    let asks_for_certificates = [&mqtt.tls, &http.tls]
+        .iter()
+        .any(|it| it.client_ca.is_some());
+    if settings.auth.certificate_user.is_some() && !asks_for_certificates {
+        fault(
+            "auth.certificate_user",
+            "needs mqtt.tls.client_ca or http.tls.client_ca, the CAs that vouch for clients: without one \
+             nobody is asked for a certificate"
+                .to_owned(),
+        );
+    }
+    let addresses: Vec<_> = addresses(settings).collect();
+    for (at, (path, bind)) in addresses.iter().enumerate() {
+        let taken = addresses[..at].iter().find(|(_, other)| other == bind);
+        if let Some((other, _)) = taken.filter(|_| bind.port() != 0) {
+            fault(
+                path,
+                format!(
+                    "{bind} is what {other} has already; each listener needs an address of its own"
+                ),
+            );
+        }
+    }
     for (entry, number) in settings.auth.jwt.iter().zip(1..) {
         for what in entry.faults() {
             fault("auth.jwt", format!("entry {number} {what}"));

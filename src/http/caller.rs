@@ -68,7 +68,7 @@ pub async fn identify(state: &State, request: &mut Request) -> Result<(), Proble
         (None, shown, _) => prove(state, &shown, request.extensions()).await,
     };
     let identity = identity.and_then(|identity| match state.chain.still_holds(&identity) {
-        true => Ok(identity),
+        true => Ok(come_in(identity, listener_of(request.extensions()))),
         false => Err(wrong("what it was given for holds no longer")),
     });
     match identity {
@@ -78,6 +78,15 @@ pub async fn identify(state: &State, request: &mut Request) -> Result<(), Proble
         }
         Err(Unproven::Needed) if may_come_later => Ok(()),
         Err(unproven) => Err(refused(&unproven)),
+    }
+}
+
+/// What a ticket or a cookie stands for may have been given out at another listener than it comes in by now: rules ask for
+/// this one.
+fn come_in(identity: Arc<Identity>, listener: &'static str) -> Arc<Identity> {
+    match identity.subject().listener == listener {
+        true => identity,
+        false => Arc::new(identity.at(listener)),
     }
 }
 
@@ -228,7 +237,7 @@ impl Shown {
         let arrival = noted.get::<Connection>().map(|it| &it.arrival);
         chain::Shown {
             credentials: self.as_credentials(),
-            certificate: arrival.and_then(|it| it.certificate.as_deref()),
+            certificate: arrival.and_then(|it| it.certificate.as_ref()),
             ip: arrival.and_then(|it| it.peer.ip()),
         }
     }

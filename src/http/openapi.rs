@@ -187,7 +187,7 @@ fn websocket_frames() -> Value {
     json!({
         "client": {
             "auth": {
-                "description": "Who it is; first, if at all. Answered by `ok`; a token that proves nothing by `err` and close 4401.",
+                "description": "Who it is; first, if at all. Answered by `ok`; a token that proves nothing by `err` and close 4401, one of a user who has `quota.connections` already by `err` and close 4429.",
                 "data": {"type": "object", "required": ["token"], "properties": {"token": text()}}
             },
             "sub": {

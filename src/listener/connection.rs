@@ -26,7 +26,11 @@ use super::{
     refused::Notes,
 };
 use crate::{
-    auth::{exchange::Dialogue, identity::Identity, quota::Held},
+    auth::{
+        exchange::{Dialogue, Turn},
+        identity::Identity,
+        quota::Held,
+    },
     broker::{
         Broker,
         publish::Publisher,
@@ -66,6 +70,7 @@ enum Event {
     Packets,
     Outbox,
     Room,
+    Authentication(Turn),
     Timer,
     End(End),
 }
@@ -171,6 +176,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             }
             match poll_fn(|cx| self.poll_event(cx)).await {
                 Event::Packets | Event::Outbox | Event::Room => {}
+                Event::Authentication(turn) => {
+                    self.link.borrow_buffer();
+                    if let Err(end) = self.take_turn(turn) {
+                        return end;
+                    }
+                }
                 Event::Timer if self.is_silent() => return Violation::KeepAlive.into(),
                 Event::Timer => {
                     self.publisher.rest();
@@ -243,6 +254,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 }
                 Poll::Pending => {}
             }
+        }
+        if let Some(dialogue) = &mut self.dialogue
+            && let Poll::Ready(turn) = dialogue.poll_later(cx)
+        {
+            return Poll::Ready(Event::Authentication(turn));
         }
         if let Some(timer) = &mut self.timer
             && timer.as_mut().poll(cx).is_ready()

@@ -155,6 +155,7 @@ impl Door {
                     shown = answer.data.clone();
                     turn = dialogue.hear(answer).map_err(refusal_of)?;
                 }
+                Turn::Later => turn = poll_fn(|cx| dialogue.poll_later(cx)).await,
                 // [MQTT-4.12.0-4]
                 Turn::Refused(why) => {
                     self.chain.note_exchange(ip, shown.as_deref(), false);
@@ -203,7 +204,7 @@ impl Door {
         let subject = subject_of(opening, arrival);
         let shown = Shown {
             credentials,
-            certificate: arrival.certificate.as_deref(),
+            certificate: arrival.certificate.as_ref(),
             ip: arrival.peer.ip(),
         };
         let proven = self.chain.prove(shown, subject).await;

@@ -111,7 +111,7 @@ impl Collector for Page {
             ),
             (
                 "reloads_failed",
-                "Changed files with passwords, rules or certificates that could not be used",
+                "Changed files with passwords, keys of tokens or rules that could not be used",
                 &m.reloads_failed,
             ),
             (

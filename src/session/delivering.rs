@@ -18,6 +18,14 @@ pub enum Delivered {
     TooLarge,
 }
 
+/// What became of what a former connection left unacknowledged.
+pub struct Resent {
+    /// Nothing of it is left to be sent again.
+    pub is_all: bool,
+    /// Messages of share groups that the client may no longer read: they are for others.
+    pub denied: Vec<Delivery>,
+}
+
 impl Session {
     /// Writes a message. Above QoS 0 only within [`Session::quota`].
     pub fn deliver(&mut self, delivery: Delivery, now: Millis, out: &mut WriteQueue) -> Delivered {
@@ -100,8 +108,14 @@ impl Session {
     }
 
     /// Writes again what a former connection left unacknowledged, in the order it was first sent [MQTT-4.4.0-1], as
-    /// far as the window allows. True if all of it is out.
-    pub fn resend(&mut self, now: Millis, out: &mut WriteQueue) -> bool {
+    /// far as the window allows, but for what its client may no longer read.
+    pub fn resend(
+        &mut self,
+        now: Millis,
+        may_read: impl Fn(&str) -> bool,
+        out: &mut WriteQueue,
+    ) -> Resent {
+        let mut denied = Vec::new();
         for packet_id in self.sending.releases_to_repeat() {
             self.send(
                 Packet::PubRel(Ack::new(packet_id, ReasonCode::Success)),
@@ -109,6 +123,11 @@ impl Session {
             );
         }
         while let Some((packet_id, delivery)) = self.sending.next_to_resend() {
+            let is_denied = !may_read(&delivery.message.topic);
+            if is_denied && delivery.qos == Qos::AtLeastOnce && delivery.share.is_some() {
+                denied.extend(self.sending.withdraw(packet_id));
+                continue;
+            }
             // not expired: expiry no longer applies once a message was sent [MQTT-4.3.3-7]
             let packet = outgoing::Outgoing::new(
                 delivery,
@@ -117,7 +136,7 @@ impl Session {
                 true,
                 now,
             );
-            if packet.size() <= self.terms.max_packet_out {
+            if packet.size() <= self.terms.max_packet_out && !is_denied {
                 packet.write(Some(packet_id), out);
                 self.sending.resent(packet_id);
             } else if delivery.qos == Qos::ExactlyOnce {
@@ -131,7 +150,10 @@ impl Session {
                 self.sending.give_up(packet_id);
             }
         }
-        self.sending.all_resent()
+        Resent {
+            is_all: self.sending.all_resent(),
+            denied,
+        }
     }
 
     /// The share groups whose unacknowledged QoS 1 messages it holds.

@@ -308,6 +308,14 @@ impl Sending {
         self.take(packet_id);
     }
 
+    /// The message is not for this client after all, and nobody is done with it.
+    pub fn withdraw(&mut self, packet_id: PacketId) -> Option<Delivery> {
+        match self.remove(packet_id)?.phase {
+            Phase::Publish(delivery) => Some(delivery),
+            Phase::Release(_) => None,
+        }
+    }
+
     /// Identifiers whose PUBREL a former connection sent: they are repeated first and at once [MQTT-3.3.4-10].
     pub fn releases_to_repeat(&mut self) -> Vec<PacketId> {
         if !std::mem::take(&mut self.repeat_releases) {

@@ -245,7 +245,7 @@ fn mqtt_4_4_0_1_a_resumed_session_repeats_what_is_unacknowledged_in_order() {
     read(Version::V311, &mut out);
     session.resume(terms(Version::V311, 1));
     // the PUBREL needs no room in the window, the second PUBLISH does
-    assert!(!session.resend(NOW, &mut out));
+    assert!(!session.resend(NOW, |_| true, &mut out).is_all);
     let repeated = read(Version::V311, &mut out);
     assert!(
         matches!(&repeated[..], [Packet::PubRel(rel), Packet::Publish(p)]
@@ -255,10 +255,10 @@ fn mqtt_4_4_0_1_a_resumed_session_repeats_what_is_unacknowledged_in_order() {
     session
         .handle_unkept(Packet::PubAck(ack(1)), &mut out)
         .unwrap();
-    assert!(session.resend(NOW, &mut out));
+    assert!(session.resend(NOW, |_| true, &mut out).is_all);
     let rest = read(Version::V311, &mut out);
     assert!(matches!(&rest[..], [Packet::Publish(p)] if p.dup && p.packet_id == Some(id(3))));
-    assert!(session.resend(NOW, &mut out) && out.is_empty());
+    assert!(session.resend(NOW, |_| true, &mut out).is_all && out.is_empty());
 }
 
 #[test]
@@ -501,7 +501,7 @@ fn a_qos_2_message_that_became_too_large_is_released_since_the_client_may_have_i
     let mut smaller = terms(Version::V5, 9);
     smaller.max_packet_out = 100;
     session.resume(smaller);
-    assert!(session.resend(NOW, &mut out));
+    assert!(session.resend(NOW, |_| true, &mut out).is_all);
     assert_eq!(read(Version::V5, &mut out), [Packet::PubRel(ack(2))]);
     assert_eq!(session.in_flight(), 1);
     session

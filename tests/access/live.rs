@@ -162,6 +162,55 @@ async fn what_waited_for_a_session_is_judged_by_the_rules_of_its_return() {
 }
 
 #[tokio::test]
+async fn what_was_sent_before_is_not_sent_again_to_whoever_may_not_have_it_on_its_return() {
+    let guarded = Guarded::start(&["u0", "u1"], ALL);
+    let opening = Opening::v5("sleeper")
+        .session_expiry(600)
+        .login("u0", PASSWORD);
+    let mut sleeper = Client::tcp(&guarded.gateway, &opening).await;
+    sleeper.subscribe(&[("a/#", 2), ("marker", 2)]).await;
+    let mut publisher = client(&guarded, "publisher", "u1").await;
+    for (topic, qos) in [("a/secret", 1), ("a/secret", 2), ("a/open", 1)] {
+        publisher.publish(&Publish::new(topic, "x", qos)).await;
+        assert_eq!(sleeper.receive_only().await.topic, topic);
+    }
+    sleeper.disconnect().await;
+    guarded.rule(&denying("a/secret")).await;
+    let (mut back, welcome) = Client::tcp_with_welcome(&guarded.gateway, &opening.resuming()).await;
+    assert!(welcome.session_present);
+    publisher.publish(&Publish::new("marker", "x", 1)).await;
+    let again = back.receive_until("marker").await;
+    let topics: Vec<_> = again.iter().map(|it| (&*it.topic, it.dup)).collect();
+    assert_eq!(topics, [("a/open", true)]);
+}
+
+#[tokio::test]
+async fn what_a_member_of_a_share_group_may_not_have_again_is_for_the_others() {
+    let guarded = Guarded::start(&["u0", "u1"], ALL);
+    let sleeping = Opening::v5("sleeper")
+        .session_expiry(600)
+        .login("u0", PASSWORD);
+    let mut sleeper = Client::tcp(&guarded.gateway, &sleeping).await;
+    sleeper.subscribe(&[("$share/g/a/#", 1)]).await;
+    let mut publisher = client(&guarded, "publisher", "u1").await;
+    publisher.publish(&Publish::new("a/secret", "x", 1)).await;
+    assert_eq!(sleeper.receive_only().await.payload, b"x");
+    sleeper.disconnect().await;
+    guarded.rule(&denying("a/secret")).await;
+    let other = Opening::v5("other")
+        .session_expiry(600)
+        .login("u1", PASSWORD);
+    let mut other = Client::tcp(&guarded.gateway, &other).await;
+    other.subscribe(&[("$share/g/a/#", 1), ("marker", 1)]).await;
+    let (mut back, welcome) =
+        Client::tcp_with_welcome(&guarded.gateway, &sleeping.resuming()).await;
+    assert!(welcome.session_present);
+    back.ping().await;
+    publisher.publish(&Publish::new("marker", "x", 1)).await;
+    assert_eq!(other.receive_until("marker").await.len(), 1);
+}
+
+#[tokio::test]
 async fn a_will_obeys_the_rules_when_it_is_left_and_when_it_is_published() {
     use crate::support::wire::Will;
     let guarded = Guarded::start(&["u0", "u1"], &denying("denied"));
@@ -262,4 +311,39 @@ async fn over_a_kill_rules_ask_how_the_owner_of_a_will_and_of_a_session_came_in(
     let mut away = Client::websocket(&guarded.gateway, &kept("away")).await;
     let got = [away.receive().await.payload, away.receive().await.payload];
     assert_eq!(got, [b"gone".to_vec(), b"1".to_vec()]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_will_that_is_owed_over_a_kill_is_published_when_another_user_comes_by_its_clients_name()
+{
+    let guarded = Guarded::start(&["u0", "u1"], ALL);
+    let watcher = Opening::v5("watcher")
+        .login("u1", PASSWORD)
+        .resuming()
+        .session_expiry(300);
+    let mut watching = Client::tcp(&guarded.gateway, &watcher).await;
+    let filters = [("w/gone", 1), ("before", 1), ("after", 1)];
+    watching.subscribe(&filters).await;
+    let will = Will {
+        topic: "w/gone".to_owned(),
+        payload: b"gone".to_vec(),
+        qos: 1,
+        ..Will::default()
+    };
+    let owner = Opening::v5("pump").login("u0", PASSWORD).will(will);
+    let _owner = Client::tcp(&guarded.gateway, &owner).await;
+    // what is acknowledged comes behind the will on the disk
+    let mut publisher = client(&guarded, "publisher", "u1").await;
+    publisher.publish(&Publish::new("before", "", 1)).await;
+    watching.receive_until("before").await;
+    let guarded = guarded.killed(&[]);
+    let _other = client(&guarded, "pump", "u1").await;
+    let mut publisher = client(&guarded, "publisher", "u1").await;
+    publisher.publish(&Publish::new("after", "", 1)).await;
+    let mut watching = Client::tcp(&guarded.gateway, &watcher).await;
+    let received = watching.receive_until("after").await;
+    assert!(
+        received.iter().any(|it| it.payload == b"gone"),
+        "{received:?}"
+    );
 }

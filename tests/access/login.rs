@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpStream, UnixStream},
 };
 
 const RULES: &str = "[[rule]]\nallow = [\"publish\", \"subscribe\"]\nusers = [\"u0\"]\ntopics = [\"a/#\"]\n\
@@ -309,6 +309,69 @@ async fn tickets_of_a_session_and_their_streams_end_when_it_is_logged_out() {
         (&*bye.name, &bye.data["reason"]),
         ("bye", &"token_expired".into())
     );
+}
+
+/// A request through the socket in the file system; the whole answer.
+async fn over_unix(guarded: &Guarded, method: &str, target: &str, body: &str) -> String {
+    let mut socket = UnixStream::connect(guarded.gateway.listening("http-unix"))
+        .await
+        .expect("it accepts");
+    let request = format!(
+        "{method} {target} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\nConnection: close\r\n\r\n{body}",
+        basic("u0"),
+        body.len()
+    );
+    socket
+        .write_all(request.as_bytes())
+        .await
+        .expect("it is read");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).await.expect("an answer");
+    answer
+}
+
+#[tokio::test]
+async fn rules_ask_where_a_cookie_and_a_ticket_come_in_and_not_where_they_were_given_out() {
+    let rules = "[[rule]]\ndeny = [\"publish\"]\nlisteners = [\"http\"]\ntopics = [\"a/#\"]\n\
+                 [[rule]]\nallow = [\"publish\", \"subscribe\"]\nusers = [\"u0\"]\ntopics = [\"#\"]\n";
+    let folder = tempfile::tempdir().expect("a folder");
+    let unix = format!("http.unix={}", folder.path().join("http.sock").display());
+    let guarded = Guarded::with("rules_file", &["u0"], rules, &["--set", &unix]);
+    let http = guarded.gateway.http;
+    let allowed = over_unix(&guarded, "POST", "/api/v1/topics/a/x", "1").await;
+    assert!(allowed.starts_with("HTTP/1.1 200 "), "{allowed}");
+    let in_there = over_unix(&guarded, "POST", "/auth/session", "").await;
+    let cookie = in_there
+        .lines()
+        .find_map(|line| line.strip_prefix("set-cookie: "))
+        .and_then(|cookie| cookie.split(';').next())
+        .expect("a cookie");
+    let wish = json!({"topics": ["a/x"], "actions": ["publish"]}).to_string();
+    let issued = over_unix(&guarded, "POST", "/auth/tickets", &wish).await;
+    let body = issued.split("\r\n\r\n").nth(1).expect("a body");
+    let issued: Value = serde_json::from_str(body).expect("a ticket");
+    let ticket = issued["ticket"].as_str().expect("a ticket");
+
+    let target = "/api/v1/topics/a/x";
+    let with_cookie = own("POST", target, http).header("Cookie", cookie).body("1");
+    let with_ticket = Request::post(&format!("{target}?ticket={ticket}"), "1");
+    for request in [with_cookie, with_ticket] {
+        let answer = request.send(http).await;
+        answer.assert_problem(403, "not-authorized");
+    }
+    let check = "/api/v1/auth/check?action=publish&topic=a/x";
+    let with_cookie = Request::get(check)
+        .header("Sec-Fetch-Site", "same-origin")
+        .header("Cookie", cookie);
+    let with_ticket = Request::get(&format!("{check}&ticket={ticket}"));
+    for request in [with_cookie, with_ticket] {
+        let told = request.send(http).await.json();
+        assert_eq!(
+            (&told["allowed"], &told["rule"]),
+            (&json!(false), &json!("rules:1"))
+        );
+    }
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod login;
 mod mosquitto;
 mod oracle;
 mod owner;
+mod rotation;
 mod setup;
 mod table;
 mod tokens;

@@ -8,12 +8,12 @@ use crate::{
         json_ws::{self, JsonSocket},
         mqtt::{Client, Link},
         stream::{Encoding, Stream},
-        wire::{self, Opening, Packet, Publish, Value as Property, property},
+        wire::{self, Opening, Packet, Publish, Value as Property, Will, property},
     },
 };
 use jsonwebtoken::{EncodingKey, Header, encode};
 use serde_json::{Value, json};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const SECRET: &str = "a secret of at least thirty-two bytes";
 
@@ -98,7 +98,12 @@ async fn a_token_stands_for_its_user_at_every_way_in() {
 
 /// Connects by the method `jwt`; the reason code if the gateway does not agree.
 async fn by_method(gateway: &Gateway, name: &str, token: &str) -> Result<Client, u8> {
-    let opening = Opening::v5(name)
+    open_by_method(gateway, Opening::v5(name), token).await
+}
+
+/// As above, with what else the client wants.
+async fn open_by_method(gateway: &Gateway, opening: Opening, token: &str) -> Result<Client, u8> {
+    let opening = opening
         .property(
             property::AUTHENTICATION_METHOD,
             Property::Text("jwt".to_owned()),
@@ -340,4 +345,83 @@ async fn a_fresh_token_keeps_a_connection_open_and_another_users_does_not() {
     renewing.publish(&Publish::new("a/x", "1", 1)).await;
     assert_eq!(renewing.receive().await.payload, b"1");
     assert_eq!(json_ws::payload(&json.message().await), b"1");
+}
+
+/// Proves itself anew, and is let.
+async fn go_on_by(client: &mut Client, token: &str) {
+    client
+        .send(&wire::auth(0x19, "jwt", token.as_bytes()))
+        .await;
+    let answer = client.take("AUTH", |it| matches!(it, Packet::Auth { .. }));
+    assert!(matches!(answer.await, Packet::Auth { code: 0, .. }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_will_is_published_on_the_rights_that_its_client_had_last_also_over_a_kill() {
+    let at_once = ["--set", "session.restart_grace=0s"];
+    let (mut gateway, _folder) = gateway_with(RULES, &at_once);
+    let config = _folder.path().join("t.toml").display().to_string();
+    let arguments = ["--config", config.as_str(), at_once[0], at_once[1]];
+    for is_killed in [false, true] {
+        let will = Will {
+            topic: "a/gone".to_owned(),
+            payload: b"gone".to_vec(),
+            qos: 1,
+            ..Will::default()
+        };
+        let opening = Opening::v5("owner").will(will);
+        let owner = open_by_method(&gateway, opening, &token("alice", 60, json!({}))).await;
+        let mut owner = owner.expect("it is let in");
+        let less = json!({"mqtt": {"pub": ["a/other"], "sub": []}});
+        go_on_by(&mut owner, &token("alice", 60, less)).await;
+        // what is acknowledged comes behind it on the disk
+        let keeping = Opening::v5("keeping").session_expiry(60);
+        let keeping = keeping.login("w", &token("bob", 60, json!({})));
+        let mut keeping = Client::tcp(&gateway, &keeping).await;
+        keeping.subscribe(&[("a/kept", 1)]).await;
+        assert_eq!(keeping.publish(&Publish::new("a/kept", "x", 1)).await, 0);
+        match is_killed {
+            false => drop(owner),
+            true => gateway = gateway.killed(&arguments),
+        }
+        gateway.logs("a will was not published").await;
+    }
+}
+
+#[tokio::test]
+async fn whoever_says_later_who_he_is_is_counted_among_his_connections_from_then_on() {
+    let (gateway, _folder) = gateway_with(RULES, &["--set", "quota.connections=1"]);
+    let auth = || json!({"op": "auth", "token": token("alice", 60, json!({}))});
+    let mut first = JsonSocket::open(gateway.http).await;
+    let mut second = JsonSocket::open(gateway.http).await;
+    // the second time it has its place
+    for _ in 0..2 {
+        let answer = first.answered(auth()).await;
+        assert_eq!(answer["op"], "ok", "{answer}");
+    }
+    let answer = second.answered(auth()).await;
+    json_ws::assert_err(&answer, "quota-exceeded");
+    assert_eq!(second.closed().await, 4429);
+    let other = json!({"op": "auth", "token": token("bob", 60, json!({}))});
+    assert_eq!(first.answered(other).await["op"], "ok");
+    // and its place is free
+    let mut third = JsonSocket::open(gateway.http).await;
+    let answer = third.answered(auth()).await;
+    assert_eq!(answer["op"], "ok", "{answer}");
+}
+
+#[tokio::test]
+async fn a_socket_that_listens_to_nothing_ends_with_its_token_too() {
+    let (gateway, _folder) = gateway(RULES);
+    let mut socket = JsonSocket::open(gateway.http).await;
+    let brief = json!({"op": "auth", "token": token("alice", 2, json!({}))});
+    assert_eq!(socket.answered(brief).await["op"], "ok");
+    // long before the next ping
+    let in_time = tokio::time::timeout(Duration::from_secs(10), socket.next());
+    let bye = in_time.await.expect("a word about its end");
+    assert_eq!(
+        (&bye["op"], &bye["reason"]),
+        (&"bye".into(), &"token_expired".into())
+    );
+    assert_eq!(socket.closed().await, 4401);
 }

@@ -284,7 +284,7 @@ impl Server {
         let (Some(session), Some(connection)) = (&mut self.session, &mut self.connection) else {
             return;
         };
-        let all = session.resend(now, &mut connection.out);
+        let all = session.resend(now, |_| true, &mut connection.out).is_all;
         connection.pass_on(&mut self.tap, session, ledger);
         if all {
             self.tap.nothing_left_to_resend(session.terms(), ledger);

@@ -1,10 +1,13 @@
 //! Who gets in where clients are asked for certificates.
 
+use std::time::Duration;
+
 use rcgen::{SerialNumber, date_time_ymd};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::{
     certs::{Certs, borrowed, setting},
-    client::{Connector, open_session},
+    client::{Connector, Tls, ended, open_session, ping},
     program::run,
     support::{gateway::Gateway, within},
 };
@@ -179,4 +182,111 @@ fn a_name_in_a_clients_certificate_is_its_user_over_mqtt_and_http() {
         let refused = ended.code != Some(0) || ended.stderr.contains("ot authorized");
         assert_eq!(refused, !is_in, "{topic}: {}", ended.stderr);
     }
+}
+
+/// Over MQTT and the web, users by their certificates alone.
+fn by_certificate(certs: &Certs) -> Gateway {
+    let arguments = [
+        certs.beside("mqtt.tls"),
+        certs.client_ca("mqtt.tls", "optional"),
+        setting("mqtt.tls", "crl", certs.path("crl.pem")),
+        certs.beside("http.tls"),
+        certs.client_ca("http.tls", "optional"),
+        setting("http.tls", "crl", certs.path("crl.pem")),
+        setting("auth", "certificate_user", "cn"),
+    ];
+    Gateway::start(&borrowed(&arguments.concat()))
+}
+
+async fn session(certs: &Certs, gateway: &Gateway, certificate: &str) -> Tls {
+    let connector = Connector {
+        certs,
+        certificate: Some(certificate),
+        alpn: &[],
+    };
+    let stream = within("TLS", connector.connect(gateway.port("mqtts"))).await;
+    let mut stream = stream.expect("a valid certificate");
+    let opened = open_session(&mut stream, certificate).await;
+    opened.expect("a session");
+    stream
+}
+
+/// What curl says to this request for the web session, with a certificate or without; status and head and body.
+fn web_session(certs: &Certs, gateway: &Gateway, further: &[&str]) -> String {
+    let (ca, origin) = (
+        certs.text("ca.pem"),
+        format!("https://localhost:{}", gateway.port("https")),
+    );
+    let url = format!("{origin}/auth/session");
+    let origin = format!("Origin: {origin}");
+    let curl = ["-si", "--cacert", &ca, "-H", &origin, &url];
+    run("curl", &[&curl[..], further].concat(), b"").succeeded("curl")
+}
+
+/// Logs in with a certificate; the cookie's line as curl wants it.
+fn log_in(certs: &Certs, gateway: &Gateway, name: &str) -> (String, String) {
+    let [cert, key] = ["", "-key"].map(|end| certs.text(&format!("{name}{end}.pem")));
+    let further = ["-X", "POST", "--cert", &cert, "--key", &key];
+    let told = web_session(certs, gateway, &further);
+    let cookie = told
+        .lines()
+        .find_map(|line| line.strip_prefix("set-cookie: "))
+        .and_then(|cookie| cookie.split(';').next())
+        .unwrap_or_else(|| panic!("a cookie in {told}"));
+    (format!("Cookie: {cookie}"), told)
+}
+
+#[tokio::test]
+async fn what_a_certificate_opened_ends_when_it_is_revoked() {
+    let certs = Certs::new();
+    for (name, serial) in [("lost", 1), ("kept", 2)] {
+        certs.issue(name, |params| {
+            params.serial_number = Some(SerialNumber::from(serial))
+        });
+    }
+    certs.revoke(&[7]);
+    let gateway = by_certificate(&certs);
+    let mut lost = session(&certs, &gateway, "lost").await;
+    let mut kept = session(&certs, &gateway, "kept").await;
+    let [(lost_cookie, _), (kept_cookie, _)] =
+        ["lost", "kept"].map(|name| log_in(&certs, &gateway, name));
+    let who = web_session(&certs, &gateway, &["-H", &lost_cookie]);
+    assert!(who.contains("\"user\":\"lost\""), "{who}");
+
+    certs.revoke(&[1, 7]);
+    ended(&mut lost).await;
+    gateway
+        .logs("certificates reloaded listener=\"https\"")
+        .await;
+    for request in ["GET", "POST"] {
+        let refused = web_session(&certs, &gateway, &["-X", request, "-H", &lost_cookie]);
+        assert!(refused.contains(" 401"), "{request}: {refused}");
+    }
+    let who = web_session(&certs, &gateway, &["-H", &kept_cookie]);
+    assert!(who.contains("\"user\":\"kept\""), "{who}");
+    ping(&mut kept).await;
+}
+
+#[tokio::test]
+async fn what_a_certificate_opened_ends_with_it() {
+    let certs = Certs::new();
+    certs.revoke(&[7]);
+    let in_seconds = |seconds| OffsetDateTime::now_utc() + Duration::from_secs(seconds);
+    let in_an_hour = in_seconds(3600);
+    certs.issue("hour", |params| params.not_after = in_an_hour);
+    certs.issue("brief", |params| params.not_after = in_seconds(5));
+    let gateway = by_certificate(&certs);
+    let mut brief = session(&certs, &gateway, "brief").await;
+    let (cookie, logged_in) = log_in(&certs, &gateway, "hour");
+    // others have half a day
+    for told in [
+        logged_in,
+        web_session(&certs, &gateway, &["-X", "POST", "-H", &cookie]),
+    ] {
+        let (_, expires) = told.split_once("\"expires\":\"").expect("an end");
+        let (expires, _) = expires.split_once('"').expect("a moment");
+        let expires = OffsetDateTime::parse(expires, &Rfc3339).expect("a moment");
+        assert!(expires <= in_an_hour, "{told}");
+    }
+    ended(&mut brief).await;
 }

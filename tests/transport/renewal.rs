@@ -74,6 +74,7 @@ async fn what_is_wrong_with_new_files_is_told_and_the_old_ones_stay_in_use() {
             .contains("certificates not reloaded, those from before stay in use: mqtt.tls.")
     );
     certs.write("server.pem", &fine);
+    gateway.logs("certificates can be used again").await;
     loop {
         if number(&gateway, "tidegate_tls_outdated").await == 0 {
             break;

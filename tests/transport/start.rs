@@ -94,12 +94,53 @@ fn files_that_cannot_be_used_are_told_with_their_setting_and_the_remedy() {
         let arguments = [arguments, setting(&section, name, certs.path(file))].concat();
         let output = started(&arguments);
         let said = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{said}");
-        let begin = format!("{section}.{name} = \"{}\": ", certs.text(file));
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        let begin = format!("{section}.{name}: {}: ", certs.text(file));
         assert!(
             said.contains(&begin) && said.contains(told),
             "{begin}{told}: {said}"
         );
+    }
+}
+
+#[test]
+fn all_files_that_cannot_be_used_are_told_at_once_also_by_who_only_checks() {
+    let certs = Certs::new();
+    certs.write("garbage.pem", "garbage");
+    let [missing, garbage] = ["nowhere.pem", "garbage.pem"].map(|file| certs.text(file));
+    let [cert, key] = ["server.pem", "server-key.pem"].map(|file| certs.text(file));
+    let text = format!(
+        "[mqtt.tls]\ncert = {missing:?}\nkey = {garbage:?}\nclient_ca = {garbage:?}\n\
+         [http.tls]\ncert = {cert:?}\nkey = {key:?}\nclient_ca = {missing:?}\n\
+         [auth]\npasswd_file = {missing:?}\n"
+    );
+    certs.write("settings.toml", &text);
+    let settings = certs.text("settings.toml");
+    let checked = crate::program::run(
+        env!("CARGO_BIN_EXE_tidegate"),
+        &["check-config", &settings],
+        b"",
+    );
+    let started = started(&["--config".to_owned(), settings]);
+    let started = (
+        started.status.code(),
+        String::from_utf8_lossy(&started.stderr).into_owned(),
+    );
+    for (code, said) in [(checked.code, checked.stderr), started] {
+        assert_eq!(code, Some(2), "{said}");
+        let told = [
+            format!("auth.passwd_file: {missing} "),
+            format!("mqtt.tls.cert: {missing}: there is no such file"),
+            format!("mqtt.tls.client_ca: {garbage}: there is no certificate in it"),
+            format!("http.tls.client_ca: {missing}: there is no such file"),
+        ];
+        let lines: Vec<&str> = said.lines().collect();
+        for told in told {
+            assert!(
+                lines.iter().any(|line| line.contains(&told)),
+                "{told}: {said}"
+            );
+        }
     }
 }
 

@@ -351,7 +351,7 @@ impl World {
         let (broker, now) = (&self.broker, self.broker.now());
         let (session, outbox) = (&mut attached.session, &attached.outbox);
         let mut out = WriteQueue::default();
-        session.resend(now, &mut out);
+        session.resend(now, |_| true, &mut out);
         let mut left = most;
         while left > 0 {
             let mut batch = Vec::new();

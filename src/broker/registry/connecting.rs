@@ -97,8 +97,13 @@ impl Broker {
             self.publish_will(&opening.client_id, None, will);
         }
         let owed = registry.owed.lock().remove(&opening.client_id);
-        if let Some(will) = owed {
-            self.forget_will(&opening.client_id, will.number);
+        match owed {
+            // whoever had no session has the name no longer, but did not come back either
+            Some(will) if will.identity.user() != identity.user() => {
+                self.publish_will(&opening.client_id, None, will);
+            }
+            Some(will) => self.forget_will(&opening.client_id, will.number),
+            None => {}
         }
         let (mut attached, beginning) = match waiting {
             Ok(begun) => begun,

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     auth::{
+        chain::Unproven,
         identity::Identity,
         quota::{Held, Thing},
         rules::{Subject, Via},
@@ -33,6 +34,7 @@ use futures_util::{StreamExt, stream::SelectAll};
 use serde_json::Map;
 use std::{
     collections::VecDeque,
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -54,6 +56,10 @@ pub struct Conversation {
     name: String,
     /// On whose rights; nobody may do anything before it is known.
     speaker: Option<Speaker>,
+    /// It has shown a token, which is being looked at. Nothing is heard meanwhile.
+    authenticating: Option<Authenticating>,
+    /// When it is to be asked whether what the client showed counts no more.
+    ends_at: Option<Instant>,
     subscriptions: SelectAll<Subscription>,
     last_sub: u64,
     answers: VecDeque<String>,
@@ -72,6 +78,22 @@ struct Speaker {
     publisher: Publisher,
     /// Its place among the connections that its identity may have.
     held: Option<Held>,
+}
+
+impl Speaker {
+    /// Whether its connections are counted together with those of `other`.
+    fn counts_with(&self, other: &Identity) -> bool {
+        match (self.identity.quota(), other.quota()) {
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            (own, other) => own.is_none() && other.is_none(),
+        }
+    }
+}
+
+/// A token that is being looked at: its key may have to be asked for.
+struct Authenticating {
+    to: Ref,
+    proven: Pin<Box<dyn Future<Output = Result<Identity, Unproven>> + Send>>,
 }
 
 /// A place among the connections that somebody may have, if they are counted.
@@ -113,6 +135,8 @@ impl Conversation {
             listener: "http",
             name,
             speaker: None,
+            authenticating: None,
+            ends_at: None,
             subscriptions: SelectAll::new(),
             last_sub: 0,
             answers: VecDeque::new(),
@@ -140,7 +164,10 @@ impl Conversation {
 
     /// Whether there is room for what the client may say next.
     pub fn has_room(&self) -> bool {
-        self.ending.is_none() && self.acks.len() < MOST_ACKS && self.answers.len() < MOST_ANSWERS
+        self.ending.is_none()
+            && self.authenticating.is_none()
+            && self.acks.len() < MOST_ACKS
+            && self.answers.len() < MOST_ANSWERS
     }
 
     /// Whether the client had better be heard: there is room, and the store can follow.
@@ -201,6 +228,34 @@ impl Conversation {
         }
     }
 
+    /// When what the client showed ends, as far as is known now.
+    pub fn ends_at(&self) -> Option<Instant> {
+        self.ends_at
+    }
+
+    /// Ends it if what the client showed does.
+    pub fn end_if_over(&mut self, now: Instant) {
+        if self.ends_at.is_none_or(|end| end > now) {
+            return;
+        }
+        match self.is_over() {
+            true => {
+                self.ends_at = None;
+                self.leave(Goodbye::TokenExpired);
+            }
+            // it was put off
+            false => self.watch_end(),
+        }
+    }
+
+    fn watch_end(&mut self) {
+        let expires = self.speaker.as_ref().and_then(|it| it.identity.expires());
+        self.ends_at = expires.and_then(|at| {
+            let left = at.0.saturating_sub(self.state.broker.now().0);
+            Instant::now().checked_add(Duration::from_millis(left))
+        });
+    }
+
     /// Whether what the client showed counts no more. Only one that listens is ended by the broker, too.
     fn is_over(&self) -> bool {
         let (chain, now) = (&self.state.chain, self.state.broker.now());
@@ -254,8 +309,9 @@ impl Conversation {
     }
 
     fn act(&mut self, to: &Ref, op: Op<'_>) -> Result<(), Problem> {
-        if let Op::Auth { token } = &op {
-            return self.authenticate(to, token);
+        if let Op::Auth { token } = op {
+            self.authenticate(to, token);
+            return Ok(());
         }
         if self.is_over() {
             self.leave(Goodbye::TokenExpired);
@@ -277,62 +333,75 @@ impl Conversation {
         Ok(())
     }
 
-    fn authenticate(&mut self, to: &Ref, token: &str) -> Result<(), Problem> {
+    fn authenticate(&mut self, to: &Ref, token: String) {
+        // what came before it is published on the rights of before
+        self.pause();
         let subject = Subject {
             listener: self.listener,
             via: Via::WsJson,
             ..Subject::default()
         };
-        match self
-            .state
-            .chain
-            .prove_by_token(token, self.peer.ip(), subject)
+        let (chain, ip) = (self.state.chain.clone(), self.peer.ip());
+        self.authenticating = Some(Authenticating {
+            to: to.clone(),
+            proven: Box::pin(async move { chain.prove_by_token(&token, ip, subject).await }),
+        });
+    }
+
+    /// Goes on with looking at a token, if one was shown.
+    pub fn go_on_authenticating(&mut self, cx: &mut Context<'_>) {
+        if let Some(authenticating) = &mut self.authenticating
+            && let Poll::Ready(proven) = authenticating.proven.as_mut().poll(cx)
+            && let Some(Authenticating { to, .. }) = self.authenticating.take()
+            && let Err(problem) = self.authenticated(&to, proven)
         {
-            Ok(identity) => {
-                self.pause();
-                let identity = Arc::new(identity);
-                let held = match &mut self.speaker {
-                    // the place it has
-                    Some(speaker) => speaker.held.take(),
-                    None => {
-                        hold(&identity).inspect_err(|_| self.leave(Goodbye::Unauthenticated))?
-                    }
-                };
-                self.answers.push_back(frames::ok(to));
-                if !self
-                    .subscriptions
-                    .iter_mut()
-                    .all(|held| held.read_as(&identity))
-                {
-                    self.leave(Goodbye::RightsLost);
-                }
-                self.welcome(identity, held);
-                Ok(())
-            }
-            Err(unproven) => {
-                let problem = caller::refused(&unproven);
-                // who says that he is somebody must not go on as nobody
-                self.leave(Goodbye::Unauthenticated);
-                Err(problem)
-            }
+            self.refuse(&to, &problem);
         }
+    }
+
+    fn authenticated(
+        &mut self,
+        to: &Ref,
+        proven: Result<Identity, Unproven>,
+    ) -> Result<(), Problem> {
+        let identity = proven.map_err(|unproven| {
+            // who says that he is somebody must not go on as nobody
+            self.leave(Goodbye::Unauthenticated);
+            caller::refused(&unproven)
+        })?;
+        let identity = Arc::new(identity);
+        let held = match &mut self.speaker {
+            // the place it has is among those of the same
+            Some(speaker) if speaker.counts_with(&identity) => speaker.held.take(),
+            _ => hold(&identity).inspect_err(|_| self.leave(Goodbye::TooMany))?,
+        };
+        self.answers.push_back(frames::ok(to));
+        let mut subscriptions = self.subscriptions.iter_mut();
+        if !subscriptions.all(|held| held.read_as(&identity)) {
+            self.leave(Goodbye::RightsLost);
+        }
+        self.welcome(identity, held);
+        Ok(())
     }
 
     /// From now on it is known who speaks. Said the first time.
     fn welcome(&mut self, identity: Arc<Identity>, held: Option<Held>) {
-        let broker = &self.state.broker;
-        let publisher = broker.publisher(identity.clone(), None);
+        let publisher = self.state.broker.publisher(identity.clone(), None);
         let before = self.speaker.replace(Speaker {
             identity,
             publisher,
             held,
         });
+        self.watch_end();
         if before.is_none() {
             let limits = serde_json::to_value(PublicLimits::of(&self.state));
             let mut members = Map::new();
             members.insert("client".to_owned(), self.name.as_str().into());
             members.insert("limits".to_owned(), limits.unwrap_or_default());
-            members.insert("cursor".to_owned(), broker.head().to_string().into());
+            members.insert(
+                "cursor".to_owned(),
+                self.state.broker.head().to_string().into(),
+            );
             self.answers.push_back(frames::control("ready", members));
         }
     }

@@ -23,6 +23,8 @@ pub enum Goodbye {
     Silent,
     /// The client has not shown who it is.
     Unauthenticated,
+    /// Whoever it is has as many connections as he may have.
+    TooMany,
     /// The rules have changed.
     RightsLost,
     /// What the client authenticated with has expired.
@@ -42,6 +44,7 @@ impl Goodbye {
             Goodbye::Protocol => 1002,
             Goodbye::Silent => 4408,
             Goodbye::Unauthenticated | Goodbye::TokenExpired => 4401,
+            Goodbye::TooMany => 4429,
         }
     }
 
@@ -57,6 +60,7 @@ impl Goodbye {
             Goodbye::Protocol => "not a WebSocket frame",
             Goodbye::Silent => "no pong",
             Goodbye::Unauthenticated => "not authenticated",
+            Goodbye::TooMany => "too many connections",
             Goodbye::RightsLost => "the rules have changed",
             Goodbye::TokenExpired => "what it authenticated with has expired",
         }

@@ -132,6 +132,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
             if let Poll::Ready(end) = self.poll_time(cx) {
                 return Poll::Ready(end);
             }
+            self.conversation.go_on_authenticating(cx);
             match (self.poll_read(cx), self.poll_write(cx)) {
                 (Poll::Ready(Err(end)), _) | (_, Poll::Ready(Err(end))) => return Poll::Ready(end),
                 (Poll::Pending, Poll::Pending) => return Poll::Pending,
@@ -167,6 +168,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
                 return Poll::Ready(End::Goodbye(Goodbye::Unauthenticated));
             }
             self.conversation.go_on(now);
+            self.conversation.end_if_over(now);
             let heeds = !self.blocked
                 && self.pieces.is_empty()
                 && self.conversation.has_room()
@@ -189,7 +191,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Driver<T> {
         if !self.conversation.is_known() {
             next = next.min(self.introduction);
         }
-        let others = [self.leave_at, self.conversation.slowed_until()];
+        let others = [
+            self.leave_at,
+            self.conversation.slowed_until(),
+            self.conversation.ends_at(),
+        ];
         others.into_iter().flatten().fold(next, Instant::min)
     }
 

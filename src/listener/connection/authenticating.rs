@@ -19,8 +19,15 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             Breach::OtherMethod => Violation::OtherMethod,
             Breach::OutOfTurn => Violation::AuthOutOfTurn,
         })?;
+        self.take_turn(turn)
+    }
+
+    /// The gateway's turn in it.
+    pub(super) fn take_turn(&mut self, turn: Turn) -> Result<(), End> {
+        let dialogue = self.dialogue.as_mut().ok_or(Violation::AuthWithoutMethod)?;
         let answer = match turn {
             Turn::Say(auth) => auth,
+            Turn::Later => return Ok(()),
             // the session belongs to the user it was opened by
             Turn::Done { identity, .. } if identity.user() != self.identity.user() => {
                 return Err(End::NotAuthenticated);
@@ -31,9 +38,12 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
                 let identity = Arc::new(again.with_quota(self.identity.quota().cloned()));
                 self.broker.flush(&mut self.publisher);
                 self.publisher.act_as(identity.clone());
-                let attached = &self.attached;
+                if let Some(will) = &mut self.will {
+                    will.identity = identity.clone();
+                }
+                let (session, outbox) = (&self.attached.session, &self.attached.outbox);
                 self.broker
-                    .read_as(&attached.session, &attached.outbox, &identity);
+                    .read_as(session, outbox, &identity, self.will.is_some());
                 self.identity = identity;
                 dialogue.say(ReasonCode::Success, data)
             }

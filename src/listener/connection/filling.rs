@@ -42,7 +42,9 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
         } = &mut self.attached;
         let out = &mut self.link.out;
         let now = self.broker.now();
-        session.resend(now, out);
+        let may_read = |topic: &str| self.identity.may_read(topic).is_ok();
+        let denied = session.resend(now, may_read, out).denied;
+        self.broker.pass_on_denied(&denied, outbox);
         let mut batch = DELIVERIES.take();
         let mut sent = Tally::default();
         // what is retained comes behind the SUBACK

@@ -33,11 +33,36 @@ pub struct Fault {
     what: String,
 }
 
+impl Fault {
+    /// Path of the setting that names the file.
+    pub fn key(&self) -> String {
+        format!("{}.{}", self.section, self.name)
+    }
+
+    /// The file, what is wrong with it, and how to put it right.
+    pub fn what(&self) -> String {
+        format!("{}: {}", self.path.display(), self.what)
+    }
+}
+
+/// Everything that is wrong with the files of one listener. Never empty.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+pub struct Faults(pub Vec<Fault>);
+
+impl From<Fault> for Faults {
+    fn from(fault: Fault) -> Self {
+        Faults(vec![fault])
+    }
+}
+
 /// What all files of one listener said together.
 #[derive(Debug)]
 pub struct Loaded {
     /// For handshakes, without protocols for ALPN.
     pub config: ServerConfig,
+    /// What checks the certificates of clients.
+    pub verifier: Arc<dyn ClientCertVerifier>,
     /// Equal if nothing in the files changed.
     pub digest: [u8; 32],
     /// What is not wrong, but should be looked at.
@@ -92,50 +117,73 @@ impl<'a> File<'a> {
     }
 }
 
-/// Reads and checks all files of a listener, whose settings are in `section`.
-pub fn load(section: &'static str, config: &Config) -> Result<Loaded, Fault> {
+/// Reads and checks all files of a listener, whose settings are in `section`. The error tells what is wrong with each.
+pub fn load(section: &'static str, config: &Config) -> Result<Loaded, Faults> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let unset = PathBuf::new();
-    let cert = File::read(section, "cert", config.cert.as_deref().unwrap_or(&unset))?;
-    let key = File::read(section, "key", config.key.as_deref().unwrap_or(&unset))?;
+    let read = |name, path| File::read(section, name, path);
+    let cert = read("cert", config.cert.as_deref().unwrap_or(&unset));
+    let key = read("key", config.key.as_deref().unwrap_or(&unset));
     let client_ca = config.client_ca.as_deref();
-    let client_ca = client_ca.map(|path| File::read(section, "client_ca", path));
-    let client_ca = client_ca.transpose()?;
+    let client_ca = client_ca.map(|path| read("client_ca", path)).transpose();
     let crl = config.crl.as_deref();
-    let crl = crl
-        .map(|path| File::read(section, "crl", path))
-        .transpose()?;
+    let crl = crl.map(|path| read("crl", path)).transpose();
 
     let mut warnings = Vec::new();
-    let pair = pair(&provider, &cert, &key, &mut warnings)?;
-    let verifier = match &client_ca {
-        Some(file) => client_verifier(&provider, file, crl.as_ref(), config.client_cert)?,
-        None => WebPkiClientVerifier::no_client_auth(),
+    // what can be read is looked at although another file cannot
+    let pair = match (&cert, &key) {
+        (Ok(cert), Ok(key)) => Some(pair(&provider, cert, key, &mut warnings)),
+        _ => None,
     };
+    let verifier = match (&client_ca, &crl) {
+        (Ok(Some(file)), Ok(crl)) => {
+            let crl = crl.as_ref();
+            Some(client_verifier(&provider, file, crl, config.client_cert))
+        }
+        (Ok(None), _) => Some(Ok(WebPkiClientVerifier::no_client_auth())),
+        _ => None,
+    };
+    match (cert, key, client_ca, crl, pair, verifier) {
+        (Ok(cert), Ok(key), Ok(client_ca), Ok(crl), Some(Ok(pair)), Some(Ok(verifier))) => {
+            let asks = client_ca.is_some();
+            let config = server_config(provider, pair, verifier.clone(), asks)
+                .map_err(|error| cert.fault(format!("TLS cannot be spoken: {error}")))?;
+            let files = [Some(&cert), Some(&key), client_ca.as_ref(), crl.as_ref()];
+            Ok(Loaded {
+                config,
+                verifier,
+                digest: digest(files.into_iter().flatten()),
+                warnings,
+            })
+        }
+        (cert, key, client_ca, crl, pair, verifier) => {
+            let files = [cert.err(), key.err(), client_ca.err(), crl.err()];
+            let together = [pair.and_then(Result::err), verifier.and_then(Result::err)];
+            let faults = files.into_iter().chain(together).flatten();
+            Err(Faults(faults.collect()))
+        }
+    }
+}
+
+fn server_config(
+    provider: Arc<CryptoProvider>,
+    pair: CertifiedKey,
+    verifier: Arc<dyn ClientCertVerifier>,
+    asks_for_certificates: bool,
+) -> Result<ServerConfig, rustls::Error> {
     let builder =
-        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| cert.fault(format!("TLS cannot be spoken: {error}")))?;
+        ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut tls = builder
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(pair)));
-    match client_ca {
+    if asks_for_certificates {
         // a resumed session would not look at the client's certificate again, which may be revoked by then
-        Some(_) => {
-            tls.session_storage = Arc::new(NoServerSessionStorage {});
-            tls.send_tls13_tickets = 0;
-        }
-        None => {
-            if let Ok(ticketer) = aws_lc_rs::Ticketer::new() {
-                tls.ticketer = ticketer;
-            }
-        }
+        tls.session_storage = Arc::new(NoServerSessionStorage {});
+        tls.send_tls13_tickets = 0;
+    } else if let Ok(ticketer) = aws_lc_rs::Ticketer::new() {
+        tls.ticketer = ticketer;
     }
-    let files = [Some(&cert), Some(&key), client_ca.as_ref(), crl.as_ref()];
-    Ok(Loaded {
-        config: tls,
-        digest: digest(files.into_iter().flatten()),
-        warnings,
-    })
+    Ok(tls)
 }
 
 /// The certificate and its key, which must fit each other.

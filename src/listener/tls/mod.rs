@@ -1,13 +1,14 @@
 //! TLS on a listener: the handshake, and certificates that can change while it goes on.
 //!
 //! What is read from files stands in one place that every handshake looks at, so a change is for the connections that
-//! come after it; open ones keep what they began with. The cryptography is named here and is never the process's
-//! default, which any dependency could change.
+//! come after it; open ones keep what they began with, but the certificates of their clients are looked at again.
+//! The cryptography is named here and is never the process's default, which any dependency could change.
 
 pub mod config;
 mod crowd;
 pub mod files;
 pub mod reload;
+mod vouched;
 
 use super::arrival::Listener;
 use crate::{
@@ -17,15 +18,16 @@ use crate::{
 use arc_swap::ArcSwap;
 use config::Config;
 use crowd::Crowd;
-use files::{Fault, Loaded};
+use files::{Faults, Loaded};
 use parking_lot::Mutex;
 use rustls::{
     ServerConfig,
-    server::{Acceptor, ClientHello},
+    server::{Acceptor, ClientHello, danger::ClientCertVerifier},
 };
 use std::{io, sync::Arc};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+use vouched::Vouched;
 
 /// Handshakes under way at a time.
 const HANDSHAKES: usize = 1024;
@@ -45,6 +47,8 @@ pub struct Tls {
     /// Those files, as they were before they were read; until somebody watches them.
     files: Mutex<Option<Watched>>,
     under_way: Crowd,
+    /// The clients that showed certificates.
+    vouched: Vouched,
 }
 
 /// The same certificates and rules, twice: rustls refuses a client that offers no protocol of a list, but has no
@@ -53,6 +57,7 @@ pub struct Tls {
 struct Versed {
     choosing: Arc<ServerConfig>,
     silent: Arc<ServerConfig>,
+    verifier: Arc<dyn ClientCertVerifier>,
 }
 
 /// Why there was no TLS.
@@ -74,7 +79,7 @@ pub enum NoTls {
 
 impl Tls {
     /// For a listener, from the files that its settings name.
-    pub fn load(listener: Listener, config: Config) -> Result<Self, Fault> {
+    pub fn load(listener: Listener, config: Config) -> Result<Self, Faults> {
         let section = match listener {
             Listener::Mqtt | Listener::Mqtts | Listener::MqttUnix => "mqtt.tls",
             Listener::Http | Listener::Https | Listener::HttpUnix => "http.tls",
@@ -83,6 +88,7 @@ impl Tls {
         let files = Watched::new(files.into_iter().flatten());
         let Loaded {
             config: tls,
+            verifier,
             digest,
             warnings,
         } = files::load(section, &config)?;
@@ -93,10 +99,11 @@ impl Tls {
             listener,
             section,
             config,
-            current: ArcSwap::from_pointee(Versed::new(listener, tls)),
+            current: ArcSwap::from_pointee(Versed::new(listener, tls, verifier)),
             digest: Mutex::new(digest),
             files: Mutex::new(Some(files)),
             under_way: Crowd::new(HANDSHAKES),
+            vouched: Vouched::default(),
         })
     }
 
@@ -121,18 +128,26 @@ impl Tls {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => NoTls::Silent,
             _ => NoTls::Failed(error),
         })?;
-        let config = self.config_for(&hello.client_hello());
+        let current = self.current.load_full();
+        let config = self.config_for(&current, &hello.client_hello());
         let stream = hello.into_stream(config).await.map_err(NoTls::Failed)?;
         let shown = stream.get_ref().1.peer_certificates();
-        let shown = shown.and_then(|chain| chain.first());
-        let certificate = shown.map(|leaf| Certificate::from_der(leaf)).transpose()?;
-        Ok((stream, certificate.map(Arc::new)))
+        let Some([leaf, rest @ ..]) = shown else {
+            return Ok((stream, None));
+        };
+        let certificate = Arc::new(Certificate::from_der(leaf)?);
+        self.vouched.add(&certificate, leaf, rest);
+        let by_now = self.current.load_full();
+        if !Arc::ptr_eq(&current, &by_now) {
+            // whoever looked through them all may have done so before this one was there
+            vouched::ask(&*by_now.verifier, &certificate, leaf, rest);
+        }
+        Ok((stream, Some(certificate)))
     }
 
     /// MQTT has clients that offer no protocol, or one that other servers want to hear; on the web a client that offers
     /// none of ours means something else.
-    fn config_for(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
-        let current = self.current.load();
+    fn config_for(&self, current: &Versed, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
         let names = &current.choosing.alpn_protocols;
         let is_silent = self.listener == Listener::Mqtts
             && !hello
@@ -146,7 +161,7 @@ impl Tls {
 }
 
 impl Versed {
-    fn new(listener: Listener, tls: ServerConfig) -> Self {
+    fn new(listener: Listener, tls: ServerConfig, verifier: Arc<dyn ClientCertVerifier>) -> Self {
         let names: &[&[u8]] = match listener {
             Listener::Mqtts => &[b"mqtt"],
             _ => &[H2, b"http/1.1", b"http/1.0"],
@@ -156,6 +171,7 @@ impl Versed {
         Versed {
             choosing: Arc::new(choosing),
             silent: Arc::new(tls),
+            verifier,
         }
     }
 }

@@ -61,7 +61,7 @@ impl World {
                 self.session.resume(terms(random));
             }
             1 => {
-                self.session.resend(self.now, &mut self.out);
+                self.session.resend(self.now, |_| true, &mut self.out);
             }
             2..6 => self.deliver(random),
             6 => {
