@@ -45,6 +45,7 @@ use crate::{
     http::{
         extract::TopicRules,
         login::{Logins, session, ticket},
+        problem::Problem,
     },
     listener::{arrival::Peer, entrance::NoEntry, refused::Notes},
 };
@@ -118,6 +119,11 @@ impl App {
             })
         })
         .await
+    }
+
+    /// Answers a request that was refused before anybody looked at what it asks.
+    pub async fn refuse(&self, request: Request, problem: Problem) -> Response {
+        front::receive(&self.state, request, |_| async { problem.into_response() }).await
     }
 
     /// Who a request comes from that `peer` brought.
