@@ -208,6 +208,11 @@ impl Gateway {
         let door = Arc::new(door);
         let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
         let drain = settings.http.drain;
+        let port = |listener| port_of(&listening, listener);
+        let mqtt_ports = http::probes::MqttPorts {
+            plain: port(Listener::Mqtt),
+            tls: port(Listener::Mqtts),
+        };
         let state = web_state(
             &broker,
             &door,
@@ -215,6 +220,7 @@ impl Gateway {
             settings.http,
             chain.clone(),
             durability,
+            mqtt_ports,
             stop.clone(),
         );
         let web_app = Arc::new(http::App::new(state));
@@ -322,6 +328,14 @@ fn wanted_for_web(config: &http::config::Config) -> Wanted<'_> {
     }
 }
 
+fn port_of(places: &[(Listener, Place)], listener: Listener) -> Option<u16> {
+    places.iter().find_map(|(found, place)| match place {
+        Place::Address(address) if *found == listener => Some(address.port()),
+        _ => None,
+    })
+}
+
+#[expect(clippy::too_many_arguments)]
 fn web_state(
     broker: &Broker,
     door: &Arc<Door>,
@@ -329,6 +343,7 @@ fn web_state(
     config: http::config::Config,
     chain: Arc<Chain>,
     durability: String,
+    mqtt_ports: http::probes::MqttPorts,
     stop: CancellationToken,
 ) -> http::State {
     let limits = broker.limits();
@@ -348,6 +363,7 @@ fn web_state(
         chain,
         logins: http::login::Logins::default(),
         durability,
+        mqtt_ports,
         mqtt_upgrade: Arc::new(move |io, arrival| {
             let door = door.clone();
             Box::pin(websocket::serve(door, io, arrival, max_packet))

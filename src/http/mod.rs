@@ -76,6 +76,8 @@ pub struct State {
     pub logins: Logins,
     /// What an acknowledgement promises, in words, for `/api/v1`.
     pub durability: String,
+    /// Where MQTT is served, for `/api/v1`.
+    pub mqtt_ports: probes::MqttPorts,
     /// Takes connections that were upgraded to MQTT over WebSocket.
     pub mqtt_upgrade: upgrade::MqttUpgrade,
     /// Where refusals are noted, together with those of MQTT clients.
@@ -235,6 +237,7 @@ mod tests {
             chain: Arc::new(Chain::open()),
             logins: Logins::default(),
             durability: String::new(),
+            mqtt_ports: probes::MqttPorts::default(),
             mqtt_upgrade: Arc::new(|_, _| Box::pin(async {})),
             notes: Arc::new(Notes::default()),
             metrics: String::new,
