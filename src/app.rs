@@ -54,7 +54,10 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener's address cannot be had.
-    #[error("{key} = \"{address}\": cannot listen there: {error}")]
+    #[error(
+        "{key} = \"{address}\": cannot listen there: {error}{}",
+        elsewhere(key, error)
+    )]
     Bind {
         /// The setting.
         key: &'static str,
@@ -84,6 +87,14 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// A file is where the data folder should be.
+    #[error(
+        "store.path = \"{path}\": there is a file of this name; name a folder, or none that is there"
+    )]
+    DataFile {
+        /// What should be a folder.
+        path: String,
+    },
     /// Another process has the data folder.
     #[error(
         "store.path = \"{path}\": another process uses this data folder; give each gateway a folder of its own"
@@ -106,6 +117,19 @@ pub enum StartError {
     /// The system refused something else.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
+}
+
+/// What to do about an address that somebody else has.
+fn elsewhere(key: &str, error: &io::Error) -> String {
+    if error.kind() != io::ErrorKind::AddrInUse {
+        return String::new();
+    }
+    let how = match key {
+        "mqtt.bind" => "--mqtt ADDR".to_owned(),
+        "http.bind" => "--http ADDR".to_owned(),
+        key => format!("--set {key}=ADDR"),
+    };
+    format!("; another program listens there: stop it, or choose another address with {how}")
 }
 
 /// Runs the gateway until SIGTERM or SIGINT.
@@ -398,6 +422,7 @@ fn open_store(
     }
     let folder = Folder::open(config.path.clone()).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => StartError::DataFolderInUse { path: path() },
+        _ if config.path.is_file() => StartError::DataFile { path: path() },
         _ => StartError::DataFolder {
             path: path(),
             error,
