@@ -33,7 +33,7 @@ use tokio_util::task::TaskTracker;
 const STREAMS: u32 = 256;
 /// The header fields of a request, as HTTP/2 counts them. What is longer than a head may be over HTTP/1.1 and not longer
 /// than this is refused in our words, and beyond it h2 answers with a bare 431.
-const HEADER_BYTES: u32 = 256 * 1024;
+const HEADER_BYTES: u32 = 160 * 1024;
 /// The bytes of a head that are free.
 const ORDINARY_HEAD: usize = 16 * 1024;
 /// The bytes of all longer heads of the requests that are open at a time on one connection.
