@@ -54,7 +54,10 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A listener's address cannot be had.
-    #[error("{key} = \"{address}\": cannot listen there: {error}")]
+    #[error(
+        "{key} = \"{address}\": cannot listen there: {error}{}",
+        elsewhere(key, error)
+    )]
     Bind {
         /// The setting.
         key: &'static str,
@@ -84,6 +87,14 @@ pub enum StartError {
         /// What the system says.
         error: io::Error,
     },
+    /// A file is where the data folder should be.
+    #[error(
+        "store.path = \"{path}\": there is a file of this name; name a folder, or none that is there"
+    )]
+    DataFile {
+        /// What should be a folder.
+        path: String,
+    },
     /// Another process has the data folder.
     #[error(
         "store.path = \"{path}\": another process uses this data folder; give each gateway a folder of its own"
@@ -106,6 +117,19 @@ pub enum StartError {
     /// The system refused something else.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
+}
+
+/// What to do about an address that somebody else has.
+fn elsewhere(key: &str, error: &io::Error) -> String {
+    if error.kind() != io::ErrorKind::AddrInUse {
+        return String::new();
+    }
+    let how = match key {
+        "mqtt.bind" => "--mqtt ADDR".to_owned(),
+        "http.bind" => "--http ADDR".to_owned(),
+        key => format!("--set {key}=ADDR"),
+    };
+    format!("; another program listens there: stop it, or choose another address with {how}")
 }
 
 /// Runs the gateway until SIGTERM or SIGINT.
@@ -208,6 +232,11 @@ impl Gateway {
         let door = Arc::new(door);
         let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
         let drain = settings.http.drain;
+        let port = |listener| port_of(&listening, listener);
+        let mqtt_ports = http::probes::MqttPorts {
+            plain: port(Listener::Mqtt),
+            tls: port(Listener::Mqtts),
+        };
         let state = web_state(
             &broker,
             &door,
@@ -215,6 +244,7 @@ impl Gateway {
             settings.http,
             chain.clone(),
             durability,
+            mqtt_ports,
             stop.clone(),
         );
         let web_app = Arc::new(http::App::new(state));
@@ -325,6 +355,14 @@ fn wanted_for_web(config: &http::config::Config) -> Wanted<'_> {
     }
 }
 
+fn port_of(places: &[(Listener, Place)], listener: Listener) -> Option<u16> {
+    places.iter().find_map(|(found, place)| match place {
+        Place::Address(address) if *found == listener => Some(address.port()),
+        _ => None,
+    })
+}
+
+#[expect(clippy::too_many_arguments)]
 fn web_state(
     broker: &Broker,
     door: &Arc<Door>,
@@ -332,6 +370,7 @@ fn web_state(
     config: http::config::Config,
     chain: Arc<Chain>,
     durability: String,
+    mqtt_ports: http::probes::MqttPorts,
     stop: CancellationToken,
 ) -> http::State {
     let limits = broker.limits();
@@ -351,6 +390,7 @@ fn web_state(
         chain,
         logins: http::login::Logins::default(),
         durability,
+        mqtt_ports,
         mqtt_upgrade: Arc::new(move |io, arrival| {
             let door = door.clone();
             Box::pin(websocket::serve(door, io, arrival, max_packet))
@@ -385,6 +425,7 @@ fn open_store(
     }
     let folder = Folder::open(config.path.clone()).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => StartError::DataFolderInUse { path: path() },
+        _ if config.path.is_file() => StartError::DataFile { path: path() },
         _ => StartError::DataFolder {
             path: path(),
             error,

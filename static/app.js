@@ -5,9 +5,9 @@ import { Login } from './dashboard/login.js';
 import { PublishForm } from './dashboard/publish.js';
 import { watchGateway } from './dashboard/gateway.js';
 
-watchGateway(document.querySelector('#gateway'));
 const unknown = () => login.again();
 const form = new PublishForm(document, { unknown });
+watchGateway(document.querySelector('#gateway'), (gateway) => { form.gateway = gateway; });
 const live = new LiveMessages(document, { reuse: (message) => form.fill(message), unknown });
 const login = new Login(document, {
   // a filter in the address makes a view that can be kept as a bookmark

@@ -26,10 +26,14 @@ pub enum Sender {
 }
 
 /// A connection's events.
-pub enum Link {
-    /// Speaks MQTT 3.1.1.
+pub struct Link {
+    events: Events,
+    /// Whom it connects to, for whoever hears that nobody is there.
+    peer: String,
+}
+
+enum Events {
     V311(Box<rumqttc::EventLoop>),
-    /// Speaks MQTT 5.0.
     V5(Box<v5::EventLoop>),
 }
 
@@ -74,6 +78,8 @@ pub fn open(args: &ConnectArgs) -> (Sender, Link) {
         true => format!("[{}]", args.host),
         false => args.host.clone(),
     };
+    let peer = format!("{host}:{}", args.port);
+    let link = |events| Link { events, peer };
     let keep_alive = Duration::from_secs(args.keepalive.into());
     let password = args.password.as_deref().unwrap_or_default();
     match args.version {
@@ -87,7 +93,7 @@ pub fn open(args: &ConnectArgs) -> (Sender, Link) {
                 options.set_credentials(name, password);
             }
             let (client, events) = rumqttc::AsyncClient::new(options, WAITING);
-            (Sender::V311(client), Link::V311(Box::new(events)))
+            (Sender::V311(client), link(Events::V311(Box::new(events))))
         }
         Version::V5 => {
             let mut options = v5::MqttOptions::new(&args.id, host, args.port);
@@ -100,7 +106,7 @@ pub fn open(args: &ConnectArgs) -> (Sender, Link) {
                 options.set_credentials(name, password);
             }
             let (client, events) = v5::AsyncClient::new(options, WAITING);
-            (Sender::V5(client), Link::V5(Box::new(events)))
+            (Sender::V5(client), link(Events::V5(Box::new(events))))
         }
     }
 }
@@ -167,10 +173,11 @@ fn qos_of(level: u8) -> v5::mqttbytes::QoS {
 impl Link {
     /// The next event. To give up waiting in the middle is to give up the connection.
     pub async fn next(&mut self) -> Result<Event, Failure> {
-        Ok(match self {
-            Link::V311(events) => of_v311(events.poll().await?),
-            Link::V5(events) => of_v5(events.poll().await?),
-        })
+        let event = match &mut self.events {
+            Events::V311(events) => events.poll().await.map(of_v311).map_err(Failure::from),
+            Events::V5(events) => events.poll().await.map(of_v5).map_err(Failure::from),
+        };
+        event.map_err(|error| format!("{}: {error}", self.peer).into())
     }
 }
 

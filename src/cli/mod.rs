@@ -41,7 +41,7 @@ enum Command {
     Pub(publish::Args),
     /// Subscribe over MQTT and print what comes
     Sub(subscribe::Args),
-    /// Tell which rule decides about an action, without a running gateway
+    /// Tell which rule decides about an action, without a running gateway; exit code 0: allowed, 1: denied, 2: no answer
     Explain(explain::Args),
     /// Set, check or delete a user's password in a password file
     Passwd(passwd::Args),

@@ -13,6 +13,7 @@ use crate::{
     store::config::Durability,
 };
 use std::{
+    fmt,
     net::SocketAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
@@ -20,8 +21,45 @@ use std::{
 };
 
 /// The value does not look like what is expected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unfit;
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfit {
+    /// Altogether.
+    Whole,
+    /// In one of several tables.
+    In(EntryFault),
+}
+
+/// What is wrong with one of several tables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryFault {
+    /// Which one, from 1.
+    pub entry: usize,
+    /// The member it is about, if it is about one.
+    pub member: Option<String>,
+    /// What is expected, and what was found unless that may be a secret.
+    pub what: String,
+}
+
+impl fmt::Display for EntryFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entry {}: ", self.entry)?;
+        if let Some(member) = &self.member {
+            write!(f, "{member}: ")?;
+        }
+        f.write_str(&self.what)
+    }
+}
+
+/// What is wrong with a member of a table, or with the table.
+pub type MemberFault = (Option<String>, String);
+
+type ReadMembers<T> = fn(&[(String, Written)]) -> Result<T, MemberFault>;
+
+/// A member is not what is expected.
+pub(super) fn unfit(member: &str, expected: &str, found: &Written) -> MemberFault {
+    let what = format!("expected {expected}, found {found}");
+    (Some(member.to_owned()), what)
+}
 
 type Read<T> = Box<dyn Fn(&Written) -> Result<T, Unfit> + Send + Sync>;
 
@@ -42,7 +80,7 @@ pub(super) fn form<T>(
 ) -> Form<T> {
     Form {
         expected: expected.into(),
-        read: Box::new(move |written| read(written).ok_or(Unfit)),
+        read: Box::new(move |written| read(written).ok_or(Unfit::Whole)),
         write,
     }
 }
@@ -102,7 +140,7 @@ pub fn networks() -> Form<Networks> {
         expected,
         read: Box::new(move |written| {
             let items = read(written)?;
-            Networks::parse(items.iter().map(String::as_str)).map_err(|_| Unfit)
+            Networks::parse(items.iter().map(String::as_str)).map_err(|_| Unfit::Whole)
         }),
         write: |networks| {
             let items: Option<Vec<String>> = networks.items().map(quoted).collect();
@@ -172,7 +210,7 @@ pub fn qos() -> Form<Qos> {
     let Form { expected, read, .. } = count(0..=2u8);
     Form {
         expected,
-        read: Box::new(move |written| Qos::from_wire(read(written)?).ok_or(Unfit)),
+        read: Box::new(move |written| Qos::from_wire(read(written)?).ok_or(Unfit::Whole)),
         write: |qos| Some((*qos as u8).to_string()),
     }
 }
@@ -410,14 +448,50 @@ pub fn durability() -> Form<Durability> {
     )
 }
 
+/// A form of up to `most` tables, whose faults are told by table.
+pub(super) fn entries<T: 'static>(
+    most: usize,
+    expected: String,
+    read: ReadMembers<T>,
+    write: fn(&Vec<T>) -> Option<String>,
+) -> Form<Vec<T>> {
+    let read = move |written: &Written| {
+        let tables = tables(written).ok_or(Unfit::Whole)?;
+        if tables.len() > most {
+            return Err(Unfit::Whole);
+        }
+        let numbered = tables.iter().zip(1..);
+        let entry = |(written, entry): (&Written, usize)| {
+            let read = match written {
+                Written::Table(members) => read(members),
+                // what was found may be a secret that stands in the wrong place
+                _ => Err((None, "expected a table".to_owned())),
+            };
+            read.map_err(|(member, what)| {
+                Unfit::In(EntryFault {
+                    entry,
+                    member,
+                    what,
+                })
+            })
+        };
+        numbered.map(entry).collect()
+    };
+    Form {
+        expected,
+        read: Box::new(read),
+        write,
+    }
+}
+
 /// `[[history]]`
 pub fn history() -> Form<Vec<Rule>> {
-    form(
-        r#"up to 64 tables with a "filter" and, if wanted, "max_age" and "max_bytes""#,
-        |written| {
-            let rules: Option<Vec<Rule>> = tables(written)?.iter().map(history_rule).collect();
-            rules.filter(|rules| rules.len() <= MAX_RULES)
-        },
+    entries(
+        MAX_RULES,
+        format!(
+            r#"up to {MAX_RULES} tables with a "filter" and, if wanted, "max_age" and "max_bytes""#
+        ),
+        history_rule,
         |rules| {
             let shown = rules.iter().map(|rule| {
                 let max_age = rule.max_age.map(spell_duration);
@@ -448,29 +522,39 @@ pub(super) fn tables(written: &Written) -> Option<Vec<Written>> {
     }
 }
 
-fn history_rule(written: &Written) -> Option<Rule> {
-    let Written::Table(entries) = written else {
-        return None;
-    };
+fn history_rule(members: &[(String, Written)]) -> Result<Rule, MemberFault> {
     let (mut filter, mut max_age, mut max_bytes) = (None, None, None);
-    for (key, value) in entries {
-        match key.as_str() {
+    for (name, value) in members {
+        let wrong = |expected| unfit(name, expected, value);
+        match name.as_str() {
             "filter" => {
-                let parsed = TopicFilter::parse(text(value)?).ok()?;
-                filter = Some(parsed).filter(|filter| filter.share().is_none());
+                let parsed = text(value).and_then(|text| TopicFilter::parse(text).ok());
+                let parsed = parsed.filter(|filter| filter.share().is_none());
+                let expected = r#"a topic filter such as "plant/#", without $share"#;
+                filter = Some(parsed.ok_or_else(|| wrong(expected))?);
             }
-            "max_age" => max_age = Some(parse_duration(text(value)?)?),
+            "max_age" => {
+                let parsed = text(value).and_then(parse_duration);
+                let expected = r#"a number with a unit, such as "7d", "12h" or "90s""#;
+                max_age = Some(parsed.ok_or_else(|| wrong(expected))?);
+            }
             "max_bytes" => {
-                max_bytes = Some(match value {
-                    Written::Integer(number) => usize::try_from(*number).ok()?,
-                    other => parse_size(text(other)?)?,
-                });
+                let parsed = match value {
+                    Written::Integer(number) => usize::try_from(*number).ok(),
+                    other => text(other).and_then(parse_size),
+                };
+                let expected = r#"a size such as "200 MiB""#;
+                max_bytes = Some(parsed.ok_or_else(|| wrong(expected))?);
             }
-            _ => return None,
+            _ => {
+                let what = "is unknown; an entry has filter, max_age and max_bytes";
+                return Err((Some(name.clone()), what.to_owned()));
+            }
         }
     }
-    Some(Rule {
-        filter: filter?,
+    let lacking = || (None, r#"needs filter, such as "plant/#""#.to_owned());
+    Ok(Rule {
+        filter: filter.ok_or_else(lacking)?,
         max_age,
         max_bytes,
     })
@@ -498,7 +582,7 @@ mod tests {
             assert_eq!((any.read)(&written), Ok(1 << 20));
         }
         for written in [Written::Integer(-1), string("2 MiB")] {
-            assert_eq!((any.read)(&written), Err(Unfit));
+            assert_eq!((any.read)(&written), Err(Unfit::Whole));
         }
         assert_eq!((any.write)(&2048).unwrap(), "\"2 KiB\"");
     }
@@ -508,7 +592,7 @@ mod tests {
         let some = duration(Duration::from_secs(1)..=Duration::from_secs(60));
         assert_eq!((some.read)(&string("1m")), Ok(Duration::from_secs(60)));
         for written in [Written::Integer(10), string("500ms"), string("61s")] {
-            assert_eq!((some.read)(&written), Err(Unfit));
+            assert_eq!((some.read)(&written), Err(Unfit::Whole));
         }
         assert!(some.expected.contains(r#"from "1s" to "1m""#));
     }
@@ -516,9 +600,9 @@ mod tests {
     #[test]
     fn a_number_outside_its_range_is_refused_and_the_range_named() {
         let port = count::<u16>(1..=1024);
-        assert_eq!((port.read)(&Written::Integer(0)), Err(Unfit));
-        assert_eq!((port.read)(&Written::Integer(70_000)), Err(Unfit));
-        assert_eq!((port.read)(&string("7")), Err(Unfit));
+        assert_eq!((port.read)(&Written::Integer(0)), Err(Unfit::Whole));
+        assert_eq!((port.read)(&Written::Integer(70_000)), Err(Unfit::Whole));
+        assert_eq!((port.read)(&string("7")), Err(Unfit::Whole));
         assert_eq!((port.read)(&Written::Text("7".into())), Ok(7));
         assert_eq!(port.expected, "a whole number from 1 to 1024");
     }
@@ -543,11 +627,11 @@ mod tests {
             "https://a:b",
         ] {
             let list = Written::List(vec![string(wrong)]);
-            assert_eq!((origins().read)(&list), Err(Unfit), "{wrong}");
+            assert_eq!((origins().read)(&list), Err(Unfit::Whole), "{wrong}");
         }
         for wrong in ["a.example:80", "http://a", "a/b", ""] {
             let list = Written::List(vec![string(wrong)]);
-            assert_eq!((hosts().read)(&list), Err(Unfit), "{wrong}");
+            assert_eq!((hosts().read)(&list), Err(Unfit::Whole), "{wrong}");
         }
         assert!((hosts().read)(&Written::List(vec![string("a.example")])).is_ok());
     }
@@ -559,16 +643,38 @@ mod tests {
         let rules = (history().read)(&Written::Text(inline.to_owned())).unwrap();
         assert_eq!((history().write)(&rules).as_deref(), Some(inline));
         assert_eq!(rules[0].max_age, Some(Duration::from_secs(7 * 24 * 3600)));
-        for wrong in [
-            r#"[{ max_age = "7d" }]"#,
-            r#"[{ filter = "a/#/b" }]"#,
-            r#"[{ filter = "$share/g/a" }]"#,
-            r#"[{ filter = "a", max_agee = "7d" }]"#,
-            "7",
+        for (wrong, told) in [
+            (r#"[{ max_age = "7d" }]"#, "entry 1: needs filter"),
+            (
+                r#"[{ filter = "a/#/b" }]"#,
+                r#"entry 1: filter: expected a topic filter such as "plant/#", without $share, found "a/#/b""#,
+            ),
+            (
+                r#"[{ filter = "$share/g/a" }]"#,
+                "entry 1: filter: expected",
+            ),
+            (
+                r#"[{ filter = "a", max_agee = "7d" }]"#,
+                "entry 1: max_agee: is unknown",
+            ),
+            (
+                r#"[{ filter = "a" }, { filter = "b", max_age = "7 days" }]"#,
+                r#"entry 2: max_age: expected a number with a unit, such as "7d", "12h" or "90s", found "7 days""#,
+            ),
+            (
+                r#"[{ filter = "a", max_bytes = true }]"#,
+                r#"entry 1: max_bytes: expected a size such as "200 MiB", found true"#,
+            ),
+            ("[7]", "entry 1: expected a table"),
         ] {
             let read = (history().read)(&Written::Text(wrong.to_owned()));
-            assert_eq!(read, Err(Unfit), "{wrong}");
+            let Err(Unfit::In(fault)) = read else {
+                panic!("{wrong}: {read:?}");
+            };
+            assert!(fault.to_string().starts_with(told), "{wrong}: {fault}");
         }
+        let read = (history().read)(&Written::Text("7".to_owned()));
+        assert_eq!(read, Err(Unfit::Whole));
     }
 
     #[test]
@@ -589,7 +695,7 @@ mod tests {
             table("every", "1s"),
         ];
         for written in wrong {
-            assert_eq!((super::durability().read)(&written), Err(Unfit));
+            assert_eq!((super::durability().read)(&written), Err(Unfit::Whole));
         }
         let shown = (super::durability().write)(&every_50ms);
         assert_eq!(shown.as_deref(), Some("{ interval = \"50ms\" }"));

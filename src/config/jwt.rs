@@ -1,7 +1,7 @@
 //! `[[auth.jwt]]`: how an entry is written.
 
 use super::{
-    form::{Form, form, quoted, tables, text},
+    form::{Form, MemberFault, entries, quoted, text, unfit},
     units::{parse_duration, spell_duration},
     written::Written,
 };
@@ -13,20 +13,18 @@ use jsonwebtoken::Algorithm;
 use std::time::Duration;
 
 const MOST: usize = 64;
+/// What an entry may have.
+const MEMBERS: &str = r#""algorithms" (or "algorithm"), one of "secret", "secret_file", "public_key_file", "jwks_file" and "jwks_url", "audience" (or a list), and, if wanted, "issuer", "user_claim", "groups_claim" and "leeway" (up to "5m")"#;
+const ALGORITHMS: &str =
+    r#""HS256", "RS256", "PS256" or each with 384 or 512, "ES256", "ES384", "EdDSA""#;
 const MAX_LEEWAY: Duration = Duration::from_secs(300);
 
 /// `[[auth.jwt]]`. What an entry must have is checked by [`Jwt::faults`], which has a sentence for each.
 pub fn tokens() -> Form<Vec<Jwt>> {
-    form(
-        format!(
-            r#"up to {MOST} tables of texts, with nothing but "algorithms" (a list of {names}) or "algorithm", one of "secret", "secret_file", "public_key_file", "jwks_file" and "jwks_url", "audience" (or a list), and, if wanted, "issuer", "user_claim", "groups_claim" and "leeway" (up to "5m")"#,
-            names =
-                r#""HS256", "RS256", "PS256" or each with 384 or 512, "ES256", "ES384", "EdDSA""#
-        ),
-        |written| {
-            let entries: Option<Vec<Jwt>> = tables(written)?.iter().map(entry).collect();
-            entries.filter(|entries| entries.len() <= MOST)
-        },
+    entries(
+        MOST,
+        format!("up to {MOST} tables with {MEMBERS}"),
+        entry,
         |entries| {
             Some(format!(
                 "[{}]",
@@ -36,42 +34,59 @@ pub fn tokens() -> Form<Vec<Jwt>> {
     )
 }
 
-fn entry(written: &Written) -> Option<Jwt> {
-    let Written::Table(members) = written else {
-        return None;
-    };
+fn entry(members: &[(String, Written)]) -> Result<Jwt, MemberFault> {
     let mut entry = Jwt::default();
     for (name, value) in members {
+        let wrong = |expected| unfit(name, expected, value);
         let line = || {
-            text(value)
-                .filter(|text| !text.is_empty())
-                .map(str::to_owned)
+            let text = text(value).filter(|text| !text.is_empty());
+            text.map(str::to_owned)
+                .ok_or_else(|| wrong("a text that is not empty"))
         };
+        let lines = || one_or_more(value).ok_or_else(|| wrong("a text, or a list of texts"));
         match name.as_str() {
-            "algorithms" | "algorithm" if !entry.algorithms.is_empty() => return None,
-            "algorithms" => {
-                entry.algorithms = one_or_more(value)?
-                    .iter()
-                    .map(|name| algorithm(name))
-                    .collect::<Option<_>>()?
+            "algorithms" | "algorithm" if !entry.algorithms.is_empty() => {
+                let what = "is there twice: write algorithms, or algorithm for one";
+                return Err((Some(name.clone()), what.to_owned()));
             }
-            "algorithm" => entry.algorithms = vec![algorithm(&line()?)?],
-            "secret" => entry.keys.push(KeySource::Secret(Secret::from(line()?))),
+            "algorithms" | "algorithm" => {
+                let names = lines()?;
+                let is_one = name == "algorithms" || matches!(value, Written::String(_));
+                let read = names.iter().map(|name| algorithm(name)).collect();
+                let read: Option<Vec<_>> = Some(read).filter(|_| is_one).flatten();
+                entry.algorithms = read.ok_or_else(|| wrong(ALGORITHMS))?;
+            }
+            // what was written there instead may be one
+            "secret" => match text(value).filter(|text| !text.is_empty()) {
+                Some(text) => entry
+                    .keys
+                    .push(KeySource::Secret(Secret::from(text.to_owned()))),
+                None => {
+                    let what = "expected a text that is not empty";
+                    return Err((Some(name.clone()), what.to_owned()));
+                }
+            },
             "secret_file" => entry.keys.push(KeySource::SecretFile(line()?.into())),
             "public_key_file" => entry.keys.push(KeySource::PublicKeyFile(line()?.into())),
             "jwks_file" => entry.keys.push(KeySource::JwksFile(line()?.into())),
             "jwks_url" => entry.keys.push(KeySource::JwksUrl(line()?)),
             "issuer" => entry.issuer = Some(line()?),
-            "audience" => entry.audience = one_or_more(value)?,
+            "audience" => entry.audience = lines()?,
             "user_claim" => entry.user_claim = line()?,
             "groups_claim" => entry.groups_claim = line()?,
             "leeway" => {
-                entry.leeway = parse_duration(&line()?).filter(|span| *span <= MAX_LEEWAY)?
+                let read = parse_duration(&line()?).filter(|span| *span <= MAX_LEEWAY);
+                entry.leeway = read.ok_or_else(|| wrong(r#"a duration up to "5m""#))?;
             }
-            _ => return None,
+            _ => {
+                return Err((
+                    Some(name.clone()),
+                    format!("is unknown; an entry has {MEMBERS}"),
+                ));
+            }
         }
     }
-    Some(entry)
+    Ok(entry)
 }
 
 fn algorithm(name: &str) -> Option<Algorithm> {
@@ -240,21 +255,30 @@ mod tests {
 
     #[test]
     fn an_entry_has_nothing_but_what_is_known() {
-        for wrong in [
-            "algorithm = 'none'",
-            "algorithm = 'rs256'",
-            "algorithm = 'RS256'\nalgorithms = ['RS256']",
-            "algorithms = 'ES512'",
-            "audience = ''",
-            "audience = 5",
-            "leeway = '6m'",
-            "kid = 'x'",
-            "jwks_file = ''",
+        for (wrong, member, what) in [
+            ("algorithm = 'none'", "algorithm", "found \"none\""),
+            ("algorithm = 'rs256'", "algorithm", "found \"rs256\""),
+            ("algorithm = ['RS256']", "algorithm", "found [\"RS256\"]"),
+            (
+                "algorithm = 'RS256'\nalgorithms = ['RS256']",
+                "algorithms",
+                "is there twice",
+            ),
+            ("algorithms = 'ES512'", "algorithms", "found \"ES512\""),
+            ("audience = ''", "audience", "found \"\""),
+            ("audience = 5", "audience", "found 5"),
+            ("leeway = '6m'", "leeway", "up to \"5m\", found \"6m\""),
+            ("kid = 'x'", "kid", "is unknown"),
+            ("jwks_file = ''", "jwks_file", "found \"\""),
+            ("secret = 5", "secret", "expected a text"),
         ] {
-            assert!(
-                faults(&format!("[[auth.jwt]]\n{wrong}")).contains("expected up to"),
-                "{wrong}"
-            );
+            let told = faults(&format!(
+                "[[auth.jwt]]\nissuer = 'a'\n\n[[auth.jwt]]\n{wrong}"
+            ));
+            let begin = format!("auth.jwt: entry 2: {member}: ");
+            assert!(told.starts_with(&begin) && told.contains(what), "{told}");
+            let line = 4 + wrong.lines().count();
+            assert!(told.ends_with(&format!("line {line})")), "{told}");
         }
     }
 }

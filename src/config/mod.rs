@@ -86,23 +86,34 @@ fn settle(
 ) -> Result<Settings, Faults> {
     let mut settings = Settings::default();
     let mut sources = Sources::new();
-    for Assignment { path, value, place } in assignments {
-        let what = match keys.iter().find(|key| key.path == path) {
-            None => unknown(keys, &path),
-            Some(key) => match (key.set)(&mut settings, &value) {
+    for assignment in assignments {
+        let Assignment {
+            path, value, place, ..
+        } = &assignment;
+        let what = match keys.iter().find(|key| key.path == *path) {
+            None => unknown(keys, path),
+            Some(key) => match (key.set)(&mut settings, value) {
                 Ok(()) => {
-                    sources.insert(key.path, place);
+                    sources.insert(key.path, place.clone());
+                    continue;
+                }
+                Err(Unfit::In(fault)) => {
+                    faults.push(Fault {
+                        path: path.clone(),
+                        what: fault.to_string(),
+                        place: Some(assignment.place_of(&fault)),
+                    });
                     continue;
                 }
                 // perhaps with a secret somewhere
-                Err(Unfit) if key.is_secret => format!("expected {}", key.expected),
-                Err(Unfit) => format!("expected {}, found {value}", key.expected),
+                Err(Unfit::Whole) if key.is_secret => format!("expected {}", key.expected),
+                Err(Unfit::Whole) => format!("expected {}, found {value}", key.expected),
             },
         };
         faults.push(Fault {
-            path,
+            path: path.clone(),
             what,
-            place: Some(place),
+            place: Some(place.clone()),
         });
     }
     let mut broken = rules::check(&settings, &sources);
@@ -126,6 +137,13 @@ fn unknown(keys: &[Key], path: &str) -> String {
     }
     if is_section(keys, path) {
         return format!("is a section; write its settings below a line [{path}]");
+    }
+    let above = |key: &&Key| {
+        path.strip_prefix(key.path)
+            .is_some_and(|rest| rest.starts_with('.'))
+    };
+    if let Some(key) = keys.iter().find(above) {
+        return format!("{} has no parts; expected {}", key.path, key.expected);
     }
     if let Some(known) = nearest::nearest(path, keys.iter().map(|key| key.path)) {
         return format!("unknown setting; did you mean {known}?");

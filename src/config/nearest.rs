@@ -4,6 +4,8 @@
 pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let name = last(unknown);
     known
+        // short names are like others by chance
+        .filter(|path| distance(name, last(path)) <= last(path).chars().count() / 3)
         .map(|path| {
             // the right name in a wrong section, or none, is as good as one slip in the whole path
             let by_name = distance(name, last(path)) + 1;
@@ -22,23 +24,27 @@ fn last(path: &str) -> &str {
     path.rsplit('.').next().unwrap_or(path)
 }
 
-/// Letters to insert, drop or change (Levenshtein).
+/// Letters to insert, drop or change, or pairs of neighbours to swap (Damerau and Levenshtein, restricted).
 fn distance(a: &str, b: &str) -> usize {
     // longer than any key is far from all of them, and not worth the work
     if a.len() > 64 {
         return a.len();
     }
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut corner = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.chars().enumerate() {
-            let changed = corner + usize::from(x != y);
-            corner = row[j + 1];
-            row[j + 1] = changed.min(row[j] + 1).min(corner + 1);
+    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
+    let mut rows = vec![(0..=b.len()).collect::<Vec<_>>()];
+    for i in 1..=a.len() {
+        let mut row = vec![i];
+        for j in 1..=b.len() {
+            let changed = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
+            let mut least = changed.min(rows[i - 1][j] + 1).min(row[j - 1] + 1);
+            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
+                least = least.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(least);
         }
+        rows.push(row);
     }
-    row[row.len() - 1]
+    rows[a.len()][b.len()]
 }
 
 #[cfg(test)]
@@ -50,6 +56,7 @@ mod tests {
         assert_eq!(distance("", "abc"), 3);
         assert_eq!(distance("kitten", "sitting"), 3);
         assert_eq!(distance("bind", "bind"), 0);
+        assert_eq!(distance("bnid", "bind"), 1);
     }
 
     #[test]
@@ -59,6 +66,7 @@ mod tests {
             "http.bind",
             "limits.payload",
             "store.durability",
+            "mqtt.tls.cert",
         ];
         let of = |unknown| nearest(unknown, known.into_iter());
         assert_eq!(of("mqtt.bnid"), Some("mqtt.bind"));
@@ -66,6 +74,8 @@ mod tests {
         assert_eq!(of("payload"), Some("limits.payload"));
         assert_eq!(of("mqtt.payload"), Some("limits.payload"));
         assert_eq!(of("store.durabilty"), Some("store.durability"));
+        assert_eq!(of("mqtt.port"), None);
+        assert_eq!(of("mqtt.crt"), Some("mqtt.tls.cert"));
         assert_eq!(of("colour"), None);
         assert_eq!(of(&"x".repeat(1000)), None);
     }

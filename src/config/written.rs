@@ -1,6 +1,9 @@
 //! Values as they were written, before anybody knows what they should be.
 
-use super::fault::{Fault, Place};
+use super::{
+    fault::{Fault, Place},
+    form::EntryFault,
+};
 use std::fmt;
 use toml::de::{DeTable, DeValue};
 
@@ -99,6 +102,28 @@ pub struct Assignment {
     pub value: Written,
     /// Where.
     pub place: Place,
+    /// The lines of what is in it, where it is several tables: of each table, and of the members by name.
+    pub entries: Vec<(usize, Vec<(String, usize)>)>,
+}
+
+impl Assignment {
+    /// Where something is written that is wrong with one of several tables.
+    pub fn place_of(&self, fault: &EntryFault) -> Place {
+        let entry = self.entries.get(fault.entry - 1);
+        let line = entry.map(|(line, members)| {
+            let member = members
+                .iter()
+                .find(|(name, _)| Some(name) == fault.member.as_ref());
+            member.map_or(*line, |(_, line)| *line)
+        });
+        match (&self.place, line) {
+            (Place::File { name, .. }, Some(line)) => Place::File {
+                name: name.clone(),
+                line,
+            },
+            (place, _) => place.clone(),
+        }
+    }
 }
 
 /// What a TOML text assigns. A table is descended into as long as `is_section` says so of its path.
@@ -136,6 +161,7 @@ pub fn in_file(
                             name: name.to_owned(),
                             line: line_of(key.span().start),
                         },
+                        entries: entries(other, line_of),
                     },
                 )),
             }
@@ -146,6 +172,27 @@ pub fn in_file(
         .into_iter()
         .map(|(_, assignment)| assignment)
         .collect())
+}
+
+/// The lines of tables in an array, and of their members.
+fn entries(
+    value: &DeValue<'_>,
+    line_of: impl Fn(usize) -> usize,
+) -> Vec<(usize, Vec<(String, usize)>)> {
+    let DeValue::Array(items) = value else {
+        return vec![];
+    };
+    let lines = items.iter().map(|item| {
+        let members = match item.get_ref() {
+            DeValue::Table(members) => members
+                .iter()
+                .map(|(name, _)| (name.get_ref().to_string(), line_of(name.span().start)))
+                .collect(),
+            _ => vec![],
+        };
+        (line_of(item.span().start), members)
+    });
+    lines.collect()
 }
 
 /// A level that is not a bare word is quoted, so that a dot inside it is not taken for a border.
@@ -173,6 +220,7 @@ pub fn in_environment(variables: impl Iterator<Item = (String, String)>) -> Vec<
                 path: path.to_lowercase().replace("__", "."),
                 value: Written::Text(value),
                 place: Place::Variable(name),
+                entries: vec![],
             })
         })
         .collect();
@@ -197,6 +245,7 @@ pub fn on_command_line(flags: Vec<(String, String)>) -> Vec<Assignment> {
             path,
             value: Written::Text(value),
             place: Place::Flag,
+            entries: vec![],
         })
         .collect()
 }

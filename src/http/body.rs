@@ -145,6 +145,14 @@ fn make_room(rest: &mut Vec<u8>, more: usize, announced: Option<u64>) {
 
 /// A payload is kept as it came; nothing is decompressed on the way.
 pub fn is_identity(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    // RFC 9112, 6.1: what comes beside `chunked` would have to be decoded
+    if !codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+        return Err(Problem::new(
+            Kind::MediaTypeUnsupported,
+            "of all transfer codings only chunked is understood: its bytes are the payload",
+        ));
+    }
     let identity = |value: &HeaderValue| {
         value
             .as_bytes()
@@ -258,6 +266,23 @@ mod tests {
                 .kind(),
             Kind::MediaTypeUnsupported
         );
+    }
+
+    #[test]
+    fn a_transfer_coding_that_would_have_to_be_undone_is_refused() {
+        for (codings, is_taken) in [
+            (&["chunked"][..], true),
+            (&["Chunked"], true),
+            (&["gzip, chunked"], false),
+            (&["gzip", "chunked"], false),
+            (&["identity, chunked"], false),
+        ] {
+            let mut headers = HeaderMap::new();
+            for coding in codings {
+                headers.append(header::TRANSFER_ENCODING, HeaderValue::from_static(coding));
+            }
+            assert_eq!(is_identity(&headers).is_ok(), is_taken, "{codings:?}");
+        }
     }
 
     #[test]

@@ -21,8 +21,8 @@ pub struct Config {
     pub origins: Vec<String>,
     /// Names, besides those of this machine's loopback, that a Host header may carry. Without port.
     pub hosts: Vec<String>,
-    /// How long a TLS handshake may take, a request's head from its first byte, and a JSON WebSocket's first frame where
-    /// it has to say who speaks.
+    /// How long a TLS handshake may take, a request's head from its first byte, and, with 5 s at most, a JSON WebSocket's
+    /// first frame where it has to say who speaks.
     pub head_timeout: Duration,
     /// How long nothing of a request's body may come. All of it may take as much longer as it is large.
     pub body_timeout: Duration,

@@ -9,6 +9,7 @@ use crate::{
     },
     listener::arrival::Peer,
     metrics::{METRICS, Refusal},
+    observe::log::Escaped,
 };
 use axum::{
     body::Body,
@@ -19,7 +20,7 @@ use axum::{
 use bytes::Bytes;
 use std::{
     any::Any,
-    fmt::Write,
+    fmt::{Display, Write},
     sync::{
         LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -59,6 +60,7 @@ pub async fn receive<F: Future<Output = Response>>(
         .extensions()
         .get::<Connection>()
         .map(|connection| connection.arrival.peer);
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let noted = tracing::enabled!(target: "tidegate::http", tracing::Level::DEBUG).then(|| {
         let path = request.uri().path().to_owned();
         (request.method().clone(), path, Instant::now())
@@ -73,7 +75,8 @@ pub async fn receive<F: Future<Output = Response>>(
         tracing::debug!(target: "tidegate::http", id, %method, path, status, refused, micros, "answered");
     }
     if let Some(problem) = problem {
-        count(state, peer, problem, &id);
+        let path = Escaped(uri.path());
+        count(state, peer, problem, format_args!("{method} {path}, {id}"));
     }
     let mut response = problem::finish(response, &id);
     complete(response.headers_mut(), id);
@@ -103,12 +106,13 @@ pub fn no_request(state: &State, peer: Peer, status: StatusCode) -> Bytes {
     answer.into()
 }
 
-/// Counts a refusal and notes it, with what it was about.
-pub fn count(state: &State, peer: Option<Peer>, problem: &Problem, about: &str) {
+/// Counts a refusal and notes it: what was wrong, which names the rule if there is one, and with what.
+pub fn count(state: &State, peer: Option<Peer>, problem: &Problem, about: impl Display) {
     if let Some(peer) = peer
         && let Some(kind) = refusal(problem)
     {
-        let why = format_args!("{}: {about}", problem.kind().slug());
+        let (slug, detail) = (problem.kind().slug(), Escaped(problem.detail()));
+        let why = format_args!("{slug}: {detail} ({about})");
         state.notes.refused(kind, peer, why, state.broker.uptime());
     }
 }

@@ -1,9 +1,10 @@
 //! Who may speak to the gateway from inside a browser: the Host check and the rule for foreign pages.
 //!
 //! A browser sends requests for any page a person visits, from inside that person's network. CORS does not stop it
-//! from *sending*, and whoever is known only by being there (anonymous, today everyone) must not act for a foreign
-//! page. So unsafe requests, upgrades and streams that take their share of a group's messages must come from the gateway's own pages or from a configured origin, and the
-//! name the browser used must be one of ours, or a page could rebind its own name to this address.
+//! from *sending*, and whoever is known only by what a browser adds by itself (anonymous, a cookie, Basic, a client
+//! certificate) must not act for a foreign page. So unsafe requests, upgrades and streams that take their share of a group's
+//! messages must come from the gateway's own pages or from a configured origin, and the name the browser used must be one of
+//! ours, or a page could rebind its own name to this address.
 
 use crate::http::{
     config::Config,
@@ -26,7 +27,7 @@ const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 const REQUEST_HEADERS: &str =
     "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, Last-Event-ID, Prefer";
 const EXPOSED_HEADERS: &str = "ETag, Link, Location, Retry-After, RateLimit, RateLimit-Policy, Mqtt-Cursor, \
-     Mqtt-Topic, Mqtt-QoS, Mqtt-Expiry, Mqtt-Content-Type, Mqtt-User-Property, Idempotency-Replayed, Request-Id";
+     Mqtt-Topic, Mqtt-QoS, Mqtt-Expiry, Mqtt-Content-Type, Mqtt-User-Property, Mqtt-Omitted, Idempotency-Replayed, Request-Id";
 
 /// The names and origins that are accepted.
 #[derive(Debug, Clone, Default)]

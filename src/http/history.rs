@@ -190,6 +190,8 @@ async fn read_on(
     let deadline = Instant::now() + wishes.wait;
     let epoch = state.broker.epoch();
     let end = wishes.until.unwrap_or(u64::MAX);
+    // who asks for what ends before it begins is not sent back
+    let last = end.max(stream.cursor().offset);
     let most = state.broker.limits().replay_scan;
     loop {
         let at = stream.cursor();
@@ -199,7 +201,10 @@ async fn read_on(
         }
         // nothing more can come of what is asked for
         if at.offset >= end {
-            let at = Position { epoch, offset: end };
+            let at = Position {
+                epoch,
+                offset: last,
+            };
             return (at, true);
         }
         let item = match stream.try_next() {
@@ -217,7 +222,10 @@ async fn read_on(
         match item {
             StreamItem::Message(delivery) => {
                 if place(&delivery).is_some_and(|place| place.offset > end) {
-                    let at = Position { epoch, offset: end };
+                    let at = Position {
+                        epoch,
+                        offset: last,
+                    };
                     return (at, true);
                 }
                 page.add(state, &delivery);

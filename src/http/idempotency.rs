@@ -45,10 +45,29 @@ pub fn key(headers: &HeaderMap) -> Result<Option<Arc<str>>, Problem> {
         Some(rest) => unquoted(rest),
         None => Some(text.to_owned()).filter(|text| !text.contains(['"', '\\', ',', ';'])),
     };
-    key.filter(|key| (1..=LONGEST).contains(&key.len()))
-        .filter(|key| key.bytes().all(|byte| byte.is_ascii_graphic()))
+    key.filter(|key| is_key(key))
         .map(|key| Some(key.into()))
         .ok_or_else(|| wrong("1 to 128 visible ASCII characters in quotes, as in \"8e03978e\""))
+}
+
+/// The key of a request that is a single message: as the header said it, or as the message says it.
+pub fn key_of_message(
+    header: Option<Arc<str>>,
+    member: Option<&str>,
+) -> Result<Option<Arc<str>>, Problem> {
+    let wrong = |detail: &str| Err(Problem::parameter("idempotency_key", detail));
+    match (header, member) {
+        (header, None) => Ok(header),
+        (_, Some(member)) if !is_key(member) => wrong("1 to 128 visible ASCII characters"),
+        (Some(header), Some(member)) if *header != *member => {
+            wrong("the header Idempotency-Key says another one")
+        }
+        (_, Some(member)) => Ok(Some(member.into())),
+    }
+}
+
+fn is_key(text: &str) -> bool {
+    (1..=LONGEST).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// What stands in front of the closing quote, which must be the end.

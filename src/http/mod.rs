@@ -45,6 +45,7 @@ use crate::{
     http::{
         extract::TopicRules,
         login::{Logins, session, ticket},
+        problem::Problem,
     },
     listener::{arrival::Peer, entrance::NoEntry, refused::Notes},
 };
@@ -75,6 +76,8 @@ pub struct State {
     pub logins: Logins,
     /// What an acknowledgement promises, in words, for `/api/v1`.
     pub durability: String,
+    /// Where MQTT is served, for `/api/v1`.
+    pub mqtt_ports: probes::MqttPorts,
     /// Takes connections that were upgraded to MQTT over WebSocket.
     pub mqtt_upgrade: upgrade::MqttUpgrade,
     /// Where refusals are noted, together with those of MQTT clients.
@@ -118,6 +121,11 @@ impl App {
             })
         })
         .await
+    }
+
+    /// Answers a request that was refused before anybody looked at what it asks.
+    pub async fn refuse(&self, request: Request, problem: Problem) -> Response {
+        front::receive(&self.state, request, |_| async { problem.into_response() }).await
     }
 
     /// Who a request comes from that `peer` brought.
@@ -229,6 +237,7 @@ mod tests {
             chain: Arc::new(Chain::open()),
             logins: Logins::default(),
             durability: String::new(),
+            mqtt_ports: probes::MqttPorts::default(),
             mqtt_upgrade: Arc::new(|_, _| Box::pin(async {})),
             notes: Arc::new(Notes::default()),
             metrics: String::new,

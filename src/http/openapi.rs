@@ -81,7 +81,7 @@ fn add_twins(document: &mut Value) {
 }
 
 /// Answers to requests of any kind, so that an answer that is not in the document is a mistake.
-const ANY_REQUEST: [(&str, &str); 8] = [
+const ANY_REQUEST: [(&str, &str); 10] = [
     ("400", "`parameter-invalid`, `request-invalid`"),
     ("401", "`not-authenticated`"),
     (
@@ -91,8 +91,16 @@ const ANY_REQUEST: [(&str, &str); 8] = [
     ("405", "`method-not-allowed`"),
     ("414", "`uri-too-long`"),
     ("421", "`host-rejected`"),
+    (
+        "429",
+        "`quota-exceeded`: too many requests, or logins that failed",
+    ),
     ("431", "`head-too-large`"),
     ("500", "`internal`"),
+    (
+        "503",
+        "`overloaded`: too many logins at a time; `shutting-down`",
+    ),
 ];
 
 fn add_what_any_request_may_get(document: &mut Value) {
@@ -121,8 +129,17 @@ fn add_credentials(document: &mut Value) {
     document["components"]["securitySchemes"] = json!({
         "basic": {"type": "http", "scheme": "basic", "description": "User and password, as over MQTT."},
         "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+        "session": {
+            "type": "apiKey", "in": "cookie", "name": "__Host-tidegate",
+            "description": "What `POST /auth/session` gives a browser."
+        },
+        "ticket": {
+            "type": "apiKey", "in": "query", "name": "ticket",
+            "description": "What `POST /auth/tickets` makes for an address, below `/api/v1/`."
+        },
     });
-    document["security"] = json!([{}, {"basic": []}, {"bearer": []}]);
+    document["security"] =
+        json!([{}, {"basic": []}, {"bearer": []}, {"session": []}, {"ticket": []}]);
 }
 
 /// What OpenAPI 3.1 cannot say: the events inside a stream. In NDJSON each is an object with its name in `event`.

@@ -71,11 +71,26 @@ pub struct Discovery {
     /// Ways to say who one is: `anonymous` is to say nothing, `basic` and `bearer` are what the Authorization header says,
     /// `certificate` is a client's.
     auth: Vec<&'static str>,
+    /// Where MQTT is served beside `/mqtt`, as the gateway itself sees it.
+    mqtt: MqttPorts,
     /// What an acknowledgement promises, as the gateway runs.
     durability: String,
     /// The gateway's clock.
     #[schema(format = "date-time")]
     time: String,
+}
+
+/// Ports of MQTT.
+#[derive(Debug, Default, Clone, Copy, Serialize, ToSchema)]
+pub struct MqttPorts {
+    /// Over TCP.
+    #[serde(rename = "port")]
+    #[schema(required)]
+    pub plain: Option<u16>,
+    /// Over TLS.
+    #[serde(rename = "tls_port")]
+    #[schema(required)]
+    pub tls: Option<u16>,
 }
 
 /// Limits that clients should know.
@@ -242,6 +257,7 @@ pub async fn discovery(
             bytes: once::BYTES,
         },
         auth: ways_in(&state.chain),
+        mqtt: state.mqtt_ports,
         durability: state.durability.clone(),
         time: envelope::rfc3339(state.broker.now()),
     };

@@ -27,6 +27,16 @@ pub const ENVELOPE_TYPE: &str = "application/vnd.tidegate.message+json";
 /// What survives unencoded in header values beside letters and digits.
 const KEPT: &str = "-._~/$:@";
 
+/// Bytes of all headers that a publisher has a say in. Many clients read no answer with much more of them (node takes
+/// 16 KiB in all, curl 300 KiB), and nobody must be able to make a topic unreadable.
+const PUBLISHED_BYTES: usize = 8 * 1024;
+
+/// The longest content type that is repeated as the answer's own; a type and a subtype have 127 each (RFC 6838, 4.2).
+const CONTENT_TYPE_BYTES: usize = 255;
+
+/// Names the headers that were left out, and where what they would have said stands.
+static OMITTED: HeaderName = HeaderName::from_static("mqtt-omitted");
+
 /// Read the retained message.
 ///
 /// The payload as it was published, its properties in headers; with `envelope=true` or
@@ -45,7 +55,7 @@ const KEPT: &str = "-._~/$:@";
     ),
     responses(
         (status = 200, description = "The payload, as text, as bytes, or with its stored content type if a browser does nothing with it but show it.", content((Vec<u8> = "application/octet-stream"), (Vec<u8> = "*/*"), (envelope::Envelope = "application/vnd.tidegate.message+json")),
-         headers(("ETag" = String, description = "The cursor of the write."), ("Mqtt-Topic" = String), ("Mqtt-QoS" = u8), ("Mqtt-Expiry" = u32, description = "Seconds left."), ("Mqtt-Content-Type" = String), ("Mqtt-User-Property" = String, description = "Repeated; `name=value`, percent-encoded."))),
+         headers(("ETag" = String, description = "The cursor of the write."), ("Mqtt-Topic" = String), ("Mqtt-QoS" = u8), ("Mqtt-Expiry" = u32, description = "Seconds left."), ("Mqtt-Content-Type" = String), ("Mqtt-User-Property" = String, description = "Repeated; `name=value`, percent-encoded."), ("Mqtt-Omitted" = String, description = "Which of `Mqtt-Topic`, `Mqtt-Content-Type` and `Mqtt-User-Property` are not here, or not all of them, because they have more than 8 KiB together; `envelope=1` has them all."))),
         (status = 304, description = "Not changed."),
         (status = 412, description = "`precondition-failed`: `If-Match` names another state", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "`not-retained`", body = ProblemBody, content_type = "application/problem+json"),
@@ -152,11 +162,6 @@ fn guard(headers: &mut HeaderMap) {
 fn raw(message: &Message, now: Millis) -> Response {
     let mut response = Body::from(message.payload.to_bytes()).into_response();
     let headers = response.headers_mut();
-    insert(
-        headers,
-        HeaderName::from_static("mqtt-topic"),
-        &percent::encode(&message.topic, KEPT),
-    );
     headers.insert(
         HeaderName::from_static("mqtt-qos"),
         HeaderValue::from(u16::from(message.qos as u8)),
@@ -171,28 +176,21 @@ fn raw(message: &Message, now: Millis) -> Response {
         .properties
         .as_ref()
         .and_then(|properties| properties.content_type.as_deref());
+    let mut published = Published::within(PUBLISHED_BYTES);
+    published.add("Mqtt-Topic", percent::encode(&message.topic, KEPT));
     if let Some(stored) = stored {
         let kept = format!("{KEPT} ;=,\"+*!#&'()?[]{{}}|");
-        insert(
-            headers,
-            HeaderName::from_static("mqtt-content-type"),
-            &percent::encode(stored, &kept),
-        );
+        published.add("Mqtt-Content-Type", percent::encode(stored, &kept));
     }
     for (name, value) in message
         .properties
         .iter()
         .flat_map(|properties| &properties.user)
     {
-        let pair = format!(
-            "{}={}",
-            percent::encode(name, KEPT),
-            percent::encode(value, KEPT)
-        );
-        if let Ok(value) = HeaderValue::try_from(pair) {
-            headers.append(HeaderName::from_static("mqtt-user-property"), value);
-        }
+        let (name, value) = (percent::encode(name, KEPT), percent::encode(value, KEPT));
+        published.add("Mqtt-User-Property", format!("{name}={value}"));
     }
+    published.write(headers);
     match stored.map(shown_as) {
         Some(Some(content_type)) => insert(headers, header::CONTENT_TYPE, &content_type),
         Some(None) => {
@@ -205,6 +203,53 @@ fn raw(message: &Message, now: Millis) -> Response {
         None => insert(headers, header::CONTENT_TYPE, "application/octet-stream"),
     }
     response
+}
+
+/// Headers with what a publisher wrote, as many as fit.
+struct Published {
+    room: usize,
+    taken: Vec<(&'static str, String)>,
+    omitted: Vec<&'static str>,
+}
+
+impl Published {
+    fn within(room: usize) -> Self {
+        Published {
+            room,
+            taken: Vec::new(),
+            omitted: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, name: &'static str, value: String) {
+        // as HTTP/1.1 writes it: `name: value`
+        match self.room.checked_sub(name.len() + value.len() + 4) {
+            Some(left) => {
+                self.room = left;
+                self.taken.push((name, value));
+            }
+            None if self.omitted.last() == Some(&name) => {}
+            None => self.omitted.push(name),
+        }
+    }
+
+    fn write(self, headers: &mut HeaderMap) {
+        for (name, value) in self.taken {
+            let name = HeaderName::try_from(name).ok();
+            // all of them are visible ASCII by construction
+            if let Some((name, value)) = name.zip(HeaderValue::try_from(value).ok()) {
+                headers.append(name, value);
+            }
+        }
+        if !self.omitted.is_empty() {
+            let names = self.omitted.join(", ");
+            insert(
+                headers,
+                OMITTED.clone(),
+                &format!("{names}; see=\"?envelope=1\""),
+            );
+        }
+    }
 }
 
 fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
@@ -235,14 +280,18 @@ fn shown_as(stored: &str) -> Option<String> {
         // whatever ends so is XML by the rules of browsers (MIME Sniffing, 4.6), which may have scripts
         .filter(|name| !name.ends_with("+xml"))
         .any(|name| !name.is_empty() && name.chars().all(is_token));
-    if !SAFE.contains(&essence.as_str()) && !is_media {
+    if !SAFE.contains(&essence.as_str()) && !is_media || essence.len() > CONTENT_TYPE_BYTES {
         return None;
     }
     // a comma would begin a second content type in some readers' eyes
     let plain = parameters
         .chars()
         .all(|c| is_token(c) || " ;=\"/:".contains(c));
-    Some(if plain { stored.to_owned() } else { essence })
+    let is_short = stored.len() <= CONTENT_TYPE_BYTES;
+    Some(match plain && is_short {
+        true => stored.to_owned(),
+        false => essence,
+    })
 }
 
 /// The date form of HTTP headers (RFC 9110, 5.6.7).
@@ -314,6 +363,33 @@ mod tests {
         assert_eq!(headers["mqtt-expiry"], "60");
         let user: Vec<_> = headers.get_all("mqtt-user-property").iter().collect();
         assert_eq!(user, ["a%3Db=1%2C2", "%C3%BC%0D%0A="]);
+    }
+
+    #[test]
+    fn what_a_publisher_wrote_never_makes_an_answer_that_is_too_long_to_read() {
+        let long = "x".repeat(60_000);
+        let properties = MessageProperties {
+            content_type: Some(format!("text/plain; a={long}").into()),
+            user: vec![
+                ("a".into(), long.as_str().into()),
+                ("b".into(), "1".into()),
+                ("c".into(), long.as_str().into()),
+            ],
+            ..MessageProperties::default()
+        };
+        let headers = answer(&long, b"x", properties);
+        let bytes: usize = headers.values().map(HeaderValue::len).sum();
+        assert!(bytes < 2 * PUBLISHED_BYTES, "{bytes}");
+        assert_eq!(headers["content-type"], "text/plain");
+        let user: Vec<_> = headers.get_all("mqtt-user-property").iter().collect();
+        assert_eq!(user, ["b=1"], "what fits is there");
+        assert_eq!(
+            headers["mqtt-omitted"],
+            "Mqtt-Topic, Mqtt-Content-Type, Mqtt-User-Property; see=\"?envelope=1\""
+        );
+        assert_eq!(shown_as(&format!("video/{long}")), None);
+        let small = answer("a", b"x", MessageProperties::default());
+        assert_eq!(small.get("mqtt-omitted"), None);
     }
 
     #[test]

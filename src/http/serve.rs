@@ -23,7 +23,11 @@ use crate::{
         tls::H2,
     },
 };
-use axum::{body::Body, extract::Request};
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{HeaderValue, StatusCode, header},
+};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -39,7 +43,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::Semaphore,
-    time::Instant,
+    time::{Instant, timeout_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -51,6 +55,9 @@ const HEAD_BYTES: usize = (64 + 16) * 1024;
 const BUFFER_BYTES: usize = 256 * 1024;
 /// How long connections get, beyond the drain, before they are cut.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long connections on which nothing happens are kept when nobody else is there, for requests that are on their way and
+/// for whoever asks whether it is ready.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// What a handler may know of the connection behind its request; an extension of every request.
 #[derive(Clone)]
@@ -66,7 +73,17 @@ struct Life {
     place: Place,
     handover: Arc<Handover<Box<Course>>>,
     tasks: TaskTracker,
+    /// Counts what is under way beside ordinary requests: streams, and what a connection was upgraded to.
+    busy: TaskTracker,
     cut: CancellationToken,
+}
+
+/// How a connection learns that it is to end.
+struct Ends {
+    /// The gateway stops: what is asked is answered, and the connection ends with the answer.
+    stopping: CancellationToken,
+    /// Nothing more is awaited. A token of its own: connections do not contend for one list of waiters.
+    closing: CancellationToken,
 }
 
 /// What is under hyper, and under a stream that has left it.
@@ -93,7 +110,8 @@ impl Connection {
 
     /// Runs what the connection was upgraded to.
     pub fn spawn(&self, conversation: impl Future<Output = ()> + Send + 'static) {
-        self.life.spawn(conversation);
+        let busy = self.life.busy.clone();
+        self.life.spawn(busy.track_future(conversation));
     }
 }
 
@@ -102,15 +120,18 @@ struct Server {
     app: Arc<App>,
     permits: Arc<Semaphore>,
     tasks: TaskTracker,
+    busy: TaskTracker,
     cut: CancellationToken,
     shutdown: CancellationToken,
+    closing: CancellationToken,
 }
 
 /// Serves `app` to everyone who connects by any of the ways, until `shutdown`.
 ///
 /// Takes a permit before each accept, so that who comes when all are taken waits in the kernel's queue. At
-/// `shutdown` it stops accepting and idle connections end; open streams and upgraded connections watch the same
-/// token; whatever is left after `drain` and a moment more is cut.
+/// `shutdown` it stops accepting, and every connection over HTTP/1.1 ends with its next answer; open streams and upgraded
+/// connections watch the same token. When they have gone, or the `drain` is over, what is idle is closed; whatever is left
+/// a moment later is cut.
 pub async fn serve(
     ways: Vec<WayIn>,
     app: Arc<App>,
@@ -122,13 +143,20 @@ pub async fn serve(
         app,
         permits,
         tasks: TaskTracker::new(),
+        busy: TaskTracker::new(),
         cut: CancellationToken::new(),
         shutdown,
+        closing: CancellationToken::new(),
     };
     let server = Arc::new(server);
     join_all(ways.into_iter().map(|way| server.clone().serve(way))).await;
     server.tasks.close();
-    if tokio::time::timeout(drain + LAST_WORDS, server.tasks.wait())
+    let stopped = Instant::now();
+    tokio::select! {
+        () = server.tasks.wait() => return,
+        () = server.last_request(stopped, drain) => server.closing.cancel(),
+    }
+    if timeout_at(stopped + drain + LAST_WORDS, server.tasks.wait())
         .await
         .is_err()
     {
@@ -138,6 +166,14 @@ pub async fn serve(
 }
 
 impl Server {
+    /// Until when requests are awaited on connections that are open.
+    async fn last_request(&self, stopped: Instant, drain: Duration) {
+        tokio::time::sleep_until(stopped + GRACE.min(drain)).await;
+        self.busy.close();
+        // who is still there then is told by other means
+        let _ = timeout_at(stopped + drain, self.busy.wait()).await;
+    }
+
     async fn serve(self: Arc<Self>, way: WayIn) {
         let entrance = Arc::new(way.entrance);
         match way.bound {
@@ -158,21 +194,24 @@ impl Server {
                     place,
                     handover: Arc::default(),
                     tasks: self.tasks.clone(),
+                    busy: self.busy.clone(),
                     cut: self.cut.clone(),
                 });
                 let stream = WriteDeadline::new(stream, WRITE_STALL);
-                // a token of its own: connections do not contend for one list of waiters
-                let stopping = self.shutdown.child_token();
+                let ends = Ends {
+                    stopping: self.shutdown.clone(),
+                    closing: self.closing.child_token(),
+                };
                 let app = self.app.clone();
                 if entrance.is_open_to(&arrival) {
                     let connection = Connection {
                         arrival,
                         life: life.clone(),
                     };
-                    life.spawn(converse(stream, connection, app, stopping));
+                    life.spawn(converse(stream, connection, app, ends));
                 } else {
                     let entrance = entrance.clone();
-                    let entering = enter(entrance, stream, arrival, life.clone(), app, stopping);
+                    let entering = enter(entrance, stream, arrival, life.clone(), app, ends);
                     life.spawn(entering);
                 }
             },
@@ -188,14 +227,14 @@ async fn enter<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     mut arrival: Arrival,
     life: Arc<Life>,
     app: Arc<App>,
-    stopping: CancellationToken,
+    ends: Ends,
 ) {
     let deadline = Instant::now() + app.head_timeout();
     // each step boxed, so that nothing is left of one while another is on
     let entering = Box::pin(entrance.enter(stream, &mut arrival, deadline, &life.place));
     let entered = tokio::select! {
         entered = entering => entered,
-        () = stopping.cancelled() => return,
+        () = ends.closing.cancelled() => return,
     };
     let entered = match entered {
         Ok(entered) => entered,
@@ -203,11 +242,11 @@ async fn enter<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     };
     let connection = Connection { arrival, life };
     match entered {
-        Entered::Plain(stream) => Box::pin(converse(stream, connection, app, stopping)).await,
+        Entered::Plain(stream) => Box::pin(converse(stream, connection, app, ends)).await,
         Entered::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(H2) => {
-            Box::pin(http2::converse(*stream, connection, app, stopping)).await;
+            Box::pin(http2::converse(*stream, connection, app, ends)).await;
         }
-        Entered::Tls(stream) => Box::pin(converse(*stream, connection, app, stopping)).await,
+        Entered::Tls(stream) => Box::pin(converse(*stream, connection, app, ends)).await,
     }
 }
 
@@ -216,18 +255,20 @@ async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     connection: Connection,
     app: Arc<App>,
-    stopping: CancellationToken,
+    ends: Ends,
 ) {
     let handover = connection.handover();
     let mut wire = Socket::new(stream, handover);
     loop {
         // boxed, so that nothing of it is left while a stream is on
-        let answering = Box::pin(answer(wire, connection.clone(), app.clone(), &stopping));
+        let answering = Box::pin(answer(wire, connection.clone(), app.clone(), &ends));
         let Some((taken_back, course)) = answering.await else {
             return;
         };
         wire = taken_back;
-        match course.run(&mut wire, &stopping).await {
+        let stopping = ends.stopping.child_token();
+        let streaming = course.run(&mut wire, &stopping);
+        match connection.life.busy.track_future(streaming).await {
             Ok(true) if !stopping.is_cancelled() => {}
             Ok(_) => {
                 // it is over either way
@@ -244,16 +285,23 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     wire: Wire<S>,
     connection: Connection,
     app: Arc<App>,
-    stopping: &CancellationToken,
+    ends: &Ends,
 ) -> Option<(Wire<S>, Box<Course>)> {
     let handover = connection.handover();
     let (refusing, peer) = (app.clone(), connection.arrival.peer);
     let in_our_words = move |status| refusing.answer_no_request(peer, status);
-    let serving = app.clone();
+    let (serving, stopping) = (app.clone(), ends.stopping.clone());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let request = introduce(request, &connection, &serving);
-        let app = serving.clone();
-        async move { Ok::<_, Infallible>(app.answer(request).await) }
+        let (app, stopping) = (serving.clone(), stopping.clone());
+        async move {
+            let mut answer = app.answer(request).await;
+            if stopping.is_cancelled() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+                let close = HeaderValue::from_static("close");
+                answer.headers_mut().insert(header::CONNECTION, close);
+            }
+            Ok::<_, Infallible>(answer)
+        }
     });
     let head_timeout = app.head_timeout();
     let mut conversation = http1::Builder::new()
@@ -263,7 +311,7 @@ async fn answer<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         .max_buf_size(BUFFER_BYTES)
         .serve_connection(TokioIo::new(Rewording::new(wire, in_our_words)), service)
         .with_upgrades();
-    let mut stop = pin!(stopping.cancelled());
+    let mut stop = pin!(ends.closing.cancelled());
     let mut running = true;
     let ended = poll_fn(|cx| {
         if running && stop.as_mut().poll(cx).is_ready() {

@@ -155,11 +155,11 @@ impl Door {
     ) -> Box<Connection<T>> {
         METRICS.client_connected();
         let (session, connect) = (&admitted.attached.session, &admitted.connect);
-        let user = admitted.identity.user();
+        let user = admitted.identity.user().map(|user| &**user);
         let peer = arrival.peer;
         tracing::info!(
-            client = ?session.client_id(), %peer, listener = arrival.listener.name(),
-            transport = arrival.transport.name(), version = connect.version.name(), ?user,
+            client = &**session.client_id(), %peer, listener = arrival.listener.name(),
+            transport = arrival.transport.name(), version = connect.version.name(), user,
             keep_alive = session.terms().keep_alive, session_present = admitted.attached.present, "connected"
         );
         Box::new(Connection::new(link, self, peer, admitted))
@@ -175,7 +175,7 @@ impl Door {
             METRICS.refused(kind).inc();
         }
         let (client_id, peer) = (connection.client_id(), connection.peer());
-        tracing::info!(client = ?client_id, %peer, reason = %end, "disconnected");
+        tracing::info!(client = &*client_id, %peer, reason = %end, "disconnected");
         let link = connection.close(&end, self.referral.as_ref());
         let _ = timeout(FAREWELL, link.finish()).await;
     }

@@ -209,7 +209,7 @@ impl Door {
         };
         let proven = self.chain.prove(shown, subject).await;
         let identity = proven.map_err(|unproven| {
-            tracing::debug!(client = ?opening.client_id, why = %unproven, "not authenticated");
+            tracing::debug!(client = &*opening.client_id, why = %unproven, "not authenticated");
             match unproven {
                 chain::Unproven::Needed => Refusal::CredentialsNeeded,
                 chain::Unproven::Wrong(_) | chain::Unproven::Expired(_) => Refusal::BadCredentials,
@@ -306,7 +306,7 @@ fn not_authenticated(
     why: &str,
 ) -> Unproven {
     let peer = arrival.peer;
-    tracing::debug!(client = ?opening.client_id, %peer, method = dialogue.method(), why, "not authenticated");
+    tracing::debug!(client = &*opening.client_id, %peer, method = dialogue.method(), why, "not authenticated");
     Refusal::NotAuthenticated.into()
 }
 

@@ -2,8 +2,8 @@
 
 use crate::metrics::Refusal;
 use std::{
-    fmt::{self, Write},
-    io::IsTerminal,
+    fmt::{self, Write as _},
+    io::{self, IsTerminal},
     time::Duration,
 };
 use tracing_subscriber::{
@@ -82,6 +82,7 @@ pub fn start(config: Config) {
             .with(wanted(level))
             .try_init(),
         Format::Json => lines
+            .with_writer(|| JsonLines(std::io::stderr()))
             .json()
             .flatten_event(true)
             .with_current_span(false)
@@ -91,6 +92,37 @@ pub fn start(config: Config) {
             .try_init(),
     }
     .is_err();
+}
+
+/// Writes lines of JSON without characters that move a cursor or turn the direction of writing: JSON itself lets them
+/// stand as they are, and they stand nowhere but in its strings.
+struct JsonLines<W>(W);
+
+impl<W: io::Write> io::Write for JsonLines<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = std::str::from_utf8(line).unwrap_or_default();
+        let moves = |c: char| {
+            c != '\n' && (c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || reorders(c))
+        };
+        match text.contains(moves) {
+            false => self.0.write_all(line)?,
+            true => {
+                let escaped = text.chars().fold(String::new(), |mut escaped, c| {
+                    match moves(c) {
+                        true => escaped.push_str(&format!("\\u{:04x}", u32::from(c))),
+                        false => escaped.push(c),
+                    }
+                    escaped
+                });
+                self.0.write_all(escaped.as_bytes())?;
+            }
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
 }
 
 /// Text that somebody else chose, made safe for a line of text: `tracing::info!(client = %Escaped(id), …)`.
@@ -234,6 +266,23 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_json_moves_nothing_and_says_the_same() {
+        use std::io::Write;
+        let client = "a\u{85}\u{7f}\u{202e}\u{2028}ü\\\n\"";
+        let line = format!("{}\n", serde_json::json!({ "client": client }));
+        let mut out = JsonLines(Vec::new());
+        out.write_all(line.as_bytes()).unwrap();
+        let out = String::from_utf8(out.0).unwrap();
+        assert!(
+            !out.trim_end()
+                .contains(|c: char| c.is_control() || reorders(c)),
+            "{out:?}"
+        );
+        let read: serde_json::Value = serde_json::from_str(&out).unwrap();
+        assert_eq!(read["client"], client);
+    }
 
     #[test]
     fn foreign_text_cannot_end_its_line_or_its_quotes() {

@@ -4,14 +4,16 @@ import { byteCount } from './text.js';
 
 const EVERY_MS = 30_000;
 
-/** Keeps `line` telling what `/api/v1` says, for as long as the page is open. */
-export function watchGateway(line) {
+/** Keeps `line` telling what `/api/v1` says, and `heard` knowing it, for as long as the page is open. */
+export function watchGateway(line, heard) {
   const look = async () => {
     if (document.hidden) return;
     try {
       const response = await fetch('api/v1', { cache: 'no-store', signal: AbortSignal.timeout(EVERY_MS / 2) });
       if (!response.ok) throw new Error(`it answered ${response.status}`);
-      show(line, await response.json());
+      const gateway = await response.json();
+      show(line, gateway);
+      heard(gateway);
     } catch (error) {
       line.dataset.state = 'down';
       line.textContent = `The gateway cannot be reached: ${error.message}`;

@@ -8,6 +8,8 @@ export class PublishForm {
   /** `unknown()` is called when the gateway does not know any longer who asks. */
   constructor(page, { unknown }) {
     this.unknown = unknown;
+    /** What `/api/v1` says, for commands; null as long as nobody knows. */
+    this.gateway = null;
     this.at = (id) => page.getElementById(id);
     this.form = this.at('publish');
     this.form.addEventListener('submit', (event) => {
@@ -20,9 +22,9 @@ export class PublishForm {
       if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) this.form.requestSubmit();
     });
     this.at('add-property').addEventListener('click', () => this.#addProperty('', '').focus());
-    this.at('as-curl').addEventListener('click', () => this.#copy((message) => asCurl(message, document.baseURI)));
+    this.at('as-curl').addEventListener('click', () => this.#copy((message) => asCurl(message, document.baseURI, this.gateway)));
     this.at('as-mosquitto').addEventListener('click', () =>
-      this.#copy((message) => asMosquitto(message, location.hostname.replace(/^\[|\]$/g, ''))));
+      this.#copy((message) => asMosquitto(message, location.hostname.replace(/^\[|\]$/g, ''), this.gateway)));
   }
 
   /** As it was in the beginning: what was written and answered was somebody's. */

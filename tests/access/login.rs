@@ -424,6 +424,14 @@ async fn a_websocket_says_who_it_is_in_its_handshake_or_its_first_frame_or_is_cl
 }
 
 #[tokio::test]
+async fn who_says_nothing_over_a_websocket_is_closed_however_long_a_head_may_take() {
+    let further = ["--set", "http.head_timeout=5m"];
+    let guarded = Guarded::with("rules_file", &["u0", "u1"], RULES, &further);
+    let mut unknown = JsonSocket::unwelcomed(guarded.gateway.http).await;
+    assert_eq!(unknown.closed().await, 4401);
+}
+
+#[tokio::test]
 async fn what_everybody_may_see_needs_no_credentials_and_the_rest_does() {
     let guarded = guarded();
     let http = guarded.gateway.http;

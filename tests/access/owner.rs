@@ -149,7 +149,7 @@ fn files_that_cannot_be_used_keep_the_gateway_from_starting() {
             write("passwd", "alice:plain\n"),
             "passwd",
         ),
-        ("auth.rules_file", missing.clone(), "cannot be read"),
+        ("auth.rules_file", missing.clone(), "is not there"),
         ("auth.passwd_file", missing, "missing"),
     ] {
         let assignment = format!("{setting}={path}");

@@ -5,6 +5,7 @@
 mod support;
 
 mod browser_stream;
+mod commands;
 mod curl;
 mod dashboard;
 mod foreign_pages;

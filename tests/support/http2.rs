@@ -25,6 +25,44 @@ pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
+/// A head of a request in frames of at most 16 KiB: HEADERS, and what it goes on in.
+pub fn head(flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
+    let pieces: Vec<_> = block.chunks(16 * 1024).collect();
+    let last = pieces.len() - 1;
+    let framed = pieces.iter().enumerate().map(|(nth, piece)| {
+        let ends = if nth == last { END_HEADERS } else { 0 };
+        match nth {
+            0 => frame(HEADERS, flags | ends, stream, piece),
+            _ => frame(CONTINUATION, ends, stream, piece),
+        }
+    });
+    framed.collect::<Vec<_>>().concat()
+}
+
+/// A field with a name of its own, that goes behind the others.
+pub fn field(name: &str, value: &str) -> Vec<u8> {
+    [vec![0], string(name), string(value)].concat()
+}
+
+/// A string without Huffman coding: its length (RFC 7541, 5.1), and the bytes.
+fn string(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 4);
+    match text.len() {
+        short @ 0..127 => out.push(short as u8),
+        long => {
+            out.push(127);
+            let mut rest = long - 127;
+            while rest >= 128 {
+                out.push((rest % 128) as u8 | 128);
+                rest /= 128;
+            }
+            out.push(rest as u8);
+        }
+    }
+    out.extend_from_slice(text.as_bytes());
+    out
+}
+
 /// GET of a path, in HPACK without a table: indexed :method and :scheme, literal :path and :authority.
 pub fn get(path: &str) -> Vec<u8> {
     request(0x82, path)
@@ -32,7 +70,7 @@ pub fn get(path: &str) -> Vec<u8> {
 
 /// As [`get`], with the static table's number of a method: 0x82 is GET, 0x83 is POST.
 pub fn request(method: u8, path: &str) -> Vec<u8> {
-    let literal = |index: u8, text: &str| [&[index, text.len() as u8], text.as_bytes()].concat();
+    let literal = |index: u8, text: &str| [vec![index], string(text)].concat();
     [
         vec![method, 0x87],
         literal(0x04, path),

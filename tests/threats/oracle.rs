@@ -12,7 +12,6 @@ use crate::{
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
-use std::time::Instant;
 
 /// A user with another password, nobody's names, and what could be taken for either.
 const WRONG: [(&str, &str); 6] = [
@@ -79,22 +78,4 @@ async fn an_unknown_user_and_a_wrong_password_get_the_same_answer() {
         );
     }
     assert_eq!(answers[0], answers[1]);
-}
-
-/// W13: how long both take, as a figure to look at: the machine decides too much for it to be a verdict.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_time_of_both_refusals_is_printed() {
-    let (gateway, _folder) = setup::guarded(&[]);
-    let mut times = [vec![], vec![]];
-    for nth in 0..60 {
-        let which = nth % 2;
-        let user = ["u0", "nobody"][which];
-        let begun = Instant::now();
-        by_mqtt(&gateway, Version::V5, (user, &format!("wrong {nth}"))).await;
-        times[which].push(begun.elapsed().as_micros());
-    }
-    for (what, mut times) in ["wrong password", "unknown user"].into_iter().zip(times) {
-        times.sort_unstable();
-        println!("{what}: median {} us", times[times.len() / 2]);
-    }
 }

@@ -7,7 +7,7 @@ use crate::{
         gateway::Gateway,
         http2::{
             CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, GOAWAY, HEADERS, Http2,
-            PING, REFUSED_STREAM, RST_STREAM, SETTINGS, frame, get, request,
+            PING, REFUSED_STREAM, RST_STREAM, SETTINGS, field, frame, get, head, request,
         },
         within,
     },
@@ -124,7 +124,7 @@ async fn so_many_requests_are_open_at_a_time_and_no_more() {
         .find(|entry| entry[..2] == [0, 6]);
     assert_eq!(
         told.expect("MAX_HEADER_LIST_SIZE")[2..],
-        (16 * 1024u32).to_be_bytes()
+        (160 * 1024u32).to_be_bytes()
     );
     let mut requests = Vec::new();
     let streams = get("/api/v1/stream?topic=a");
@@ -135,6 +135,84 @@ async fn so_many_requests_are_open_at_a_time_and_no_more() {
     let refused = greedy.next_of(RST_STREAM).await.expect("one is refused");
     assert_eq!((refused.stream, refused.code()), (513, REFUSED_STREAM));
     is_well(&certs, &gateway).await;
+}
+
+/// What is answered in a stream, to the end of the first piece.
+async fn answer(client: &mut Http2<Tls>, stream: u32) -> String {
+    let data = client.next_of(DATA).await.expect("an answer");
+    assert_eq!(data.stream, stream);
+    String::from_utf8_lossy(&data.payload).into_owned()
+}
+
+#[tokio::test]
+async fn heads_may_be_as_long_as_over_http1_and_longer_ones_are_told_so() {
+    let certs = Certs::new();
+    let gateway = started(&certs);
+    let mut client = open(&certs, &gateway).await;
+    let target = format!("/api/v1/topics/{}", "a".repeat(60_000));
+    client.say(&head(END_STREAM, 1, &get(&target))).await;
+    let told = answer(&mut client, 1).await;
+    assert!(told.contains("not-retained"), "{told:.300}");
+    let with = |bytes| [get("/healthz"), field("x", &"a".repeat(bytes))].concat();
+    client.say(&head(END_STREAM, 3, &with(80_000))).await;
+    let told = answer(&mut client, 3).await;
+    assert!(told.contains(r#""status":"ok""#), "{told:.300}");
+    for (stream, bytes) in [(5, 82_000), (7, 150_000)] {
+        client.say(&head(END_STREAM, stream, &with(bytes))).await;
+        let told = answer(&mut client, stream).await;
+        assert!(told.contains("head-too-large"), "{bytes}: {told:.300}");
+    }
+    // and the connection goes on
+    client.say(&head(END_STREAM, 9, &get("/healthz"))).await;
+    answer(&mut client, 9).await;
+}
+
+#[tokio::test]
+async fn long_heads_of_one_connection_have_a_bound_together() {
+    let certs = Certs::new();
+    let gateway = started(&certs);
+    let mut client = open(&certs, &gateway).await;
+    let resident = gateway.resident();
+    // none of them ever has its body
+    let long = field("x", &"a".repeat(60_000));
+    let block = [request(0x83, "/api/v1/topics/a"), long].concat();
+    for nth in 0..200 {
+        client.say(&head(0, 2 * nth + 1, &block)).await;
+    }
+    let told = client.next_of(DATA).await.expect("an answer");
+    let told = String::from_utf8_lossy(&told.payload).into_owned();
+    assert!(told.contains("quota-exceeded"), "{told}");
+    // what is ordinary has room
+    client.say(&head(END_STREAM, 999, &get("/healthz"))).await;
+    let mut data = client.next_of(DATA).await.expect("an answer");
+    while data.stream != 999 {
+        data = client.next_of(DATA).await.expect("an answer");
+    }
+    let grown = gateway.resident().saturating_sub(resident);
+    assert!(grown < 16 << 20, "{grown} bytes");
+}
+
+#[tokio::test]
+async fn while_the_gateway_stops_requests_are_answered_and_then_the_client_is_told_to_go() {
+    let certs = Certs::new();
+    let mut gateway = started(&certs);
+    let mut client = open(&certs, &gateway).await;
+    client.say(&head(END_STREAM, 1, &get("/healthz"))).await;
+    answer(&mut client, 1).await;
+    let address = gateway.http;
+    gateway.terminate();
+    within("the end of listening", async {
+        while tokio::net::TcpStream::connect(address).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    client.say(&head(END_STREAM, 3, &get("/readyz"))).await;
+    let told = answer(&mut client, 3).await;
+    assert!(told.contains("draining"), "{told}");
+    client.next_of(GOAWAY).await.expect("a word of farewell");
+    let status = gateway.exited_within(std::time::Duration::from_secs(10));
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
 }
 
 #[tokio::test]

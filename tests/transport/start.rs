@@ -156,3 +156,70 @@ async fn an_expired_certificate_and_a_key_for_everybody_are_served_with_a_warnin
     gateway.logs("the certificate has expired").await;
     gateway.logs("give it mode 0600").await;
 }
+
+#[test]
+fn what_keeps_a_gateway_from_starting_is_told_with_the_remedy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    std::fs::write(path("a-file"), "").expect("a file");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("its address").to_string();
+    for (arguments, told) in [
+        (
+            ["--set", &format!("store.path={}", path("a-file"))],
+            "a-file\": there is a file of this name",
+        ),
+        (
+            ["--set", &format!("mqtt.bind={taken}")],
+            "another program listens there: stop it, or choose another address with --mqtt ADDR",
+        ),
+        (
+            ["--set", &format!("http.bind={taken}")],
+            "choose another address with --http ADDR",
+        ),
+        (
+            ["--set", &format!("auth.rules_file={}", path("none"))],
+            "none is not there; write a rule into it, such as [[rule]] allow =",
+        ),
+        (
+            ["--set", &format!("auth.acl_file={}", path("none"))],
+            "none is not there; copy Mosquitto's ACL file there",
+        ),
+        (
+            ["--set", "mqtt.port=1883"],
+            "mqtt.port: unknown setting; [mqtt] has bind",
+        ),
+        (
+            ["--set", "http.bind.port=80"],
+            "http.bind.port: http.bind has no parts; expected an IP address",
+        ),
+        (
+            [
+                "--set",
+                "history=[{ filter = \"a\", max_age = \"7 days\" }]",
+            ],
+            "history: entry 1: max_age: expected a number with a unit",
+        ),
+    ] {
+        let output = started(&arguments.map(str::to_owned));
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && text.contains(told), "{text}");
+    }
+}
+
+#[test]
+fn a_client_that_finds_nobody_says_where_it_looked() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = nobody.local_addr().expect("its address").port().to_string();
+    drop(nobody);
+    for version in ["5", "311"] {
+        let tidegate = std::process::Command::new(env!("CARGO_BIN_EXE_tidegate"))
+            .args(["pub", "-h", "127.0.0.1", "-p", &port, "-V", version])
+            .args(["-t", "a", "-m", "x"])
+            .output()
+            .expect("it ends");
+        let text = String::from_utf8_lossy(&tidegate.stderr);
+        let told = format!("127.0.0.1:{port}: ");
+        assert!(text.contains(&told) && text.contains("refused"), "{text}");
+    }
+}

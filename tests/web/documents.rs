@@ -10,6 +10,8 @@ async fn discovery_tells_version_limits_and_where_to_read_on() {
     let told = answer.json();
     assert_eq!(told["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(told["limits"]["payload"], 1 << 20);
+    let mqtt = serde_json::json!({"port": gateway.mqtt.port(), "tls_port": null});
+    assert_eq!(told["mqtt"], mqtt);
     for name in ["docs", "openapi"] {
         let target = told[name]
             .as_str()
@@ -114,6 +116,30 @@ async fn openapi_describes_every_route_and_is_the_committed_one() {
     ] {
         assert!(served["paths"].get(path).is_some(), "{path} is described");
     }
+    // whoever comes may have failed to log in too often
+    for operation in served["paths"]
+        .as_object()
+        .expect("paths")
+        .values()
+        .flat_map(|path| path.as_object().expect("operations").values())
+    {
+        for status in ["429", "503"] {
+            let id = &operation["operationId"];
+            assert!(
+                operation["responses"].get(status).is_some(),
+                "{id}: {status}"
+            );
+        }
+    }
+    let schemes = &served["components"]["securitySchemes"];
+    let named = |scheme: &str| {
+        (
+            schemes[scheme]["in"].as_str(),
+            schemes[scheme]["name"].as_str(),
+        )
+    };
+    assert_eq!(named("session"), (Some("cookie"), Some("__Host-tidegate")));
+    assert_eq!(named("ticket"), (Some("query"), Some("ticket")));
     let file =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/openapi/openapi.json"));
     let committed: serde_json::Value =

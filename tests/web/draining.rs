@@ -24,8 +24,14 @@ impl Begun {
     }
 
     async fn finished(self) -> Response {
+        let Begun(stream, mut bytes) = self;
+        bytes.remove(0);
+        Begun(stream, bytes).whole().await
+    }
+
+    async fn whole(self) -> Response {
         let Begun(mut stream, bytes) = self;
-        stream.write_all(&bytes[1..]).await.expect("written");
+        stream.write_all(&bytes).await.expect("written");
         within("the answer", async {
             let mut opened = read_head(stream).await;
             let mut body = Vec::new();
@@ -77,6 +83,43 @@ async fn while_it_stops_publishes_are_answered_and_readiness_and_new_streams_are
     assert!(text.contains(r#""reason":"shutting_down""#), "{text}");
     let status = gateway.exited_within(Duration::from_secs(10));
     assert_eq!(status.and_then(|status| status.code()), Some(0));
+}
+
+/// A connection on which a request was answered, and which is kept.
+async fn idle(gateway: &Gateway) -> TcpStream {
+    let opened = Request::get("/healthz").open(gateway.http).await;
+    assert_eq!(opened.head.status, 200);
+    opened.body.into_stream().await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_it_stops_connections_that_are_kept_are_answered_once_more() {
+    let mut gateway = Gateway::start(&["--set", "http.drain=8s"]);
+    let (publisher, balancer) = (idle(&gateway).await, idle(&gateway).await);
+    let _nobody = idle(&gateway).await;
+    let stopped = Instant::now();
+    gateway.terminate();
+    within("the end of listening", async {
+        while TcpStream::connect(gateway.http).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let publish = Request::post("/api/v1/topics/drain", "x");
+    for (connection, request, status) in [
+        (publisher, publish, 200),
+        (balancer, Request::get("/readyz"), 503),
+    ] {
+        let begun = Begun(connection, request.encode(gateway.http));
+        let answer = begun.whole().await;
+        assert_eq!(answer.status, status, "{}", answer.text());
+        assert_eq!(answer.header("connection"), Some("close"));
+    }
+    // the drain is for streams: nobody waits for whoever says nothing
+    let status = gateway.exited_within(Duration::from_secs(10));
+    assert_eq!(status.and_then(|status| status.code()), Some(0));
+    let took = stopped.elapsed();
+    assert!(took < Duration::from_secs(7), "{took:?} of a drain of 8 s");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

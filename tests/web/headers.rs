@@ -107,6 +107,7 @@ fn assert_cors(answer: &Response, what: &str) {
         "Mqtt-Expiry",
         "Mqtt-Content-Type",
         "Mqtt-User-Property",
+        "Mqtt-Omitted",
         "Idempotency-Replayed",
         "Request-Id",
     ] {

@@ -17,6 +17,7 @@ use crate::{
         http::{Request, encode},
         mqtt::Client,
         stream::{Encoding, Stream},
+        unique,
         wire::{Opening, Properties, Publish, Value, property},
         within,
     },
@@ -227,4 +228,29 @@ async fn a_hostile_request_gets_exactly_one_answer_and_no_reader_hears_more_than
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_body_that_would_have_to_be_decoded_is_not_published_as_it_is() {
+    let gateway = Gateway::shared();
+    let topic = unique("hostile/coded");
+    for target in [
+        format!("/api/v1/topics/{topic}?retain=true"),
+        "/api/v1/messages".to_owned(),
+    ] {
+        for kind in ["application/json", "application/x-ndjson"] {
+            let coded = Request::post(&target, "3\r\n\"a\"\r\n0\r\n\r\n")
+                .header("Transfer-Encoding", "gzip, chunked")
+                .header("Content-Type", kind)
+                .header("Accept", kind);
+            coded
+                .send(gateway.http)
+                .await
+                .assert_problem(415, "media-type-unsupported");
+        }
+    }
+    Request::get(&format!("/api/v1/topics/{topic}"))
+        .send(gateway.http)
+        .await
+        .assert_problem(404, "not-retained");
 }

@@ -376,3 +376,40 @@ async fn each_request_is_delivered_once_however_often_it_is_sent_and_the_gateway
     assert!(wrong.is_empty(), "not exactly once: {wrong:?}");
     assert_eq!(seen.len(), expected.len());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_alone_in_its_request_may_carry_the_key_itself() {
+    let gateway = Gateway::shared();
+    let (topic, key) = (unique("once/envelope"), unique("key"));
+    let publish = async |key: &str, header: Option<&str>, wrap: &str| {
+        let one =
+            format!("{{\"topic\":\"{topic}\",\"payload\":\"x\",\"idempotency_key\":\"{key}\"}}");
+        let request = Request::post("/api/v1/messages", wrap.replace('_', &one));
+        let mut request = request.header("Content-Type", "application/json");
+        if let Some(header) = header {
+            request = request.header("Idempotency-Key", header);
+        }
+        request.send(gateway.http).await
+    };
+    let first = publish(&key, None, "_").await;
+    assert_eq!(first.status, 200, "{}", first.text());
+    assert_eq!(first.header("idempotency-replayed"), None);
+    for header in [None, Some(&*key)] {
+        let again = publish(&key, header, "_").await;
+        assert_eq!(again.header("idempotency-replayed"), Some("true"));
+        assert_eq!(again.text(), first.text());
+    }
+    for (key, header) in [(&*key, Some("another")), ("not a key", None), ("", None)] {
+        publish(key, header, "_")
+            .await
+            .assert_problem(400, "parameter-invalid");
+    }
+    // of several messages none has it: it is the request's
+    let several = publish(&key, None, "[_]").await;
+    assert_eq!(several.status, 207);
+    assert!(
+        several.text().contains("Idempotency-Key"),
+        "{}",
+        several.text()
+    );
+}

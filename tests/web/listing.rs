@@ -46,7 +46,8 @@ fn below(root: &str, names: &[&str]) -> Vec<String> {
     names.iter().map(|name| format!("{root}{name}")).collect()
 }
 
-/// Follows `next` to the end; every address that `Link` names leads to the same page.
+/// Follows `next` to the end; every address that `Link` names leads to the same page, and only one that is too long for a
+/// header is not named.
 async fn pages(gateway: &Gateway, query: &str) -> Vec<Value> {
     let mut target = format!("/api/v1/topics?{query}");
     let mut pages = vec![];
@@ -57,7 +58,12 @@ async fn pages(gateway: &Gateway, query: &str) -> Vec<Value> {
         match (page["next"].as_str(), next_link(&answer)) {
             (Some(next), Some(link)) => {
                 assert!(link.ends_with(&format!("after={next}")), "{link}");
+                assert!(link.len() < 4096, "{} bytes", link.len());
                 target = link;
+            }
+            (Some(next), None) => {
+                target = format!("/api/v1/topics?{query}&after={next}");
+                assert!(target.len() > 4000, "{target}");
             }
             (None, None) => {
                 pages.push(page);
@@ -189,6 +195,65 @@ async fn what_is_no_question_is_a_problem() {
             .await
             .assert_problem(400, slug);
     }
+}
+
+/// Topics that begin with the same 60,000 bytes, and one behind them all.
+async fn retain_long(gateway: &Gateway, root: &str) -> (String, Vec<String>) {
+    let long = format!("{root}/{}", "x".repeat(60_000));
+    let mut topics = below(
+        &long,
+        &["", "/", "/1", "/2", "/2/a", "/2/b", "/3/a", "/3/b", "0"],
+    );
+    topics.push(format!("{root}/y"));
+    retain(gateway, &topics).await;
+    (long, topics)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_pass_topics_too_long_for_an_address_and_tell_each_once() {
+    let gateway = Gateway::shared();
+    let root = unique("list/long");
+    let (long, topics) = retain_long(&gateway, &root).await;
+    for limit in [1, 2, 3, 100] {
+        for question in ["filter=ROOT/%23", "prefix=ROOT/"] {
+            let query = question.replace("ROOT", &root);
+            let pages = pages(&gateway, &format!("{query}&limit={limit}")).await;
+            let seen: Vec<_> = pages.iter().flat_map(names).collect();
+            assert!(seen == topics, "{query}, {limit}: {} topics", seen.len());
+        }
+        // levels are as long
+        let query = format!("prefix={root}/&delimiter=/&limit={limit}");
+        let pages = pages(&gateway, &query).await;
+        let seen: Vec<_> = pages.iter().flat_map(names).collect();
+        let levels: Vec<_> = pages.iter().flat_map(prefixes).collect();
+        let expected = [&*long, &topics[8], &topics[9]];
+        assert!(seen == expected, "{limit}: {} topics", seen.len());
+        assert!(levels == [format!("{long}/")], "{limit}: {}", levels.len());
+    }
+    // a question as long as the topics
+    let query = format!("prefix={long}/&delimiter=/&limit=1");
+    let pages = pages(&gateway, &query).await;
+    let seen: Vec<_> = pages.iter().flat_map(names).collect();
+    let levels: Vec<_> = pages.iter().flat_map(prefixes).collect();
+    assert!(seen == topics[1..4], "{} topics", seen.len());
+    assert!(levels == below(&long, &["/2/", "/3/"]), "{}", levels.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_a_long_topic_is_gone_nothing_behind_it_is_passed_over() {
+    let gateway = Gateway::shared();
+    let root = unique("list/gone");
+    let (_, topics) = retain_long(&gateway, &root).await;
+    let query = format!("filter={root}/%23&limit=5");
+    let first = list(&gateway, &query).await;
+    assert!(names(&first) == topics[..5]);
+    let target = format!("/api/v1/topics/{}", encode(&topics[4]));
+    let gone = Request::new("DELETE", &target).send(gateway.http).await;
+    assert_eq!(gone.status, 204);
+    let next = first["next"].as_str().expect("next");
+    let rest = pages(&gateway, &format!("{query}&after={next}")).await;
+    let seen: BTreeSet<_> = rest.iter().flat_map(names).collect();
+    assert!(topics[5..].iter().all(|topic| seen.contains(&**topic)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

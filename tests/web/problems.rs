@@ -5,6 +5,8 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 use crate::support::{
     gateway::Gateway,
     http::{Request, read_head},
+    mqtt::Client,
+    wire::Opening,
     within,
 };
 
@@ -141,4 +143,40 @@ async fn an_upgrade_elsewhere_or_without_the_headers_is_no_accident() {
         .send(gateway.http)
         .await;
     assert!(matches!(old.status, 400 | 426), "{}", old.status);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_log_says_what_was_refused_and_why_and_never_a_query() {
+    let gateway = Gateway::start(&["--set", "log.format=json"]);
+    let refused = Request::post("/api/v1/topics/$SYS/x?user=secret=1", "x")
+        .send(gateway.http)
+        .await;
+    let problem = refused.assert_problem(403, "topic-reserved");
+    gateway.logs("topic-reserved").await;
+    let log = gateway.log();
+    let line = log.lines().find(|line| line.contains("topic-reserved"));
+    let line: serde_json::Value = serde_json::from_str(line.expect("a line")).expect("JSON");
+    let reason = line["reason"].as_str().expect("a reason");
+    let id = refused.header("request-id").expect("Request-Id");
+    let detail = problem["detail"].as_str().expect("a detail");
+    let expected = format!("topic-reserved: \"{detail}\" (POST \"/api/v1/topics/$SYS/x\", {id})");
+    assert_eq!(reason, expected);
+    assert!(!log.contains("secret"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_line_in_json_has_plain_texts_and_no_user_where_there_is_none() {
+    let gateway = Gateway::start(&["--set", "log.format=json"]);
+    let client = Client::tcp(&gateway, &Opening::v5("a \"client\"")).await;
+    client.disconnect().await;
+    gateway.logs("disconnected").await;
+    let log = gateway.log();
+    let lines = log.lines().map(serde_json::from_str);
+    let lines: Vec<serde_json::Value> = lines.map(|line| line.expect("JSON")).collect();
+    for message in ["connected", "disconnected"] {
+        let line = lines.iter().find(|line| line["message"] == message);
+        let line = line.unwrap_or_else(|| panic!("{message}: {log}"));
+        assert_eq!(line["client"], "a \"client\"");
+        assert_eq!(line.get("user"), None);
+    }
 }

@@ -235,6 +235,49 @@ async fn a_heartbeat_moves_the_cursor_of_a_stream_without_messages() {
     )
     .await;
     assert_eq!(silent.next().await.data, json!({"event": "heartbeat"}));
+    // nor does what comes behind the state
+    let state = Request::put(&format!("/api/v1/topics/{quiet}"), "state");
+    assert_eq!(state.send(gateway.http).await.status, 200);
+    for (options, after) in [
+        ("heartbeat_ids=false", json!({"event": "heartbeat"})),
+        ("", json!("a cursor")),
+    ] {
+        let filters = [quiet.as_str()];
+        let mut opened = Stream::open(gateway.http, Encoding::Ndjson, &filters, options).await;
+        let (ready, state) = (opened.next().await, opened.message().await);
+        assert_eq!(
+            (ready.name.as_str(), state.payload()),
+            ("ready", b"state".to_vec())
+        );
+        let sign = opened.next().await;
+        match after.is_object() {
+            true => assert_eq!(sign.data, after),
+            false => assert!(sign.data["cursor"].is_string(), "{:?}", sign.data),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_page_that_ends_before_it_begins_sends_nobody_back() {
+    let gateway = Gateway::shared();
+    let topic = unique("resuming/backwards");
+    let _reader = Stream::ready(gateway.http, Encoding::Sse, &[&topic], "").await;
+    publish_numbers(&gateway, &topic, 0..3).await;
+    let page = async |options: &str| {
+        let target = format!("/api/v1/messages?topic={}&{options}", encode(&topic));
+        let answer = Request::get(&target).send(gateway.http).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()
+    };
+    let all = page("").await;
+    let last = all["cursor"].as_str().expect("a cursor");
+    let (epoch, _) = last.split_once('-').expect("epoch and offset");
+    for until in ["10m", &format!("{epoch}-1")] {
+        let options = format!("since={last}&until={until}&wait=1");
+        let none = page(&options).await;
+        assert_eq!(none["messages"], json!([]));
+        assert_eq!(none["cursor"], *last, "{until}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

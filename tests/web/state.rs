@@ -7,7 +7,7 @@ use crate::support::{
     http::{Request, Response},
     mqtt::Client,
     unique,
-    wire::{Opening, Publish},
+    wire::{Opening, Properties, Publish},
 };
 
 fn target(stem: &str) -> (String, String) {
@@ -166,4 +166,32 @@ async fn the_envelope_is_given_on_request_only() {
             "RFC 3339: {time}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_publisher_makes_a_state_unreadable_with_what_comes_beside_the_payload() {
+    let gateway = Gateway::shared();
+    let (target, topic) = target("state/long");
+    let long = "ü".repeat(30_000);
+    let mut publisher = Client::tcp(&gateway, &Opening::v5(&unique("long"))).await;
+    let mut message = Publish::new(&topic, "x", 1).retained();
+    message.properties = Properties::default().text(0x03, &format!("text/plain; a={long}"));
+    for _ in 0..15 {
+        message.properties = message.properties.user("long", &long);
+    }
+    message.properties = message.properties.user("short", "1");
+    publisher.publish(&message).await;
+    let got = Request::get(&target).send(gateway.http).await;
+    assert_eq!((got.status, got.text().as_str()), (200, "x"));
+    assert_eq!(got.header("content-type"), Some("text/plain"));
+    assert_eq!(got.all("mqtt-user-property"), ["short=1"]);
+    let omitted = got.header("mqtt-omitted").expect("Mqtt-Omitted");
+    assert_eq!(
+        omitted,
+        "Mqtt-Content-Type, Mqtt-User-Property; see=\"?envelope=1\""
+    );
+    let whole = format!("{target}?envelope=1");
+    let whole = Request::get(&whole).send(gateway.http).await.json();
+    let user = whole["properties"]["user"].as_array().expect("pairs");
+    assert_eq!(user.len(), 16);
 }

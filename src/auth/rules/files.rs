@@ -40,6 +40,15 @@ impl Unusable {
     pub fn what(&self) -> String {
         let path = self.path.display();
         match &self.why {
+            Why::Io(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let how = match self.key {
+                    "auth.acl_file" => "copy Mosquitto's ACL file there",
+                    _ => {
+                        r##"write a rule into it, such as [[rule]] allow = ["publish", "subscribe"] topics = ["#"]"##
+                    }
+                };
+                format!("{path} is not there; {how}, or remove this setting")
+            }
             Why::Io(error) => format!("{path} cannot be read: {error}"),
             Why::Faults(faults) => {
                 let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();

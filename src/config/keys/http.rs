@@ -29,7 +29,7 @@ pub(super) fn http() -> Vec<Key> {
         ),
         key(
             "http.head_timeout",
-            "How long a TLS handshake may take, the head of a request, and the first frame of a JSON WebSocket.",
+            "How long a TLS handshake may take, the head of a request, and (5 s at most) the first frame of a JSON WebSocket.",
             form::duration(SECOND..=300 * SECOND),
             |s| &mut s.http.head_timeout,
         ),

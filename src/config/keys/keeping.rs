@@ -24,7 +24,7 @@ pub(super) fn store() -> Vec<Key> {
         ),
         key(
             "store.max_bytes",
-            "How much is kept for sessions that are away; above it the oldest goes.",
+            "How much is kept for sessions that are away and for [[history]], together; above it the oldest goes.",
             form::size(MIB..=VAST),
             |s| &mut s.store.max_bytes,
         ),

@@ -51,8 +51,9 @@ pub struct NewMessage {
     #[serde(rename = "matched")]
     #[schema(ignore)]
     _matched: Option<IgnoredAny>,
-    #[schema(ignore)]
-    idempotency_key: Option<IgnoredAny>,
+    /// As the header `Idempotency-Key`; only where the request is this one message, as JSON.
+    #[schema(min_length = 1, max_length = 128)]
+    idempotency_key: Option<String>,
 }
 
 /// MQTT 5.0 properties of a message to be published.
@@ -80,34 +81,55 @@ fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D:
     Box::<RawValue>::deserialize(from).map(Some)
 }
 
-/// Reads one message out of its JSON text.
+/// Reads one message of several out of its JSON text.
 pub fn read(text: &str, rules: &TopicRules) -> Result<Draft, Problem> {
-    let read: Result<NewMessage, _> = serde_json::from_str(text);
-    let message = read.map_err(|error| Problem::new(Kind::BodyInvalid, error.to_string()))?;
+    let message = parse(text)?;
     if message.idempotency_key.is_some() {
         return Err(Problem::parameter(
             "idempotency_key",
             "the key is the whole request's: send it as Idempotency-Key",
         ));
     }
-    let written = message.properties;
-    let parts = Parts {
-        topic: &message.topic,
-        payload: message.payload.as_deref(),
-        encoding: message.encoding.as_deref(),
-        size: message.size,
-        qos: message.qos,
-        retain: message.retain,
-        properties: Properties {
-            content_type: written.content_type,
-            payload_format: written.payload_format,
-            expiry: written.expiry,
-            response_topic: written.response_topic,
-            correlation_data: written.correlation_data,
-            user: written.user,
-        },
-    };
-    parts.draft(rules)
+    message.draft(rules)
+}
+
+/// Reads the one message of a request out of its JSON text, and the key that it carries.
+pub fn read_alone(text: &str, rules: &TopicRules) -> (Result<Draft, Problem>, Option<String>) {
+    match parse(text) {
+        Err(problem) => (Err(problem), None),
+        Ok(mut message) => {
+            let key = message.idempotency_key.take();
+            (message.draft(rules), key)
+        }
+    }
+}
+
+fn parse(text: &str) -> Result<NewMessage, Problem> {
+    serde_json::from_str(text).map_err(|error| Problem::new(Kind::BodyInvalid, error.to_string()))
+}
+
+impl NewMessage {
+    fn draft(self, rules: &TopicRules) -> Result<Draft, Problem> {
+        let message = self;
+        let written = message.properties;
+        let parts = Parts {
+            topic: &message.topic,
+            payload: message.payload.as_deref(),
+            encoding: message.encoding.as_deref(),
+            size: message.size,
+            qos: message.qos,
+            retain: message.retain,
+            properties: Properties {
+                content_type: written.content_type,
+                payload_format: written.payload_format,
+                expiry: written.expiry,
+                response_topic: written.response_topic,
+                correlation_data: written.correlation_data,
+                user: written.user,
+            },
+        };
+        parts.draft(rules)
+    }
 }
 
 #[cfg(test)]

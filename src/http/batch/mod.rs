@@ -119,24 +119,21 @@ pub async fn post(
     };
     let body = body::read_within(body, &head.headers, bound, state.config.body_timeout).await?;
     caller::still_counts(&state, &publishing.identity)?;
-    let Some(key) = key else {
-        let drafts = whole::read(&state, &body, is_lines)?;
+    let (drafts, member) = whole::read(&state, &body, is_lines);
+    let Some(key) = idempotency::key_of_message(key, member.as_deref())? else {
         return match atomic {
-            true => publishing.all_or_none(drafts).await,
-            false => publishing.each(drafts).await,
+            true => publishing.all_or_none(drafts?).await,
+            false => publishing.each(drafts?).await,
         };
     };
     let kinds: [&[u8]; 3] = [b"POST messages", &[atomic.into()], &[is_lines.into()]];
     let fingerprint = idempotency::fingerprint(kinds.into_iter().chain([&*body]));
     match idempotency::begin(&state, &publishing.identity, key, fingerprint).await? {
         First::Again(answer) => Ok(answer),
-        First::Fresh(running) => {
-            let drafts = whole::read(&state, &body, is_lines);
-            match publishing.once(drafts, atomic, &running).await {
-                Ok(answer) => Ok(answer.into_response()),
-                Err(problem) => Ok(idempotency::refused(running, problem)),
-            }
-        }
+        First::Fresh(running) => match publishing.once(drafts, atomic, &running).await {
+            Ok(answer) => Ok(answer.into_response()),
+            Err(problem) => Ok(idempotency::refused(running, problem)),
+        },
     }
 }
 

@@ -18,12 +18,32 @@ use std::fmt;
 /// Messages of a batch that is read whole.
 pub const MOST: usize = 1000;
 
-/// The messages of a body, each as far as it can be read. An error is the whole body's.
+/// The messages of a body, each as far as it can be read.
+type Drafts = Vec<Result<Draft, Problem>>;
+
+/// The messages of a body, and the key of the request if it is one message that carries it. An error is the whole body's.
 pub fn read(
     state: &State,
     body: &[u8],
     is_lines: bool,
-) -> Result<Vec<Result<Draft, Problem>>, Problem> {
+) -> (Result<Drafts, Problem>, Option<String>) {
+    match std::str::from_utf8(body) {
+        Ok(text) if !is_lines && !is_array(text) => match serde_json::from_str::<&RawValue>(text) {
+            Ok(one) => {
+                let (draft, key) = item::read_alone(one.get(), &state.rules);
+                (Ok(vec![draft]), key)
+            }
+            Err(error) => (Err(malformed(error)), None),
+        },
+        _ => (read_many(state, body, is_lines), None),
+    }
+}
+
+fn is_array(text: &str) -> bool {
+    text.trim_start().starts_with('[')
+}
+
+fn read_many(state: &State, body: &[u8], is_lines: bool) -> Result<Drafts, Problem> {
     let text = std::str::from_utf8(body)
         .map_err(|_| Problem::new(Kind::BodyInvalid, "the body is not UTF-8"))?;
     let items = match is_lines {
@@ -66,12 +86,8 @@ fn lines(text: &str) -> Result<Vec<&str>, Problem> {
     lines.map(|line| whole(line).map(|()| line.1)).collect()
 }
 
-/// One envelope or an array of them.
+/// An array of envelopes.
 fn json(text: &str) -> Result<Vec<&str>, Problem> {
-    if !text.trim_start().starts_with('[') {
-        let one: &RawValue = serde_json::from_str(text).map_err(malformed)?;
-        return Ok(vec![one.get()]);
-    }
     let mut from = serde_json::Deserializer::from_str(text);
     let items = from.deserialize_seq(Items).map_err(malformed)?;
     if items.len() <= MOST {
@@ -114,7 +130,6 @@ mod tests {
             [r#"{"a": 1.50}"#, "[2]"]
         );
         assert_eq!(json("[]").unwrap(), [""; 0]);
-        assert_eq!(json(r#" {"a":1}"#).unwrap(), [r#"{"a":1}"#]);
         assert_eq!(lines("{\"a\":1}\r\n\n {} ").unwrap(), ["{\"a\":1}", "{}"]);
     }
 

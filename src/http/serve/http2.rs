@@ -1,10 +1,14 @@
 //! HTTP/2 over TLS: many requests at a time on one connection, each of them bounded, and their number, too.
 
 use super::{
-    Connection, WRITE_STALL, introduce, log_end, unread,
+    Connection, Ends, HEAD_BYTES, WRITE_STALL, introduce, log_end, unread,
     window::{self, Pieces},
 };
-use crate::http::App;
+use crate::http::{
+    App,
+    problem::{Kind, Problem},
+};
+use axum::http::{StatusCode, request::Parts};
 use hyper::{body::Incoming, rt::Executor, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
@@ -20,14 +24,20 @@ use std::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::sleep,
 };
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::task::TaskTracker;
 
 /// Requests that may be open at a time on one connection.
 const STREAMS: u32 = 256;
-/// The header fields of a request, as HTTP/2 counts them.
-const HEADER_BYTES: u32 = 16 * 1024;
+/// The header fields of a request, as HTTP/2 counts them. What is longer than a head may be over HTTP/1.1 and not longer
+/// than this is refused in our words, and beyond it h2 answers with a bare 431.
+const HEADER_BYTES: u32 = 160 * 1024;
+/// The bytes of a head that are free.
+const ORDINARY_HEAD: usize = 16 * 1024;
+/// The bytes of all longer heads of the requests that are open at a time on one connection.
+const LONG_HEADS: usize = 1024 * 1024;
 /// What a client may have sent of all its bodies that nobody has read yet, and of one of them.
 const WINDOW: u32 = 1024 * 1024;
 const STREAM_WINDOW: u32 = 256 * 1024;
@@ -45,21 +55,30 @@ pub async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     connection: Connection,
     app: Arc<App>,
-    stopping: CancellationToken,
+    ends: Ends,
 ) {
     let head_timeout = app.head_timeout();
-    let tasks = Tasks(connection.life.tasks.clone());
+    let tasks = Tasks {
+        all: connection.life.tasks.clone(),
+        busy: connection.life.busy.clone(),
+    };
+    let long_heads = Arc::new(Semaphore::new(LONG_HEADS));
     let forgetting = connection.life.tasks.clone();
     let has_asked = Arc::new(AtomicBool::new(false));
     let asked = has_asked.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         asked.store(true, Ordering::Relaxed);
         let (head, body) = request.into_parts();
+        let room = room_for(&head, &long_heads);
         let (lent, unread) = unread::lend(body);
         let request = introduce(hyper::Request::from_parts(head, lent), &connection, &app);
         let (app, tasks) = (app.clone(), forgetting.clone());
         async move {
-            let answer = app.answer(request).await;
+            // taken until the answer is there: by then nobody needs the head any more
+            let answer = match room {
+                Ok(_room) => app.answer(request).await,
+                Err(problem) => app.refuse(request, problem).await,
+            };
             if unread.is_abandoned() {
                 tasks.spawn(unread.forget());
             }
@@ -80,7 +99,7 @@ pub async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
             .keep_alive_timeout(SILENCE)
             .serve_connection(TokioIo::new(stream), service)
     );
-    let mut stop = pin!(stopping.cancelled());
+    let mut stop = pin!(ends.closing.cancelled());
     // whoever does not even begin is not asked whether it is there
     let mut late = pin!(sleep(head_timeout));
     let (mut running, mut watching) = (true, true);
@@ -101,9 +120,41 @@ pub async fn converse<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     ended.unwrap_or_else(|error| log_end(&error));
 }
 
+/// Room for the head of a request: none if it is ordinary, and the problem if it may not be so long, or not now.
+fn room_for(
+    head: &Parts,
+    long_heads: &Arc<Semaphore>,
+) -> Result<Option<OwnedSemaphorePermit>, Problem> {
+    let target = head.uri.path_and_query();
+    let target = target.map_or(0, |target| target.as_str().len());
+    // each line as HTTP/1.1 writes it: `name: value`
+    let fields = head.headers.iter();
+    let fields: usize = fields
+        .map(|(name, value)| name.as_str().len() + value.len() + 4)
+        .sum();
+    let bytes = target + fields;
+    if bytes > HEAD_BYTES {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Problem::no_request(status));
+    }
+    if bytes <= ORDINARY_HEAD {
+        return Ok(None);
+    }
+    let room = long_heads.clone().try_acquire_many_owned(bytes as u32);
+    room.map(Some).map_err(|_| {
+        let detail =
+            "the heads of the requests that are open on this connection may have 1 MiB together";
+        Problem::new(Kind::QuotaExceeded, detail).retry_later()
+    })
+}
+
 /// Where requests run: they count as the connection's, and do not wait for ever for their client's leave to answer.
 #[derive(Clone)]
-struct Tasks(TaskTracker);
+struct Tasks {
+    all: TaskTracker,
+    /// Only those that are under way.
+    busy: TaskTracker,
+}
 
 impl<F> Executor<F> for Tasks
 where
@@ -111,6 +162,7 @@ where
     F::Output: Send + 'static,
 {
     fn execute(&self, request: F) {
-        self.0.spawn(window::run(request, WRITE_STALL));
+        let request = window::run(request, WRITE_STALL);
+        self.all.spawn(self.busy.track_future(request));
     }
 }

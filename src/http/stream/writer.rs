@@ -247,12 +247,17 @@ impl Writer {
             self.leave();
         } else if self.next_heartbeat <= now {
             self.next_heartbeat = now + self.heartbeat;
-            let cursor = match self.heartbeat_ids {
-                true => self.cursor(),
-                false => None,
-            };
-            self.frames.heartbeat(cursor);
+            self.sign_of_life();
         }
+    }
+
+    /// Tells how far the client has got, if it wants to know.
+    fn sign_of_life(&mut self) {
+        let cursor = match self.heartbeat_ids {
+            true => self.cursor(),
+            false => None,
+        };
+        self.frames.heartbeat(cursor);
     }
 
     fn write_snapshot(&mut self) {
@@ -262,8 +267,7 @@ impl Writer {
                 None => {
                     self.go_on_with_snapshot();
                     if !self.in_snapshot {
-                        let cursor = self.cursor();
-                        self.frames.heartbeat(cursor);
+                        self.sign_of_life();
                     }
                 }
             }

@@ -27,7 +27,10 @@ use axum::{
 };
 use conversation::Conversation;
 use pulse::Pace;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+/// How long whoever comes without a name may take to say it; `http.head_timeout`, if that is less.
+const INTRODUCTION: Duration = Duration::from_secs(5);
 
 /// The subprotocol: this version of what is said.
 const JSON: Speech = Speech {
@@ -73,7 +76,7 @@ pub async fn get(
     let held = caller.as_ref().map(conversation::hold).transpose()?;
     upgrade::accept(request, &JSON, move |io, arrival| {
         let max_message = state.broker.limits().json_message();
-        let auth = state.config.head_timeout;
+        let auth = state.config.head_timeout.min(INTRODUCTION);
         let (stopping, drain) = (state.shutdown.child_token(), state.config.drain);
         let name = format!("ws-{:016x}", getrandom::u64().unwrap_or_default());
         let conversation = Conversation::new(state, arrival.peer, name, caller.zip(held))

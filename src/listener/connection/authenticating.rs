@@ -49,7 +49,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Connection<T> {
             }
             Turn::Refused(why) | Turn::Expired(why) => {
                 let client = self.attached.session.client_id();
-                tracing::debug!(?client, why, "not authenticated again");
+                tracing::debug!(client = &**client, why, "not authenticated again");
                 return Err(End::NotAuthenticated);
             }
         };
