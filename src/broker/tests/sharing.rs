@@ -42,7 +42,7 @@ async fn what_nobody_online_may_have_holds_up_nothing_and_waits_for_whoever_may(
         let mut limited = connect(&broker, "limited", 0).await;
         subscribe(&broker, &mut limited, "$share/g/t/#", Qos::AtLeastOnce);
         let access = Arc::new(Access::new(own::parse(&denying).unwrap()));
-        broker.read_as(&limited.session, &limited.outbox, &somebody(&access));
+        broker.read_as(&limited.session, &limited.outbox, &somebody(&access), false);
         publish(&broker, "t/a", "0", Qos::AtLeastOnce);
         publish(&broker, "t/secret", "secret", Qos::AtLeastOnce);
         publish(&broker, "t/a", "1", Qos::AtLeastOnce);
