@@ -4,7 +4,10 @@ use super::{Broker, Order, outbox::Outbox};
 use crate::{
     message::{Delivery, Message, Position},
     metrics::METRICS,
-    mqtt::{Qos, topic::TopicName},
+    mqtt::{
+        Qos,
+        topic::{TopicFilter, TopicName},
+    },
     routing::{Subscriber, shared::Group},
     session::Session,
     store::{Page, Record, Wanted},
@@ -182,7 +185,17 @@ impl Broker {
         position: Position,
     ) -> bool {
         self.assign(group, message, Some(position), None)
-            || group.is_out_of_reach(&message.topic) && group.set_aside(position.offset)
+            || group.set_aside(position.offset, &message.topic)
+    }
+
+    /// Serves the share groups that a session was in, now that it has gone: what waited for it others may have.
+    pub(super) fn serve_left(&self, filters: &[TopicFilter]) {
+        let groups = filters
+            .iter()
+            .filter_map(|filter| self.0.routes.group(filter));
+        for group in groups.filter(|group| group.has_waiting()) {
+            self.serve(&group);
+        }
     }
 
     /// Lets all share groups look again at what nobody had the right to.

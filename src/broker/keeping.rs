@@ -32,13 +32,13 @@ pub struct KeptGroups(Mutex<HashMap<Box<str>, KeptGroup>>);
 
 struct KeptGroup {
     group: Arc<Group<Arc<Outbox>>>,
-    through: u64,
-    open: Vec<u64>,
+    /// As [`Group::note_standing`] told when it was last written down; 0 is before anything has moved.
+    moves: u64,
 }
 
 /// Open messages that are written down each time a share group has moved; with more of them all above the oldest may be
 /// given again after a crash.
-pub(super) const MOST_OPEN: usize = 4096;
+pub(super) const MOST_OPEN: usize = 256;
 
 impl Broker {
     pub(super) fn tell(&self, change: Change, urgency: Urgency) -> Lsn {
@@ -47,6 +47,10 @@ impl Broker {
 
     /// A client came in whose session is kept, or whose will is owed: rules may ask how when nobody is there to be asked.
     pub(super) fn keep_way(&self, client_id: &Arc<str>, identity: &Identity) {
+        if !self.has_room() {
+            // what is known of how it came in before stands
+            return;
+        }
         let (client, way) = (client_id.clone(), identity.way());
         self.tell(Change::CameIn { client, way }, Urgency::Soon);
     }
@@ -123,33 +127,22 @@ impl Broker {
         // a group whose last member left and came again is another one, of the same name
         let known = groups.get(filter.as_str());
         if !known.is_some_and(|known| Arc::ptr_eq(&known.group, &group)) {
-            let (through, open) = group.standing(head);
-            let filter = filter.as_str().into();
-            self.write_group(&mut groups, filter, group, through, open);
+            // that nothing has moved yet is worth a record, too
+            let moves = group.note_standing(head, u64::MAX, |through, open| {
+                self.write_group(filter.as_str().into(), through, open);
+            });
+            groups.insert(filter.as_str().into(), KeptGroup { group, moves });
         }
     }
 
-    fn write_group(
-        &self,
-        groups: &mut HashMap<Box<str>, KeptGroup>,
-        filter: Box<str>,
-        group: Arc<Group<Arc<Outbox>>>,
-        through: u64,
-        open: Vec<u64>,
-    ) {
+    fn write_group(&self, filter: Box<str>, through: u64, open: Vec<u64>) {
         let change = Change::Group {
-            filter: filter.clone(),
+            filter,
             through,
             done: Vec::new(),
-            open: open.clone(),
-        };
-        self.tell(change, Urgency::Soon);
-        let kept = KeptGroup {
-            group,
-            through,
             open,
         };
-        groups.insert(filter, kept);
+        self.tell(change, Urgency::Soon);
     }
 
     /// Whether there is room on the disk for more than what was accepted already.
@@ -265,25 +258,17 @@ impl Broker {
                 self.tell(Change::GroupGone { filter }, Urgency::Soon);
                 return false;
             }
-            let (mut through, mut open) = {
-                let _order = self.0.order.lock();
-                kept.group.standing(self.0.store.head())
-            };
-            if open.len() > most_open {
-                through = open.first().map_or(through, |first| first - 1);
-                open.clear();
-            }
-            if (kept.through, &kept.open) != (through, &open) {
-                kept.through = through;
-                kept.open.clone_from(&open);
-                let change = Change::Group {
-                    filter: filter.clone(),
-                    through,
-                    done: Vec::new(),
-                    open,
-                };
-                self.tell(change, Urgency::Soon);
-            }
+            let _order = self.0.order.lock();
+            let head = self.0.store.head();
+            kept.moves = kept
+                .group
+                .note_standing(head, kept.moves, |mut through, mut open| {
+                    if open.len() > most_open {
+                        through = open.first().map_or(through, |first| first - 1);
+                        open.clear();
+                    }
+                    self.write_group(filter.clone(), through, open);
+                });
             true
         });
     }
@@ -386,23 +371,19 @@ impl Broker {
                 continue;
             };
             let held = held.remove(&filter).unwrap_or_default();
-            let (through, open): (_, Vec<u64>) =
-                (cursor.through, cursor.open.into_iter().collect());
-            group.restore(through, open.clone(), cursor.done.into_iter().chain(held));
-            let kept = KeptGroup {
-                group,
-                through,
-                open,
-            };
+            let done = cursor.done.into_iter();
+            group.restore(cursor.through, cursor.open, done.chain(held));
+            let kept = KeptGroup { group, moves: 0 };
             self.0.kept_groups.0.lock().insert(filter, kept);
         }
         // what was written of these is damaged: they go on where the oldest of their members came in
         for (filter, through) in since {
             if let Some(group) = durable_group(&self.0.routes, &filter) {
                 let held = held.remove(&filter).unwrap_or_default();
-                group.restore(through, Vec::new(), held);
-                let mut groups = self.0.kept_groups.0.lock();
-                self.write_group(&mut groups, filter, group, through, Vec::new());
+                group.restore(through, [], held);
+                self.write_group(filter.clone(), through, Vec::new());
+                let kept = KeptGroup { group, moves: 0 };
+                self.0.kept_groups.0.lock().insert(filter, kept);
             }
         }
         for (client, will) in wills {

@@ -74,6 +74,22 @@ pub struct Gap {
     pub lost_at_most: Option<u64>,
 }
 
+impl Gap {
+    /// From where the first of both begins to where the last ends, for this one's reason: nothing was delivered in
+    /// between.
+    pub fn and(self, other: Gap) -> Gap {
+        let from = self.from.zip(other.from).map(|(one, other)| one.min(other));
+        let to = self.to.zip(other.to).map(|(one, other)| one.max(other));
+        let range = from.zip(to);
+        Gap {
+            reason: self.reason,
+            from,
+            to,
+            lost_at_most: range.map(|(from, to)| to.offset.saturating_sub(from.offset)),
+        }
+    }
+}
+
 /// Since when the messages of one filter are recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Coverage {
@@ -167,7 +183,7 @@ impl Past<'_> {
         // a run that did not follow a stop begins behind a hole
         let holes = self.runs.iter().rev().filter(|run| !run.clean);
         let mut holes: Vec<u64> = holes.map(|run| run.first - 1).collect();
-        let is_behind_a_crash = holes.first().is_some_and(|hole| *hole > from);
+        let is_behind_a_crash = holes.iter().any(|hole| *hole > from && *hole <= to);
         // up to there all of it is told as missing in any case
         holes.retain(|hole| *hole > to);
         // what was lost stood behind the position
@@ -361,6 +377,12 @@ mod tests {
         assert_eq!((told(&begun), begun.since), (None, vec![400]));
         assert_eq!(begun.holes, [849, 800]);
         assert_eq!(past(&runs).begin(after(849), 0, &[RULED]).holes, [0; 0]);
+        // what the log has let go of before was not lost in the crash
+        let begun = past(&runs).begin(after(100), 0, &[RULED]);
+        assert_eq!(
+            (told(&begun), begun.holes),
+            (Some(("expired", 200)), vec![849, 800])
+        );
     }
 
     #[test]

@@ -88,19 +88,25 @@ impl Broker {
         let (mut reasons, mut replays) = (Vec::with_capacity(request.filters.len()), Vec::new());
         let mut durable_at = None;
         for (nth, (text, asked)) in request.filters.iter().enumerate() {
-            let admitted = match nth < self.0.limits.filters_per_request {
-                true => self.admit_filter(identity, session, text, *asked)?,
-                false => Err(ReasonCode::QuotaExceeded),
-            };
             let mut options = match identity.is_bridge() {
                 true => for_a_bridge(*asked, text),
                 false => *asked,
             };
             // [MQTT-3.2.2-10]
             options.qos = options.qos.min(self.0.limits.features.maximum_qos);
+            let id = request.subscription_id;
+            let known = session.subscription(text);
+            let is_known = known.is_some_and(|old| (old.options, old.id) == (options, id));
+            let admitted = match nth < self.0.limits.filters_per_request {
+                // it would be written down
+                true if session.is_durable() && !is_known && !self.has_room() => {
+                    Err(ReasonCode::QuotaExceeded)
+                }
+                true => self.admit_filter(identity, session, text, *asked)?,
+                false => Err(ReasonCode::QuotaExceeded),
+            };
             reasons.push(match admitted {
                 Ok(filter) => {
-                    let id = request.subscription_id;
                     let (replay, lsn) = self.enter(session, outbox, filter, options, id);
                     replays.extend(replay);
                     durable_at = durable_at.max(lsn);
@@ -151,8 +157,7 @@ impl Broker {
             } else if identity.may_subscribe(&filter).is_err() {
                 Err(ReasonCode::NotAuthorized)
             } else if session.subscription(text).is_none()
-                && (session.is_durable() && !self.has_room()
-                    || session.subscription_count() >= limits.filters_per_session
+                && (session.subscription_count() >= limits.filters_per_session
                     // the last to be asked: it counts from here on
                     || identity.quota().is_some_and(|quota| !quota.subscribe()))
             {
@@ -234,6 +239,8 @@ impl Broker {
                 }
             });
         let reasons: Vec<_> = reasons.collect();
+        let left: Vec<TopicFilter> = left_groups(&request.filters);
+        self.serve_left(&left);
         // what was not yet sent for these filters is dropped, unless another filter wants it too
         outbox.retain(|queued| {
             let mut left = session.subscriptions();
@@ -288,6 +295,14 @@ impl Broker {
 }
 
 /// What a bridge of MQTT 3 means but cannot say: nothing of its own comes back, and retained stays retained.
+/// Those of these filters that share.
+fn left_groups(filters: &[Box<str>]) -> Vec<TopicFilter> {
+    let parsed = filters
+        .iter()
+        .filter_map(|text| TopicFilter::parse(text).ok());
+    parsed.filter(|filter| filter.share().is_some()).collect()
+}
+
 fn for_a_bridge(asked: SubscriptionOptions, filter: &str) -> SubscriptionOptions {
     SubscriptionOptions {
         no_local: !filter.starts_with("$share/"),

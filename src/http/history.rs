@@ -135,7 +135,7 @@ pub async fn get(
     let (cursor, complete) = match wishes.newest_first {
         true => {
             let read = read_back(&state, &mut stream, &wishes, &mut page).await;
-            gap = gap.or(stream.take_gap());
+            gap = both(gap, stream.take_gap());
             read
         }
         false => read_on(&state, &mut stream, &wishes, &mut page, &mut gap).await,
@@ -231,10 +231,18 @@ async fn read_on(
                 page.add(state, &delivery);
             }
             // what was read before it is a page of its own
-            StreamItem::Gap(_) if page.count > 0 || gap.is_some() => return (at, false),
-            StreamItem::Gap(found) => *gap = Some(found),
+            StreamItem::Gap(_) if page.count > 0 => return (at, false),
+            StreamItem::Gap(found) => *gap = both(*gap, Some(found)),
             StreamItem::Closed(_) => return (at, false),
         }
+    }
+}
+
+/// What is missing in one place, as one gap.
+fn both(one: Option<Gap>, other: Option<Gap>) -> Option<Gap> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.and(other)),
+        (one, other) => one.or(other),
     }
 }
 
@@ -251,6 +259,7 @@ async fn read_back(
     let mut before = wishes
         .until
         .map_or(u64::MAX, |until| until.saturating_add(1));
+    stream.begin_back(before - 1);
     loop {
         let (found, through) = stream.look_back(before).await;
         for delivery in found {
@@ -258,12 +267,14 @@ async fn read_back(
             if offset <= first {
                 continue;
             }
+            stream.cross_back(offset);
             page.add(state, &delivery);
             if page.count == wishes.limit || page.messages.len() >= PAGE_BYTES {
                 let offset = offset - 1;
                 return (Position { epoch, offset }, false);
             }
         }
+        stream.cross_back(through.max(first + 1) - 1);
         if through <= first + 1 {
             let offset = first;
             return (Position { epoch, offset }, true);

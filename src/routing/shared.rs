@@ -32,6 +32,8 @@ struct State<S> {
     set_aside: BTreeSet<u64>,
     /// Recorded messages that a member was given and has not answered.
     unanswered: BTreeSet<u64>,
+    /// Counts what changes of the three above.
+    moves: u64,
     /// Recorded messages, still to be read again, that a member had answered or holds since a former run.
     answered: BTreeSet<u64>,
 }
@@ -71,6 +73,7 @@ impl<S: Subscriber> Group<S> {
                 returned: BTreeSet::new(),
                 set_aside: BTreeSet::new(),
                 unanswered: BTreeSet::new(),
+                moves: 0,
                 answered: BTreeSet::new(),
             }),
         }
@@ -165,14 +168,6 @@ impl<S: Subscriber> Group<S> {
         members.any(|member| member.subscriber.may_receive(topic))
     }
 
-    /// Whether nobody online may be given what is published on this topic, but somebody who is away.
-    pub fn is_out_of_reach(&self, topic: &str) -> bool {
-        let state = self.state.lock();
-        let may = |member: &&Member<S>| member.subscriber.may_receive(topic);
-        let mut readers = state.members.iter().filter(may).peekable();
-        readers.peek().is_some() && !readers.any(|member| member.subscriber.is_online())
-    }
-
     /// Members that must not miss a message, online or not.
     pub fn durable_members(&self) -> Vec<Member<S>> {
         let state = self.state.lock();
@@ -183,12 +178,17 @@ impl<S: Subscriber> Group<S> {
     /// A recorded message was given to a member, at a QoS that is answered. False if one had it already and has not
     /// answered it.
     pub fn given(&self, offset: u64) -> bool {
-        self.state.lock().unanswered.insert(offset)
+        let mut state = self.state.lock();
+        state.moves += 1;
+        state.unanswered.insert(offset)
     }
 
     /// The member is done with it.
     pub fn settle(&self, offset: u64) {
-        self.state.lock().unanswered.remove(&offset);
+        let mut state = self.state.lock();
+        if state.unanswered.remove(&offset) {
+            state.moves += 1;
+        }
     }
 
     /// Everything up to here was given to members and answered. `head` is the head of the log.
@@ -205,18 +205,29 @@ impl<S: Subscriber> Group<S> {
         state.behind.is_some_and(|after| after < offset) || state.unanswered.contains(&offset)
     }
 
-    /// How far it is, as `head` is the head of the log: everything up to the first was given to members or waits for
-    /// one, and what of it is unanswered.
-    pub fn standing(&self, head: u64) -> (u64, Vec<u64>) {
+    /// Has `note` take down how far it is, as `head` is the head of the log: everything up to the first was given to
+    /// members or waits for one, and what of it is unanswered. Not if nothing has moved since `moves`; tells what that is
+    /// now. Nobody answers anything before it is taken down.
+    pub fn note_standing(&self, head: u64, moves: u64, note: impl FnOnce(u64, Vec<u64>)) -> u64 {
         let state = self.state.lock();
-        let through = state.behind.unwrap_or(head);
-        let open = state.unanswered.range(..=through).copied().collect();
-        (through, open)
+        if state.moves != moves {
+            let through = state.behind.unwrap_or(head);
+            note(
+                through,
+                state.unanswered.range(..=through).copied().collect(),
+            );
+        }
+        state.moves
     }
 
     /// Goes on where a former run of the gateway ended: what is open, or above `through`, is given anew, but for what
     /// members had answered or hold.
-    pub fn restore(&self, through: u64, open: Vec<u64>, answered: impl IntoIterator<Item = u64>) {
+    pub fn restore(
+        &self,
+        through: u64,
+        open: impl IntoIterator<Item = u64>,
+        answered: impl IntoIterator<Item = u64>,
+    ) {
         let mut state = self.state.lock();
         state.behind = Some(through);
         state.answered.extend(answered);
@@ -252,17 +263,25 @@ impl<S: Subscriber> Group<S> {
     /// A recorded message that a member has not answered waits in the log for one that has room.
     pub fn give_back(&self, offset: u64) {
         let mut state = self.state.lock();
+        state.moves += 1;
         state.unanswered.insert(offset);
         state.returned.insert(offset);
     }
 
-    /// A recorded message waits for somebody who is away: nobody online may have it. False if there are too many of
-    /// that kind.
-    pub fn set_aside(&self, offset: u64) -> bool {
+    /// A recorded message on this topic waits for somebody who is away, if nobody online may have it and somebody else
+    /// may. False if that is not so, or there are too many of that kind.
+    pub fn set_aside(&self, offset: u64, topic: &str) -> bool {
         let mut state = self.state.lock();
-        if state.set_aside.len() >= MOST_SET_ASIDE {
+        let may = |member: &&Member<S>| member.subscriber.may_receive(topic);
+        let mut readers = state.members.iter().filter(may).peekable();
+        let is_for_nobody = readers.peek().is_none();
+        if is_for_nobody
+            || readers.any(|member| member.subscriber.is_online())
+            || state.set_aside.len() >= MOST_SET_ASIDE
+        {
             return false;
         }
+        state.moves += 1;
         state.unanswered.insert(offset);
         state.set_aside.insert(offset);
         true

@@ -276,6 +276,8 @@ fn finish(
         }
     }
     retained.retain(|_, (_, message)| !message.payload.is_empty() && !message.is_expired(now));
+    let sizes = retained.values().map(|(_, message)| message.weight());
+    let beside = kept.weight() + sizes.sum::<usize>();
     let mut log = Log {
         last,
         newest: last,
@@ -293,7 +295,7 @@ fn finish(
         reserved: head,
         reserving: None,
         must_sync: None,
-        beside: 0,
+        beside,
         full: false,
         begun: false,
         closing: false,

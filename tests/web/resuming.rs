@@ -472,6 +472,27 @@ async fn over_a_kill_what_was_acknowledged_is_there_behind_one_gap() {
     assert_eq!(lengths, [4, 4, 1, 2]);
     assert_eq!(told[3].1["from"], json!(last));
     assert!(told[..3].iter().all(|(_, gap)| gap.is_null()), "{told:?}");
+    // and so does the one that comes back to it
+    let back = read(&gateway, "kept/#", "&limit=2&order=desc").await;
+    assert_eq!(payloads(&back), ["after", "end"]);
+    assert!(back["gap"].is_null(), "{back}");
+    let until = back["cursor"].as_str().expect("a cursor");
+    let back = read(
+        &gateway,
+        "kept/#",
+        &format!("&limit=2&order=desc&until={until}"),
+    )
+    .await;
+    assert_eq!(payloads(&back), ["9", "8"]);
+    assert_eq!(back["gap"]["from"], json!(last));
+    let until = back["cursor"].as_str().expect("a cursor");
+    let back = read(
+        &gateway,
+        "kept/#",
+        &format!("&limit=2&order=desc&until={until}"),
+    )
+    .await;
+    assert!(back["gap"].is_null(), "{back}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -37,15 +37,16 @@ impl Broker {
         let (mut due, mut clean_start) = (None, clean_start);
         let waiting = {
             let mut slots = registry.slots.lock();
+            let is_kept_anew = clean_start || !slots.contains_key(&opening.client_id);
+            if terms.session_expiry > 0 && is_kept_anew && !self.has_room() {
+                return Err(Refusal::NoRoom);
+            }
             if let Some(slot) = slots.get(&opening.client_id) {
                 clean_start |= slot.is_left_to(identity)?;
             }
             match slots.remove(&opening.client_id) {
                 None if slots.len() >= self.0.limits.sessions => {
                     return Err(Refusal::TooManySessions);
-                }
-                None if terms.session_expiry > 0 && !self.has_room() => {
-                    return Err(Refusal::NoRoom);
                 }
                 None => {
                     METRICS.sessions.inc();
@@ -190,8 +191,9 @@ impl Broker {
         } = left;
         let client_id = session.client_id().clone();
         if clean_start {
-            let ended_at = self.end(&mut session, &outbox);
+            // its groups first: what they are written to hold behind the end is given again after a restart
             self.end_stored(&stored);
+            let ended_at = self.end(&mut session, &outbox);
             METRICS.sessions.inc();
             let (fresh, mut beginning) = self.fresh(slots, client_id, terms, number, identity);
             beginning.durable_at = beginning.durable_at.or(ended_at);

@@ -4,6 +4,7 @@ use super::{Attached, Ending, Left, Slot, StoredWill};
 use crate::{
     broker::{Broker, outbox::Outbox},
     metrics::METRICS,
+    mqtt::topic::TopicFilter,
     routing::Subscriber,
     session::Session,
     store::frame::Lsn,
@@ -21,6 +22,7 @@ impl Broker {
             ..
         } = attached;
         self.settle_shared(&mut session);
+        let groups = groups_of(&session);
         let (client_id, key) = (session.client_id().clone(), outbox.key());
         self.hand_on_shared(&mut session, &outbox);
         let mut slots = self.0.registry.slots.lock();
@@ -58,6 +60,7 @@ impl Broker {
             let (terms, number) = (heir.terms, heir.number);
             let begun = self.succeed(&mut slots, left, ends, terms, number, &heir.identity);
             drop(slots);
+            self.serve_left(&groups);
             // before the heir has its session: what it subscribes to comes after its own will
             if let Some(will) = will {
                 self.publish_will(&client_id, Some(key), will);
@@ -86,6 +89,7 @@ impl Broker {
             };
             let due_now = self.park(&mut slots, left, number);
             drop(slots);
+            self.serve_left(&groups);
             if let Some(will) = due_now {
                 self.publish_will(&client_id, Some(key), will);
             }
@@ -93,6 +97,7 @@ impl Broker {
             // before anybody can begin a new session of this name: what is written of it comes behind this end
             self.end(&mut session, &outbox);
             drop(slots);
+            self.serve_left(&groups);
             if let Some(will) = will {
                 self.publish_will(&client_id, None, will);
             }
@@ -127,4 +132,13 @@ impl Broker {
             .is_durable()
             .then(|| self.keep_end(session.client_id()))
     }
+}
+
+/// The share groups that a session is in, by their filters.
+pub(super) fn groups_of(session: &Session) -> Vec<TopicFilter> {
+    let filters = session.subscriptions().map(|one| &one.filter);
+    filters
+        .filter(|filter| filter.share().is_some())
+        .cloned()
+        .collect()
 }

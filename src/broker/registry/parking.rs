@@ -1,6 +1,6 @@
 //! Sessions that wait for their clients: how they come to wait, and what becomes of them when their time is up.
 
-use super::{Left, Parked, Slot, StoredWill};
+use super::{Left, Parked, Slot, StoredWill, detaching::groups_of};
 use crate::{
     broker::{Broker, outbox::Outbox},
     message::Millis,
@@ -88,14 +88,18 @@ impl Broker {
         } else {
             None
         };
+        let mut groups = Vec::new();
         if let Some(Slot::Parked(mut parked)) = ended {
+            groups = groups_of(&parked.left.session);
             METRICS.sessions_parked.dec();
             METRICS.sessions_expired.inc();
             // under the lock: what is written of a new session of this name comes behind this end
-            self.end(&mut parked.left.session, &parked.left.outbox);
+            // its groups first: what they are written to hold behind the end is given again after a restart
             self.end_stored(&parked.left.stored);
+            self.end(&mut parked.left.session, &parked.left.outbox);
         }
         drop(slots);
+        self.serve_left(&groups);
         if let Some(will) = will {
             self.publish_will(client_id, Some(key), will);
         }

@@ -50,8 +50,8 @@ impl Broker {
         }
     }
 
-    /// Gives what a share group's member leaves unacknowledged at QoS 1 to the others at once. What no other can take
-    /// stays with the session, as does QoS 2 [MQTT-4.8.2-4].
+    /// Gives what a share group's member leaves unsent, or unacknowledged at QoS 1, to the others at once. What was sent
+    /// and no other can take stays with the session, as does QoS 2 [MQTT-4.8.2-4]; the rest waits in the log.
     pub(super) fn hand_on_shared(&self, session: &mut Session, outbox: &Arc<Outbox>) {
         // also of groups that it has left meanwhile
         let given = session.shares().chain(outbox.shares());
@@ -74,11 +74,17 @@ impl Broker {
         };
         // what was sent stays in its place until another has it: if it stays, it comes again as what it was [MQTT-4.4.0-1]
         session.hand_on_shared(taken);
-        for delivery in outbox.release_shared(|id| group_of(id).is_some()) {
-            // the others had less room than it seemed: it stays
-            if !taken(&delivery) {
-                outbox.put_back(delivery);
+        // what was not sent waits for whoever has room first
+        let unsent = outbox.release_shared(|_| true);
+        unsent.into_iter().for_each(|delivery| {
+            let group = delivery.share.and_then(|id| self.0.routes.group_named(id));
+            let kept = group.filter(|group| group.is_durable() && delivery.qos > Qos::AtMostOnce);
+            match (kept, delivery.position) {
+                _ if taken(&delivery) => {}
+                (Some(group), Some(position)) => group.give_back(position.offset),
+                // no log has it: it stays
+                _ => outbox.put_back(delivery),
             }
-        }
+        });
     }
 }

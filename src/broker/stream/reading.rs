@@ -173,7 +173,7 @@ impl Stream {
                 // one large message may have pushed everything out of the tail
                 self.look_for_a_gap(floor);
                 if let Some(end) = self.holes.drain(..).max() {
-                    self.tell_crash(end);
+                    self.tell(Reason::Crash, self.taken, end);
                 }
                 self.taken = store.head();
                 self.outbox.go_live();
@@ -182,10 +182,10 @@ impl Stream {
         }
         self.scanned += page.records.len().max(1);
         self.look_for_a_gap(floor);
+        self.cross_holes(&mut page);
         if let Some(damage) = page.damage {
             self.tell_damage(damage);
         }
-        self.cross_holes(&mut page);
         for record in page.records {
             let matching = self.matching(&record.message.topic, record.offset);
             if !matching.is_empty() && self.outbox.may_receive(&record.message.topic) {
@@ -207,49 +207,50 @@ impl Stream {
         // what the log has let go of is told already, and may reach as far
         let told = self.gap.and_then(|gap| gap.to).map(|to| to.offset);
         if to > from && told.is_none_or(|told| told < to) {
-            self.gap = Some(Gap {
-                reason: Reason::Damaged,
-                from: Some(self.position(from)),
-                to: Some(self.position(to)),
-                lost_at_most: Some(to - from),
-            });
+            self.tell(Reason::Damaged, from, to);
         }
     }
 
     /// Tells of the holes that crashes left in front of what the page begins with. One further on ends the page.
     fn cross_holes(&mut self, page: &mut Page) {
-        let next = page
-            .records
-            .first()
-            .map_or(page.through + 1, |first| first.offset);
+        let next = page.records.first();
+        let next = next.map_or(page.through + 1, |first| first.offset);
         let mut crossed = None;
         while let Some(end) = self.holes.pop_if(|end| *end < next) {
             crossed = Some(end);
         }
         if let Some(end) = crossed {
-            self.tell_crash(end);
+            self.tell(Reason::Crash, self.taken, end);
         }
         if let Some(end) = self.holes.last().filter(|end| **end <= page.through) {
             page.records.retain(|record| record.offset <= *end);
             page.through = page.records.last().map_or(self.taken, |last| last.offset);
+            page.damage = page.damage.filter(|(from, _)| *from < page.through);
         }
     }
 
-    /// What came since the last message in front of a crash may not have been synced.
-    fn tell_crash(&mut self, end: u64) {
-        let (from, to) = (self.position(self.taken), self.position(end));
-        match &mut self.gap {
-            // what the log has let go of is told already
-            Some(gap) => gap.to = gap.to.max(Some(to)),
-            None => {
-                self.gap = Some(Gap {
-                    reason: Reason::Crash,
-                    from: Some(from),
-                    to: Some(to),
-                    lost_at_most: Some(end - self.taken),
-                });
-            }
+    /// Tells of the holes that whoever reads backwards has come over, now that `at` is reached.
+    pub fn cross_back(&mut self, at: u64) {
+        let crossed = self.holes.extract_if(.., |end| *end >= at).max();
+        if let Some(end) = crossed {
+            self.tell(Reason::Crash, at, end);
         }
+    }
+
+    /// Whoever reads backwards begins here: what lies further on is none of his.
+    pub fn begin_back(&mut self, at: u64) {
+        self.holes.retain(|end| *end <= at);
+    }
+
+    /// Between two positions something may be missing. What else is to be told lies beside it.
+    fn tell(&mut self, reason: Reason, from: u64, to: u64) {
+        let gap = Gap {
+            reason,
+            from: Some(self.position(from)),
+            to: Some(self.position(to)),
+            lost_at_most: Some(to - from),
+        };
+        self.gap = Some(self.gap.map_or(gap, |told| told.and(gap)));
     }
 
     /// Whether the log has let go of what was still to be read.
@@ -269,12 +270,7 @@ impl Stream {
             let first = own.map(|watched| watched.since).min();
             // what comes next comes from above this
             self.given = first.map_or(from, |first| first.max(from));
-            self.gap = Some(Gap {
-                reason: Reason::Overflow,
-                from: Some(self.position(from)),
-                to: Some(self.position(to)),
-                lost_at_most: Some(to - from),
-            });
+            self.tell(Reason::Overflow, from, to);
         }
     }
 }

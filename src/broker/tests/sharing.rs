@@ -152,3 +152,41 @@ async fn what_waits_for_a_filter_goes_with_it_although_a_share_group_has_the_sam
     unsubscribe(&broker, &mut both, "t");
     assert_eq!(receive(&broker, &mut both), ["0"]);
 }
+
+#[tokio::test]
+async fn what_a_member_was_not_sent_before_it_left_is_for_the_one_that_comes_first() {
+    let broker = broker(1000);
+    let mut leaver = connect(&broker, "leaver", 100).await;
+    subscribe(&broker, &mut leaver, "$share/g/t", Qos::AtLeastOnce);
+    publish_numbers(&broker, "t", 0..4);
+    broker.detach(leaver, None, Ending::Broken);
+    let mut next = connect(&broker, "next", 0).await;
+    subscribe(&broker, &mut next, "$share/g/t", Qos::AtLeastOnce);
+    broker.serve_groups(&next.session);
+    assert_eq!(receive(&broker, &mut next), numbers(0..4));
+}
+
+#[tokio::test]
+async fn who_leaves_no_longer_holds_up_those_who_are_there_and_idle() {
+    let only = |topic: &str| {
+        let rules = format!(
+            "[[rule]]\nallow = [\"receive\"]\ntopics = [\"{topic}\"]\n\
+             [[rule]]\ndeny = [\"receive\"]\ntopics = [\"#\"]\n\
+             [[rule]]\nallow = [\"subscribe\"]\ntopics = [\"#\"]\n"
+        );
+        somebody(&Arc::new(Access::new(own::parse(&rules).unwrap())))
+    };
+    let broker = broker(1);
+    let mut full = connect(&broker, "full", 100).await;
+    subscribe(&broker, &mut full, "$share/g/#", Qos::AtLeastOnce);
+    broker.read_as(&full.session, &full.outbox, &only("a"), false);
+    let mut idle = connect(&broker, "idle", 100).await;
+    subscribe(&broker, &mut idle, "$share/g/#", Qos::AtLeastOnce);
+    broker.read_as(&idle.session, &idle.outbox, &only("b"), false);
+    for topic in ["a", "a", "b"] {
+        publish(&broker, topic, topic, Qos::AtLeastOnce);
+    }
+    assert_eq!(idle.outbox.len(), 0);
+    broker.detach(full, None, Ending::Broken);
+    assert_eq!(receive(&broker, &mut idle), ["b"]);
+}

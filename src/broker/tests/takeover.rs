@@ -156,5 +156,6 @@ async fn who_resumes_with_less_rights_gets_no_more_what_waits_for_it_in_a_share_
     let identity = Arc::new(Identity::new(Subject::default(), Some(Arc::new(access))));
     let opening = opening(&broker, "c", 100);
     let (mut back, _) = broker.connect(&opening, false, &identity).await.unwrap();
+    broker.serve_groups(&back.session);
     assert_eq!(receive(&broker, &mut back), ["open"]);
 }
