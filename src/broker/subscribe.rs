@@ -95,11 +95,13 @@ impl Broker {
             // [MQTT-3.2.2-10]
             options.qos = options.qos.min(self.0.limits.features.maximum_qos);
             let id = request.subscription_id;
-            let known = session.subscription(text);
-            let is_known = known.is_some_and(|old| (old.options, old.id) == (options, id));
+            let is_new = || {
+                let known = session.subscription(text);
+                known.is_none_or(|old| (old.options, old.id) != (options, id))
+            };
             let admitted = match nth < self.0.limits.filters_per_request {
                 // it would be written down
-                true if session.is_durable() && !is_known && !self.has_room() => {
+                true if session.is_durable() && is_new() && !self.has_room() => {
                     Err(ReasonCode::QuotaExceeded)
                 }
                 true => self.admit_filter(identity, session, text, *asked)?,
@@ -217,7 +219,7 @@ impl Broker {
         outbox: &Arc<Outbox>,
         request: &Unsubscribe,
     ) -> (Vec<ReasonCode>, Option<Lsn>) {
-        let mut durable_at = None;
+        let (mut durable_at, mut left) = (None, Vec::new());
         let reasons = request
             .filters
             .iter()
@@ -233,13 +235,13 @@ impl Broker {
                     }
                     if subscription.filter.share().is_some() {
                         METRICS.subscriptions_shared.dec();
+                        left.push(subscription.filter);
                     }
                     durable_at = durable_at.max(self.keep_unsubscription(session, text));
                     ReasonCode::Success
                 }
             });
         let reasons: Vec<_> = reasons.collect();
-        let left: Vec<TopicFilter> = left_groups(&request.filters);
         self.serve_left(&left);
         // what was not yet sent for these filters is dropped, unless another filter wants it too
         outbox.retain(|queued| {
@@ -295,14 +297,6 @@ impl Broker {
 }
 
 /// What a bridge of MQTT 3 means but cannot say: nothing of its own comes back, and retained stays retained.
-/// Those of these filters that share.
-fn left_groups(filters: &[Box<str>]) -> Vec<TopicFilter> {
-    let parsed = filters
-        .iter()
-        .filter_map(|text| TopicFilter::parse(text).ok());
-    parsed.filter(|filter| filter.share().is_some()).collect()
-}
-
 fn for_a_bridge(asked: SubscriptionOptions, filter: &str) -> SubscriptionOptions {
     SubscriptionOptions {
         no_local: !filter.starts_with("$share/"),
