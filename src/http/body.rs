@@ -146,8 +146,10 @@ fn make_room(rest: &mut Vec<u8>, more: usize, announced: Option<u64>) {
 /// A payload is kept as it came; nothing is decompressed on the way.
 pub fn is_identity(headers: &HeaderMap) -> Result<(), Problem> {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
-    // RFC 9112, 6.1: what comes beside `chunked` would have to be decoded
-    if !codings.all(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) {
+    let first = codings.next().map(HeaderValue::as_bytes);
+    let is_chunked = first.is_none_or(|coding| coding.eq_ignore_ascii_case(b"chunked"));
+    // RFC 9112, 6.1: what comes beside `chunked`, which is there once, would have to be decoded
+    if !is_chunked || codings.next().is_some() {
         return Err(Problem::new(
             Kind::MediaTypeUnsupported,
             "of all transfer codings only chunked is understood: its bytes are the payload",
@@ -275,6 +277,8 @@ mod tests {
             (&["Chunked"], true),
             (&["gzip, chunked"], false),
             (&["gzip", "chunked"], false),
+            (&["chunked", "chunked"], false),
+            (&["chunked, chunked"], false),
             (&["identity, chunked"], false),
         ] {
             let mut headers = HeaderMap::new();

@@ -1,7 +1,8 @@
 //! `GET /api/v1/topics`: what is retained, by filter or as one level of a tree, a page at a time.
 //!
-//! Not a search of payloads, and never a refusal for what a caller may not read: that is not there. A page is bounded in
-//! entries, in bytes, and in topics looked at.
+//! Not a search of payloads, and never a refusal for what a caller may not read: that is not there, and no page ends on it.
+//! A page is bounded in entries and in bytes, and in topics looked at, but for those that are hidden from the caller: they
+//! are passed over at once, and others have their turn meanwhile.
 
 mod place;
 
@@ -16,7 +17,7 @@ use crate::{
         problem::{Problem, ProblemBody},
         query::Query,
     },
-    routing::retained::level::Found,
+    routing::retained::level::{Found, Mark},
 };
 use axum::{
     body::Body,
@@ -31,7 +32,7 @@ use utoipa::ToSchema;
 const PAGE_BYTES: usize = 1024 * 1024;
 /// Entries that are fetched at a time.
 const STEP: usize = 64;
-/// Steps of a page: each looks at a bounded number of topics.
+/// Steps of a page, if it may end after the last of them: each looks at a bounded number of topics.
 const STEPS: usize = 32;
 /// The longest `Link`: many clients take no answer with a longer header. The body's `next` says the same.
 const LINK_BYTES: usize = 4096;
@@ -95,16 +96,24 @@ pub async fn list(state: &State, caller: &Identity, uri: &Uri) -> Result<Respons
         Some(place) => Some(place.find(state, caller, &wishes.selection).await),
         None => None,
     };
-    // where the next page begins; what is long must be found again, so it is something that was told
+    // where the next page begins: behind something that the caller may read
     let mut next = None;
-    for step in 1.. {
+    'steps: for step in 1.. {
+        let is_full = |topics: &Entries, prefixes: &Entries| {
+            topics.count + prefixes.count == wishes.limit
+                || topics.json.len() + prefixes.json.len() > PAGE_BYTES
+        };
         let left = wishes.limit - topics.count - prefixes.count;
-        let max = left.min(STEP);
+        // one more than there is room for, to tell whether there is more
+        let max = (left + 1).min(STEP);
         let page = state
             .broker
             .list(caller, &wishes.selection, at.as_ref(), max);
-        let mut is_full = false;
+        let has_found = !page.found.is_empty();
         for found in page.found {
+            if is_full(&topics, &prefixes) {
+                break 'steps;
+            }
             next = Some(found.mark());
             match found {
                 Found::Level(level) => {
@@ -120,26 +129,19 @@ pub async fn list(state: &State, caller: &Identity, uri: &Uri) -> Result<Respons
                     topics.add(&envelope::object(&retained.message, wishes.payload, copy));
                 }
             }
-            is_full = topics.json.len() + prefixes.json.len() > PAGE_BYTES;
-            if is_full {
-                break;
-            }
         }
-        if is_full {
-            break;
-        }
-        if let Some(resume) = page.resume.as_ref().filter(|mark| place::is_short(mark)) {
-            next = Some(resume.clone());
-        }
-        at = page.resume;
-        if at.is_none() {
+        let Some(resume) = page.resume else {
             next = None;
             break;
+        };
+        let may_be_told = place::is_short(&resume) && may_read(caller, &resume);
+        if may_be_told {
+            next = Some(resume.clone());
         }
-        let is_last = topics.count + prefixes.count == wishes.limit || step >= STEPS;
-        if is_last && next.is_some() {
+        if step >= STEPS && (has_found || may_be_told) {
             break;
         }
+        at = Some(resume);
         // others of this worker have their turn
         tokio::task::yield_now().await;
     }
@@ -172,6 +174,15 @@ pub async fn list(state: &State, caller: &Identity, uri: &Uri) -> Result<Respons
 pub fn is_asked(uri: &Uri, query: &Query<'_>) -> bool {
     let below = uri.path().strip_prefix(extract::TOPICS);
     matches!(below, Some("" | "/")) && !query.has("topic")
+}
+
+/// Whether a place names nothing that is hidden from the caller.
+fn may_read(caller: &Identity, place: &Mark) -> bool {
+    match place {
+        Mark::Topic(topic) => caller.may_read(topic).is_ok(),
+        // told only because of something in it that may be read
+        Mark::Level(_) => true,
+    }
 }
 
 fn wishes(state: &State, uri: &Uri) -> Result<Wishes, Problem> {

@@ -31,6 +31,10 @@ const KEPT: &str = "-._~/$:@";
 /// 16 KiB in all, curl 300 KiB), and nobody must be able to make a topic unreadable.
 const PUBLISHED_BYTES: usize = 8 * 1024;
 
+/// How many they may be: there are clients that read no answer with more than a hundred headers in all (Python, hyper). The
+/// user properties of a message, as many as there may be unless the settings allow more, fit.
+const PUBLISHED: usize = 70;
+
 /// The longest content type that is repeated as the answer's own; a type and a subtype have 127 each (RFC 6838, 4.2).
 const CONTENT_TYPE_BYTES: usize = 255;
 
@@ -55,7 +59,7 @@ static OMITTED: HeaderName = HeaderName::from_static("mqtt-omitted");
     ),
     responses(
         (status = 200, description = "The payload, as text, as bytes, or with its stored content type if a browser does nothing with it but show it.", content((Vec<u8> = "application/octet-stream"), (Vec<u8> = "*/*"), (envelope::Envelope = "application/vnd.tidegate.message+json")),
-         headers(("ETag" = String, description = "The cursor of the write."), ("Mqtt-Topic" = String), ("Mqtt-QoS" = u8), ("Mqtt-Expiry" = u32, description = "Seconds left."), ("Mqtt-Content-Type" = String), ("Mqtt-User-Property" = String, description = "Repeated; `name=value`, percent-encoded."), ("Mqtt-Omitted" = String, description = "Which of `Mqtt-Topic`, `Mqtt-Content-Type` and `Mqtt-User-Property` are not here, or not all of them, because they have more than 8 KiB together; `envelope=1` has them all."))),
+         headers(("ETag" = String, description = "The cursor of the write."), ("Mqtt-Topic" = String), ("Mqtt-QoS" = u8), ("Mqtt-Expiry" = u32, description = "Seconds left."), ("Mqtt-Content-Type" = String), ("Mqtt-User-Property" = String, description = "Repeated; `name=value`, percent-encoded."), ("Mqtt-Omitted" = String, description = "Which of `Mqtt-Topic`, `Mqtt-Content-Type` and `Mqtt-User-Property` are not here, or not all of them, because they have more than 8 KiB together or are more than 70; `envelope=1` has them all."))),
         (status = 304, description = "Not changed."),
         (status = 412, description = "`precondition-failed`: `If-Match` names another state", body = ProblemBody, content_type = "application/problem+json"),
         (status = 404, description = "`not-retained`", body = ProblemBody, content_type = "application/problem+json"),
@@ -223,7 +227,8 @@ impl Published {
 
     fn add(&mut self, name: &'static str, value: String) {
         // as HTTP/1.1 writes it: `name: value`
-        match self.room.checked_sub(name.len() + value.len() + 4) {
+        let left = self.room.checked_sub(name.len() + value.len() + 4);
+        match left.filter(|_| self.taken.len() < PUBLISHED) {
             Some(left) => {
                 self.room = left;
                 self.taken.push((name, value));
@@ -388,6 +393,16 @@ mod tests {
             "Mqtt-Topic, Mqtt-Content-Type, Mqtt-User-Property; see=\"?envelope=1\""
         );
         assert_eq!(shown_as(&format!("video/{long}")), None);
+        let properties = MessageProperties {
+            user: vec![("a".into(), "1".into()); 200],
+            ..MessageProperties::default()
+        };
+        let many = answer("a", b"x", properties);
+        assert!(many.len() < 90, "{} headers", many.len());
+        assert_eq!(
+            many["mqtt-omitted"],
+            "Mqtt-User-Property; see=\"?envelope=1\""
+        );
         let small = answer("a", b"x", MessageProperties::default());
         assert_eq!(small.get("mqtt-omitted"), None);
     }

@@ -5,6 +5,7 @@ mod random;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod listing;
 mod live;
 mod login;
 mod mosquitto;

@@ -34,6 +34,9 @@ const STREAMS: u32 = 256;
 /// The header fields of a request, as HTTP/2 counts them. What is longer than a head may be over HTTP/1.1 and not longer
 /// than this is refused in our words, and beyond it h2 answers with a bare 431.
 const HEADER_BYTES: u32 = 160 * 1024;
+/// What a field costs beside its name and its value, as HTTP/2 counts it (RFC 9113, 6.5.2): many short ones take more memory
+/// than few long ones.
+const FIELD: usize = 32;
 /// The bytes of a head that are free.
 const ORDINARY_HEAD: usize = 16 * 1024;
 /// The bytes of all longer heads of the requests that are open at a time on one connection.
@@ -137,10 +140,11 @@ fn room_for(
         let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
         return Err(Problem::no_request(status));
     }
-    if bytes <= ORDINARY_HEAD {
+    let held = bytes + FIELD * head.headers.len();
+    if held <= ORDINARY_HEAD {
         return Ok(None);
     }
-    let room = long_heads.clone().try_acquire_many_owned(bytes as u32);
+    let room = long_heads.clone().try_acquire_many_owned(held as u32);
     room.map(Some).map_err(|_| {
         let detail =
             "the heads of the requests that are open on this connection may have 1 MiB together";
@@ -164,5 +168,36 @@ where
     fn execute(&self, request: F) {
         let request = window::run(request, WRITE_STALL);
         self.all.spawn(self.busy.track_future(request));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::Request;
+
+    fn head(fields: usize, value: &str) -> Parts {
+        let mut request = Request::get("/");
+        for _ in 0..fields {
+            request = request.header("a", value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn many_short_fields_are_no_ordinary_head_and_share_the_room_of_long_ones() {
+        let all = Arc::new(Semaphore::new(LONG_HEADS));
+        for ordinary in [head(1, &"x".repeat(16_000)), head(400, "")] {
+            assert!(matches!(room_for(&ordinary, &all), Ok(None)));
+        }
+        let long = room_for(&head(1, &"x".repeat(20_000)), &all).unwrap();
+        assert!(LONG_HEADS - all.available_permits() >= 20_000);
+        drop(long);
+        // 15 kB as HTTP/1.1 would write them
+        let many = head(3000, "");
+        let held = (0..20).map_while(|_| room_for(&many, &all).ok());
+        let held: Vec<_> = held.collect();
+        assert!(held.len() < 10, "{} heads of 3000 fields", held.len());
+        assert!(held.iter().all(Option::is_some));
     }
 }

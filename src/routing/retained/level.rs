@@ -46,7 +46,7 @@ pub struct Page {
 
 impl RetainedMessages {
     /// Up to `max` of what begins with `prefix` and is `wanted`, behind `after`. A page may be short, even empty, and not
-    /// the last one: it is cut off when so many topics were looked at.
+    /// the last one: it is cut off when so many topics were looked at. Where it goes on may name one that is not `wanted`.
     pub fn below(
         &self,
         prefix: &str,
@@ -61,6 +61,8 @@ impl RetainedMessages {
         let mut place = after.cloned();
         let mut looked_at = 0;
         'levels: loop {
+            // copied once, at the end: topics are long
+            let mut last: Option<&TopicName> = None;
             let behind;
             let start = match &place {
                 Some(Mark::Topic(topic)) if topic.as_str() >= prefix => Bound::Excluded(&**topic),
@@ -76,25 +78,26 @@ impl RetainedMessages {
                     break;
                 }
                 if page.found.len() == max || looked_at == CHUNK {
-                    page.resume = place;
+                    page.resume = match last {
+                        Some(topic) => Some(Mark::Topic(topic.to_string())),
+                        None => place,
+                    };
                     return page;
                 }
                 looked_at += 1;
-                place = Some(Mark::Topic(topic.to_string()));
+                last = Some(topic);
                 if retained.message.is_expired(now) || !wanted(topic) {
                     continue;
                 }
                 let end = memchr::memchr(b'/', &topic.as_bytes()[prefix.len()..]);
-                let found = match end.filter(|_| rolled_up) {
-                    Some(end) => Found::Level(topic[..prefix.len() + end + 1].to_owned()),
-                    None => Found::Topic(retained.clone()),
+                let Some(end) = end.filter(|_| rolled_up) else {
+                    page.found.push(Found::Topic(retained.clone()));
+                    continue;
                 };
-                let is_level = matches!(found, Found::Level(_));
-                place = Some(found.mark());
-                page.found.push(found);
-                if is_level {
-                    continue 'levels;
-                }
+                let level = topic[..prefix.len() + end + 1].to_owned();
+                page.found.push(Found::Level(level.clone()));
+                place = Some(Mark::Level(level));
+                continue 'levels;
             }
             return page;
         }
