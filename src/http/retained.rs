@@ -251,7 +251,7 @@ impl Published {
             insert(
                 headers,
                 OMITTED.clone(),
-                &format!("{names}; see=\"?envelope=1\""),
+                &format!("{names}; see=\"envelope=1\""),
             );
         }
     }
@@ -390,7 +390,7 @@ mod tests {
         assert_eq!(user, ["b=1"], "what fits is there");
         assert_eq!(
             headers["mqtt-omitted"],
-            "Mqtt-Topic, Mqtt-Content-Type, Mqtt-User-Property; see=\"?envelope=1\""
+            "Mqtt-Topic, Mqtt-Content-Type, Mqtt-User-Property; see=\"envelope=1\""
         );
         assert_eq!(shown_as(&format!("video/{long}")), None);
         let properties = MessageProperties {
@@ -401,7 +401,7 @@ mod tests {
         assert!(many.len() < 90, "{} headers", many.len());
         assert_eq!(
             many["mqtt-omitted"],
-            "Mqtt-User-Property; see=\"?envelope=1\""
+            "Mqtt-User-Property; see=\"envelope=1\""
         );
         let small = answer("a", b"x", MessageProperties::default());
         assert_eq!(small.get("mqtt-omitted"), None);

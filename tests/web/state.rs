@@ -188,7 +188,7 @@ async fn no_publisher_makes_a_state_unreadable_with_what_comes_beside_the_payloa
     let omitted = got.header("mqtt-omitted").expect("Mqtt-Omitted");
     assert_eq!(
         omitted,
-        "Mqtt-Content-Type, Mqtt-User-Property; see=\"?envelope=1\""
+        "Mqtt-Content-Type, Mqtt-User-Property; see=\"envelope=1\""
     );
     let whole = format!("{target}?envelope=1");
     let whole = Request::get(&whole).send(gateway.http).await.json();
