@@ -1,6 +1,6 @@
 //! One timer queue for sessions and wills, and the housekeeping that goes with it.
 
-use super::{Broker, keeping::MOST_OPEN};
+use super::Broker;
 use crate::message::Millis;
 use parking_lot::Mutex;
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
@@ -95,7 +95,7 @@ impl Broker {
                 () = tokio::time::sleep(wait) => {}
                 () = self.0.timers.sooner.notified() => {}
                 _ = round.tick() => {
-                    self.keep_cursors(MOST_OPEN);
+                    self.keep_cursors();
                     self.end_expired();
                     self.publish_late_wills();
                     self.clean_log();

@@ -38,7 +38,7 @@ struct KeptGroup {
 
 /// Open messages that are written down each time a share group has moved; with more of them all above the oldest may be
 /// given again after a crash.
-pub(super) const MOST_OPEN: usize = 256;
+const MOST_OPEN: usize = 256;
 
 impl Broker {
     pub(super) fn tell(&self, change: Change, urgency: Urgency) -> Lsn {
@@ -239,9 +239,14 @@ impl Broker {
             .for_each(|subscription| self.0.routes.presence_changed(&subscription.filter));
     }
 
-    /// Writes down cursors that moved. Of share groups with more than `most_open` open messages only how far everything
+    /// Writes down cursors that moved. Of share groups with more than [`MOST_OPEN`] open messages only how far everything
     /// is done with.
-    pub(super) fn keep_cursors(&self, most_open: usize) {
+    pub(super) fn keep_cursors(&self) {
+        self.write_cursors();
+        self.write_groups(MOST_OPEN, |moves| moves);
+    }
+
+    fn write_cursors(&self) {
         let moved = std::mem::take(&mut *self.0.moved.lock());
         for (client, outbox) in moved {
             outbox.begin_noting();
@@ -251,6 +256,10 @@ impl Broker {
             };
             self.tell(Change::Cursor { client, through }, Urgency::Soon);
         }
+    }
+
+    /// As above; `since` tells from which count of moves on a group has moved.
+    fn write_groups(&self, most_open: usize, since: impl Fn(u64) -> u64) {
         let mut groups = self.0.kept_groups.0.lock();
         groups.retain(|filter, kept| {
             if !kept.group.is_durable() {
@@ -260,15 +269,15 @@ impl Broker {
             }
             let _order = self.0.order.lock();
             let head = self.0.store.head();
-            kept.moves = kept
-                .group
-                .note_standing(head, kept.moves, |mut through, mut open| {
-                    if open.len() > most_open {
-                        through = open.first().map_or(through, |first| first - 1);
-                        open.clear();
-                    }
-                    self.write_group(filter.clone(), through, open);
-                });
+            kept.moves =
+                kept.group
+                    .note_standing(head, since(kept.moves), |mut through, mut open| {
+                        if open.len() > most_open {
+                            through = open.first().map_or(through, |first| first - 1);
+                            open.clear();
+                        }
+                        self.write_group(filter.clone(), through, open);
+                    });
             true
         });
     }
@@ -289,7 +298,9 @@ impl Broker {
 
     /// Writes down what only this process knows, and returns when everything is durable. All connections have ended.
     pub fn close_store(&self) {
-        self.keep_cursors(usize::MAX);
+        self.write_cursors();
+        // all of each, also where nothing has moved since a part was written
+        self.write_groups(usize::MAX, |_| u64::MAX);
         let now = self.now();
         self.each_parked(|session, outbox| {
             let user = outbox.reader().user().cloned();

@@ -214,7 +214,7 @@ impl World {
                 most,
                 overtakes,
             } => self.answer(client, most, overtakes).await,
-            Step::KeepCursors => self.broker.keep_cursors(crate::broker::keeping::MOST_OPEN),
+            Step::KeepCursors => self.broker.keep_cursors(),
             Step::Clean => {
                 self.broker.clean_log();
                 self.broker.compact();

@@ -98,6 +98,7 @@ async fn after_a_stop_a_share_group_gives_again_what_is_open_and_nothing_that_is
         }
     }
     broker.detach(clean, None, Ending::Stopped);
+    broker.keep_cursors();
     for _ in 0..2 {
         broker.close_store();
         drop(broker);
@@ -189,4 +190,30 @@ async fn who_leaves_no_longer_holds_up_those_who_are_there_and_idle() {
     assert_eq!(idle.outbox.len(), 0);
     broker.detach(full, None, Ending::Broken);
     assert_eq!(receive(&broker, &mut idle), ["b"]);
+}
+
+#[tokio::test]
+async fn after_a_stop_all_that_is_open_is_known_however_much_it_is() {
+    let data = tempfile::tempdir().unwrap();
+    let broker = on_disk(&data);
+    let mut holder = connect(&broker, "holder", 100).await;
+    subscribe(&broker, &mut holder, "$share/g/t", Qos::AtLeastOnce);
+    publish_numbers(&broker, "t", 0..300);
+    broker.detach(holder, None, Ending::Stopped);
+    let mut clean = connect(&broker, "clean", 0).await;
+    subscribe(&broker, &mut clean, "$share/g/t", Qos::AtLeastOnce);
+    publish(&broker, "t", "done", Qos::AtLeastOnce);
+    let sent = send(&broker, &mut clean);
+    answer(&broker, &mut clean, Packet::PubAck(ack(sent[0].1)));
+    assert_eq!(texts(sent), ["done"]);
+    broker.detach(clean, None, Ending::Stopped);
+    // in part, since it is much
+    broker.keep_cursors();
+    broker.close_store();
+    drop(broker);
+    let broker = on_disk(&data);
+    let mut other = connect(&broker, "other", 0).await;
+    subscribe(&broker, &mut other, "$share/g/t", Qos::AtLeastOnce);
+    broker.serve_groups(&other.session);
+    assert_eq!(receive(&broker, &mut other), numbers(0..300));
 }
