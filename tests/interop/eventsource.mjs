@@ -169,7 +169,8 @@ try {
   await until('bye', async () => (await kept.events('bye')).length);
   const [bye] = await kept.events('bye');
   assert.deepEqual(bye.data, { reason: 'shutting_down', reconnect: true });
-  await until('the gateway', () => fetch(`${gateway}/healthz`).then(answer => answer.ok, () => false));
+  // the one that stops still answers on connections that are kept, and says there that it is not ready
+  await until('the gateway', () => fetch(`${gateway}/readyz`).then(answer => answer.ok, () => false));
   for (const number of numbers(11, 15)) await publish('kept/a', number);
   got = await kept.count(15);
   assert.deepEqual(texts(got), numbers(0, 15));
