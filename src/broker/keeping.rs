@@ -1,7 +1,9 @@
 //! What the store is told of sessions, wills and share groups, and what it tells at a start.
 //!
 //! A session that is kept is written whole when it begins, and change by change from then on. Its cursor is written
-//! lazily: after a crash a QoS 1 message may come again.
+//! lazily: after a crash a QoS 1 message may come again. What is told of share groups stands in [`groups`].
+
+mod groups;
 
 use super::{
     Broker,
@@ -10,10 +12,9 @@ use super::{
 };
 use crate::{
     auth::{identity::Identity, rules::Way},
-    message::{Delivery, GroupId, Millis, Position},
+    message::{Delivery, Millis, Position},
     metrics::METRICS,
     mqtt::{PacketId, Qos, topic::TopicFilter},
-    routing::{Routes, shared::Group},
     session::{
         Session,
         sending::Place,
@@ -21,24 +22,10 @@ use crate::{
     },
     store::{StoreError, Urgency, frame::Lsn, record::Change, recovery::Recovered},
 };
+pub use groups::KeptGroups;
+use groups::MOST_OPEN;
 use hashbrown::HashMap;
-use parking_lot::Mutex;
-use std::time::Instant;
-use std::{collections::VecDeque, sync::Arc};
-
-/// Share groups with a member that is kept, by their whole filter, and the cursor last written down.
-#[derive(Default)]
-pub struct KeptGroups(Mutex<HashMap<Box<str>, KeptGroup>>);
-
-struct KeptGroup {
-    group: Arc<Group<Arc<Outbox>>>,
-    /// As [`Group::note_standing`] told when it was last written down; 0 is before anything has moved.
-    moves: u64,
-}
-
-/// Open messages that are written down each time a share group has moved; with more of them all above the oldest may be
-/// given again after a crash.
-const MOST_OPEN: usize = 256;
+use std::{collections::VecDeque, sync::Arc, time::Instant};
 
 impl Broker {
     pub(super) fn tell(&self, change: Change, urgency: Urgency) -> Lsn {
@@ -119,32 +106,6 @@ impl Broker {
             .then(|| self.tell(change(), Urgency::Now))
     }
 
-    fn keep_group(&self, filter: &TopicFilter, head: u64) {
-        let Some(group) = self.0.routes.group(filter) else {
-            return;
-        };
-        let mut groups = self.0.kept_groups.0.lock();
-        // a group whose last member left and came again is another one, of the same name
-        let known = groups.get(filter.as_str());
-        if !known.is_some_and(|known| Arc::ptr_eq(&known.group, &group)) {
-            // that nothing has moved yet is worth a record, too
-            let moves = group.note_standing(head, u64::MAX, |through, open| {
-                self.write_group(filter.as_str().into(), through, open);
-            });
-            groups.insert(filter.as_str().into(), KeptGroup { group, moves });
-        }
-    }
-
-    fn write_group(&self, filter: Box<str>, through: u64, open: Vec<u64>) {
-        let change = Change::Group {
-            filter,
-            through,
-            done: Vec::new(),
-            open,
-        };
-        self.tell(change, Urgency::Soon);
-    }
-
     /// Whether there is room on the disk for more than what was accepted already.
     pub(super) fn has_room(&self) -> bool {
         self.0.store.health() != Err(StoreError::Full)
@@ -202,11 +163,6 @@ impl Broker {
         self.tell(Change::Paired { client, outgoing }, Urgency::Now)
     }
 
-    fn group_filter(&self, id: GroupId) -> Option<Box<str>> {
-        let group = self.0.routes.group_named(id)?;
-        Some(group.filter().as_str().into())
-    }
-
     /// The client's PUBREC came: PUBREL waits for this.
     pub fn answered(&self, session: &Session, packet_id: PacketId) -> Lsn {
         let client = session.client_id().clone();
@@ -256,30 +212,6 @@ impl Broker {
             };
             self.tell(Change::Cursor { client, through }, Urgency::Soon);
         }
-    }
-
-    /// As above; `since` tells from which count of moves on a group has moved.
-    fn write_groups(&self, most_open: usize, since: impl Fn(u64) -> u64) {
-        let mut groups = self.0.kept_groups.0.lock();
-        groups.retain(|filter, kept| {
-            if !kept.group.is_durable() {
-                let filter = filter.clone();
-                self.tell(Change::GroupGone { filter }, Urgency::Soon);
-                return false;
-            }
-            let _order = self.0.order.lock();
-            let head = self.0.store.head();
-            kept.moves =
-                kept.group
-                    .note_standing(head, since(kept.moves), |mut through, mut open| {
-                        if open.len() > most_open {
-                            through = open.first().map_or(through, |first| first - 1);
-                            open.clear();
-                        }
-                        self.write_group(filter.clone(), through, open);
-                    });
-            true
-        });
     }
 
     /// Gives back room on the disk. Reads and writes files.
@@ -375,28 +307,7 @@ impl Broker {
         }
         // a session may hold something of a group that it has left and that others have entered only now
         self.each_stored(|one| self.hold_for_group(one));
-        for (filter, cursor) in recovered.groups {
-            since.remove(&filter);
-            let Some(group) = durable_group(&self.0.routes, &filter) else {
-                self.tell(Change::GroupGone { filter }, Urgency::Soon);
-                continue;
-            };
-            let held = held.remove(&filter).unwrap_or_default();
-            let done = cursor.done.into_iter();
-            group.restore(cursor.through, cursor.open, done.chain(held));
-            let kept = KeptGroup { group, moves: 0 };
-            self.0.kept_groups.0.lock().insert(filter, kept);
-        }
-        // what was written of these is damaged: they go on where the oldest of their members came in
-        for (filter, through) in since {
-            if let Some(group) = durable_group(&self.0.routes, &filter) {
-                let held = held.remove(&filter).unwrap_or_default();
-                group.restore(through, [], held);
-                self.write_group(filter.clone(), through, Vec::new());
-                let kept = KeptGroup { group, moves: 0 };
-                self.0.kept_groups.0.lock().insert(filter, kept);
-            }
-        }
+        self.restore_groups(recovered.groups, held, since);
         for (client, will) in wills {
             // [MQTT-3.1.2-8]: with its session the delay has ended
             let due = now.plus_seconds(self.0.config.restart_grace.as_secs());
@@ -496,30 +407,6 @@ impl Broker {
         None
     }
 
-    /// The share group that gave a message to a client before the start, if it has members.
-    fn group_of(&self, one: &Outgoing) -> Option<Arc<Group<Arc<Outbox>>>> {
-        let filter = TopicFilter::parse(one.group.as_deref()?).ok()?;
-        self.0.routes.group(&filter)
-    }
-
-    /// What a member has not answered is still needed, although the group does not give it again.
-    fn hold_for_group(&self, one: &Outgoing) {
-        if matches!(one.stage, Stage::Sent(_))
-            && let Some(group) = self.group_of(one)
-        {
-            group.given(one.offset);
-        }
-    }
-
-    /// A session is over whose client has not come back since the start: what its share groups gave it dies with it.
-    pub(super) fn end_stored(&self, stored: &[Outgoing]) {
-        for one in stored {
-            if let Some(group) = self.group_of(one) {
-                group.settle(one.offset);
-            }
-        }
-    }
-
     /// Reads what a session had under way when the gateway last stopped: it is sent again.
     pub(super) fn load_stored(&self, session: &mut Session, stored: Vec<Outgoing>) {
         for one in stored {
@@ -561,12 +448,6 @@ impl Broker {
             session.restore_outgoing(packet_id, delivery, Place { offset, share });
         }
     }
-}
-
-/// The share group of this whole filter, if it has a member that must not miss anything.
-fn durable_group(routes: &Routes<Arc<Outbox>>, filter: &str) -> Option<Arc<Group<Arc<Outbox>>>> {
-    let group = routes.group(&TopicFilter::parse(filter).ok()?)?;
-    group.is_durable().then_some(group)
 }
 
 /// Whether a session goes on with it after a start: not if its share group gives it anew.
